@@ -1,0 +1,1 @@
+"""Splitrail's control plane: typed messages, typed topics, the MQTT session and Mosquitto's configuration."""

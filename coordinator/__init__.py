@@ -1,0 +1,1 @@
+"""Splitrail's coordinator: state, cost model, planner and strategies, telemetry store, HTTP interface."""

@@ -1,0 +1,1 @@
+"""Splitrail's energy meters: where a node's joules come from, and what each figure covers."""
