@@ -1,0 +1,251 @@
+"""Every message that Splitrail sends over MQTT, as frozen typed values with units in their names.
+
+What comes from the network is checked here, field by field and with bounds, before anything else sees it.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+PROTOCOL_VERSION = 1
+
+MAX_IMAGE_BYTES = 16_000_000
+MAX_OPS = 20_000
+MAX_STAGES = 256
+
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+Text = Annotated[str, Meta(max_length=2_000)]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+NonNegative = Annotated[float, Meta(ge=0.0)]
+Positive = Annotated[float, Meta(gt=0.0)]
+Count = Annotated[int, Meta(ge=0)]
+OpIndex = Annotated[int, Meta(ge=0, le=MAX_OPS)]
+PerOp = Annotated[tuple[NonNegative, ...], Meta(max_length=MAX_OPS)]
+
+Tier = Literal["edge", "fog", "cloud"]
+EnergySource = Literal["measured", "modelled"]
+EnergyScope = Literal["board", "soc", "package", "gpu", "wall"]
+StrategyName = Literal["exact", "static", "origin-only", "fog-only", "cloud-only"]
+
+
+class Message(msgspec.Struct, frozen=True, kw_only=True):
+    """A value that travels as one JSON object; unknown fields are ignored, so that newer peers may say more."""
+
+
+class Hardware(Message):
+    """What a node is made of, as it announces itself."""
+
+    architecture: Text
+    cpu_model: Text
+    cores: Annotated[int, Meta(ge=1)]
+    memory_mb: Positive
+    runtime: Text
+    runtime_version: Text
+    accelerators: tuple[Text, ...] = ()
+
+
+class PowerModel(Message):
+    """The watts and joules that the cost model reckons with for a node; always a model, never a measurement."""
+
+    idle_w: NonNegative
+    busy_w: NonNegative
+    tx_j_per_mb: NonNegative = 0.0
+    rx_j_per_mb: NonNegative = 0.0
+
+
+class NodeAnnouncement(Message):
+    """What a node says of itself when it is born."""
+
+    tier: Tier
+    version: Text
+    protocol: Count
+    hardware: Hardware
+    power: PowerModel
+    memory_mb: NonNegative
+    """The bound on the weights that this node is willing to hold, in MB of 10^6 bytes."""
+    endpoint: Text
+    """Where its tensor transport listens, `tcp://host:port`."""
+    emulated: Text | None = None
+    """None for a real node; otherwise what is emulated, in words that are shown wherever its figures are."""
+
+
+class NodeStatus(Message):
+    """A birth (`online`) or a death (`offline`, also the last will); a death counts only for its own session."""
+
+    node: Name
+    session: Name
+    state: Literal["online", "offline"]
+    announcement: NodeAnnouncement | None = None
+    """Set at a birth, absent at a death."""
+
+
+class ModelReference(Message):
+    """A model by content; the file behind `url` is used only if its sha256 matches."""
+
+    sha256: Sha256
+    name: Name
+    size_bytes: Annotated[int, Meta(ge=1)]
+    ops: OpIndex
+    url: Text
+
+
+class DeploymentNotice(Message):
+    """One model, one origin, one objective: what every agent fetches and profiles before it can be planned."""
+
+    deployment: Name
+    model: ModelReference
+    origin: Name
+    strategy: StrategyName = "exact"
+
+
+class NodeProfile(Message):
+    """The measured cost of each op of a model on a node; the ops' times are scaled so that they sum to `unsplit_ms`."""
+
+    node: Name
+    model: Sha256
+    runtime: Text
+    threads: Annotated[int, Meta(ge=1)]
+    op_ms: PerOp
+    op_ms_std: PerOp
+    unsplit_ms: Positive
+    unsplit_ms_std: NonNegative
+    memory_mb: NonNegative
+    """How far the process grew by loading and running the unsplit model."""
+    emulated: Text | None = None
+
+
+class EnergyReading(Message):
+    """One reading of a node's meter: a cumulative counter and the mean power since the reading before."""
+
+    node: Name
+    session: Name
+    sequence: Count
+    at: float
+    """The node's clock, seconds since the Unix epoch."""
+    energy_j: NonNegative
+    power_w: NonNegative
+    interval_s: NonNegative
+    meter: Text
+    source: EnergySource
+    scope: EnergyScope
+
+
+class LinkReading(Message):
+    """A node's estimate of its link to another: round trip and one-way bandwidth, each with its spread."""
+
+    src: Name
+    dst: Name
+    at: float
+    rtt_ms: NonNegative
+    rtt_ms_std: NonNegative
+    mbps: Positive
+    mbps_std: NonNegative
+    method: Literal["probe", "transfer"]
+
+
+class PlanStage(Message):
+    """Ops `start`..`stop`-1 on `node`; an empty range relays."""
+
+    node: Name
+    start: OpIndex
+    stop: OpIndex
+
+
+class Prediction(Message):
+    """What the cost model says of a plan; every figure is modelled."""
+
+    latency_ms: NonNegative
+    origin_energy_j: NonNegative
+    total_energy_j: NonNegative
+    objective: NonNegative
+
+
+class Plan(Message):
+    """A partition plan: its stages cover all ops once, in order; `way_back` leads from the last stage to the origin."""
+
+    deployment: Name
+    epoch: Annotated[int, Meta(ge=1, lt=2**32)]
+    model: ModelReference
+    origin: Name
+    stages: Annotated[tuple[PlanStage, ...], Meta(min_length=1, max_length=MAX_STAGES)]
+    way_back: Annotated[tuple[Name, ...], Meta(max_length=MAX_STAGES)]
+    """Nodes from the last stage's to the origin, both included; empty where the last stage is the origin's."""
+    strategy: StrategyName
+    prediction: Prediction
+    reason: Text
+    created_at: float
+
+
+class PlanReady(Message):
+    """A node holds all segments of a plan that name it, or says why it cannot."""
+
+    deployment: Name
+    epoch: Annotated[int, Meta(ge=1, lt=2**32)]
+    node: Name
+    ready: bool
+    reason: Text = ""
+    load_ms: NonNegative = 0.0
+
+
+class StageReport(Message):
+    """What one stage of one inference took on its node."""
+
+    node: Name
+    start: OpIndex
+    stop: OpIndex
+    compute_ms: NonNegative
+    wait_ms: NonNegative
+    """From the arrival of its tensors to the start of its compute."""
+
+
+class TransferReport(Message):
+    """One hop of one inference, from the send to the receiver's acknowledgement less half a round trip."""
+
+    src: Name
+    dst: Name
+    size_bytes: Count
+    transfer_ms: NonNegative
+
+
+class InferenceReport(Message):
+    """One inference, as its origin saw it: where the time went, and the energy that the model reckons for it."""
+
+    deployment: Name
+    epoch: Count
+    request_id: Name
+    origin: Name
+    at: float
+    latency_ms: NonNegative
+    stages: Annotated[tuple[StageReport, ...], Meta(max_length=MAX_STAGES)] = ()
+    transfers: Annotated[tuple[TransferReport, ...], Meta(max_length=MAX_STAGES)] = ()
+    origin_energy_j: NonNegative = 0.0
+    total_energy_j: NonNegative = 0.0
+    energy_source: EnergySource = "modelled"
+    energy_scope: EnergyScope = "board"
+    error: Text | None = None
+
+
+class InferRequest(Message):
+    """An image (JPEG, PNG or another format that Pillow reads) to be classified; base64 in JSON."""
+
+    request_id: Name
+    image: Annotated[bytes, Meta(max_length=MAX_IMAGE_BYTES)]
+    top: Annotated[int, Meta(ge=1, le=100)] = 5
+
+
+class ClassScore(Message):
+    """One class of a classifier's answer."""
+
+    index: Count
+    label: Text
+    score: float
+
+
+class InferReply(Message):
+    """The answer to an InferRequest: the best classes, or an error that says what is wrong."""
+
+    request_id: Name
+    classes: tuple[ClassScore, ...] = ()
+    report: InferenceReport | None = None
+    error: Text | None = None

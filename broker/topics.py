@@ -1,0 +1,100 @@
+"""The whole protocol on one page: every topic, what it carries, how surely it is delivered and whether it stays.
+
+Topics hang under `splitrail/v1/<site>/`; a topic is a typed value that builds its own address and reads its payload.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import msgspec
+
+from broker.errors import MalformedMessageError
+from broker.messages import (
+    DeploymentNotice,
+    EnergyReading,
+    InferenceReport,
+    InferReply,
+    InferRequest,
+    LinkReading,
+    Message,
+    NodeProfile,
+    NodeStatus,
+    Plan,
+    PlanReady,
+)
+
+ROOT = "splitrail/v1"
+_LEVEL = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
+
+M = TypeVar("M", bound=Message)
+
+
+@dataclass(frozen=True)
+class Topic(Generic[M]):
+    """A family of topics of one payload type; `pattern` names its variable levels in braces."""
+
+    pattern: str
+    payload: type[M]
+    qos: int
+    retain: bool
+    summary: str
+
+    def address(self, site: str, *levels: str) -> str:
+        """The topic for these levels, in the pattern's order."""
+        template = re.sub(r"\{\w+\}", "{}", self.pattern)
+        return f"{ROOT}/{site}/{template.format(*levels)}"
+
+    def filter(self, site: str) -> str:
+        """The subscription that covers the whole family at a site."""
+        return f"{ROOT}/{site}/{re.sub(r'{\w+}', '+', self.pattern)}"
+
+    def levels(self, address: str) -> tuple[str, ...] | None:
+        """The variable levels of an address after its site, or None if it is of another family."""
+        match = self._address_form.fullmatch(address)
+        return match.groups() if match else None
+
+    def encode(self, message: M) -> bytes:
+        """The message as UTF-8 JSON."""
+        return msgspec.json.encode(message)
+
+    def decode(self, address: str, payload: bytes) -> M:
+        """The message in `payload`; MalformedMessageError says what does not fit."""
+        try:
+            return self._decoder.decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise MalformedMessageError(address, f"not a {self.payload.__name__}: {error}") from None
+
+    @cached_property
+    def _address_form(self) -> re.Pattern[str]:
+        return re.compile(rf"{ROOT}/{_LEVEL}/" + re.sub(r"\{\w+\}", f"({_LEVEL})", self.pattern))
+
+    @cached_property
+    def _decoder(self) -> "msgspec.json.Decoder[M]":
+        return msgspec.json.Decoder(self.payload)
+
+
+STATUS = Topic("nodes/{node}/status", NodeStatus, 1, True, "birth and last will of a node")
+PROFILE = Topic("nodes/{node}/profile/{model}", NodeProfile, 1, True, "the cost of a model's ops on a node")
+ENERGY = Topic("nodes/{node}/energy", EnergyReading, 1, False, "a reading of a node's energy meter")
+LINK = Topic("links/{src}/{dst}", LinkReading, 1, True, "a node's estimate of its link to another")
+DEPLOYMENT = Topic("deployments/{deployment}", DeploymentNotice, 1, True, "a model that agents fetch and profile")
+PLAN = Topic("plans/{deployment}", Plan, 1, True, "the partition plan in force")
+READY = Topic("plans/{deployment}/ready/{node}", PlanReady, 1, False, "a node holds its part of a plan, or cannot")
+INFERENCE = Topic("inferences/{deployment}", InferenceReport, 1, False, "one inference: time, bytes and joules")
+INFER = Topic("infer/{deployment}", InferRequest, 1, False, "a request, answered on its response topic")
+REPLY = Topic("replies/{client}", InferReply, 1, False, "the response topics that our own clients ask for")
+
+TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of families of different payloads
+    STATUS,
+    PROFILE,
+    ENERGY,
+    LINK,
+    DEPLOYMENT,
+    PLAN,
+    READY,
+    INFERENCE,
+    INFER,
+    REPLY,
+)

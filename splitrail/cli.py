@@ -1,0 +1,100 @@
+"""The `splitrail` command: finds the sub-command, imports only its module, and turns errors into one line."""
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, NoReturn
+
+from splitrail import __version__
+from splitrail.errors import SplitrailError
+from splitrail.shadowing import refuse_shadowed_packages
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class Command(NamedTuple):
+    """A sub-command: its one-line summary, the module that holds it and the extra that this module needs."""
+
+    summary: str
+    module: str
+    extra: str | None
+
+
+# A module offers EXAMPLE, configure(parser) and run(arguments) -> exit code.
+COMMANDS = {
+    "demo": Command("run the whole system, emulated, on this machine", "splitrail.commands.demo", "experiments"),
+    "agent": Command("run the agent of this node", "splitrail.commands.agent", "agent"),
+    "coordinator": Command("run the coordinator of a site", "splitrail.commands.coordinator", "coordinator"),
+    "infer": Command("send images through a deployment", "splitrail.commands.infer", "agent"),
+    "status": Command("show nodes, links, deployments and plans", "splitrail.commands.status", None),
+    "convert": Command("make a .tflite from a zoo model, Keras or SavedModel", "splitrail.commands.convert", "convert"),
+    "cuts": Command("list the cut points of a .tflite", "splitrail.commands.cuts", "agent"),
+    "slice": Command("cut a segment out of a .tflite", "splitrail.commands.slice", "agent"),
+    "profile": Command("measure the ops of a .tflite on this machine", "splitrail.commands.profile", "agent"),
+    "plan": Command("solve a planning problem", "splitrail.commands.plan", None),
+}
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """An argument parser that says what is wrong in one line, without the usage text."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
+def _front_parser() -> argparse.ArgumentParser:
+    width = max(map(len, COMMANDS))
+    listing = "\n".join(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items())
+    parser = _OneLineParser(
+        prog="splitrail",
+        description="Runs one neural network across edge, fog and cloud, and moves the split while it runs.",
+        epilog=f"commands:\n{listing}\n\n`splitrail COMMAND --help` shows its options and an example.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"splitrail {__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def command_parser(name: str) -> tuple[argparse.ArgumentParser, Any]:
+    """The parser of one sub-command and the module that carries it out (typed loosely: it is found by name)."""
+    command = COMMANDS[name]
+    try:
+        module = importlib.import_module(command.module)
+    except ModuleNotFoundError as error:
+        if command.extra is None or (error.name or "").split(".")[0] in ("splitrail", "models", "broker"):
+            raise
+        raise SplitrailError(
+            f"`splitrail {name}` needs the package {error.name!r}: pip install 'splitrail[{command.extra}]'"
+        ) from None
+    parser = _OneLineParser(
+        prog=f"splitrail {name}",
+        description=command.summary[0].upper() + command.summary[1:] + ".",
+        epilog=f"example:\n  {module.EXAMPLE}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    module.configure(parser)
+    return parser, module
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one `splitrail` command and return its exit code: 0 done, 2 bad usage or input, 130 interrupted."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        refuse_shadowed_packages()
+        chosen = _front_parser().parse_args(arguments)
+        parser, module = command_parser(chosen.command)
+        return int(module.run(parser.parse_args(chosen.arguments)))
+    except SplitrailError as error:
+        print(f"splitrail: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader (`| head`) has gone; keep the interpreter from failing again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
