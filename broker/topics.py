@@ -26,6 +26,7 @@ from broker.messages import (
 )
 
 ROOT = "splitrail/v1"
+_VARIABLE = re.compile(r"\{\w+\}")
 _LEVEL = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 
 M = TypeVar("M", bound=Message)
@@ -43,12 +44,12 @@ class Topic(Generic[M]):
 
     def address(self, site: str, *levels: str) -> str:
         """The topic for these levels, in the pattern's order."""
-        template = re.sub(r"\{\w+\}", "{}", self.pattern)
+        template = _VARIABLE.sub("{}", self.pattern)
         return f"{ROOT}/{site}/{template.format(*levels)}"
 
     def filter(self, site: str) -> str:
         """The subscription that covers the whole family at a site."""
-        return f"{ROOT}/{site}/{re.sub(r'{\w+}', '+', self.pattern)}"
+        return f"{ROOT}/{site}/{_VARIABLE.sub('+', self.pattern)}"
 
     def levels(self, address: str) -> tuple[str, ...] | None:
         """The variable levels of an address after its site, or None if it is of another family."""
@@ -68,7 +69,7 @@ class Topic(Generic[M]):
 
     @cached_property
     def _address_form(self) -> re.Pattern[str]:
-        return re.compile(rf"{ROOT}/{_LEVEL}/" + re.sub(r"\{\w+\}", f"({_LEVEL})", self.pattern))
+        return re.compile(rf"{ROOT}/{_LEVEL}/" + _VARIABLE.sub(f"({_LEVEL})", self.pattern))
 
     @cached_property
     def _decoder(self) -> "msgspec.json.Decoder[M]":
