@@ -1,0 +1,97 @@
+"""One thread that runs segments in the order in which their tensors came; what goes where is the agent's."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from models.runtime import Segment
+
+Arrays = Sequence[np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run gave: the outputs or the error, and where its time went."""
+
+    outputs: Arrays
+    compute_ns: int
+    wait_ns: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    segment: Segment
+    inputs: Arrays
+    arrived_ns: int
+    done: Callable[[Outcome], None]
+
+
+class ExecutorBusyError(RuntimeError):
+    """The executor's queue is full; taking more would only make every request late."""
+
+
+class Executor:
+    """Runs segments one at a time. `compute_factor` above 1 emulates a slower machine.
+
+    An emulated run takes `compute_factor` times the CPU time that this thread spent, so that other
+    processes of a testbed on the same cores do not count as the emulated machine's own work.
+    """
+
+    def __init__(self, *, queue_length: int = 64, compute_factor: float = 1.0) -> None:
+        self._queue: queue.Queue[_Work | None] = queue.Queue(queue_length)
+        self._compute_factor = compute_factor
+        self._busy_ns = 0
+        self._thread = threading.Thread(target=self._work, name="executor", daemon=True)
+        self._thread.start()
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds spent computing since the start, emulated slowness included."""
+        return self._busy_ns / 1e9
+
+    def submit(self, segment: Segment, inputs: Arrays, arrived_ns: int, done: Callable[[Outcome], None]) -> None:
+        """Queue a run; `done` is called on the executor's thread. ExecutorBusyError if the queue is full.
+
+        `arrived_ns` is when the inputs came, by time.monotonic_ns().
+        """
+        try:
+            self._queue.put_nowait(_Work(segment, inputs, arrived_ns, done))
+        except queue.Full:
+            raise ExecutorBusyError(f"{self._queue.maxsize} requests wait already") from None
+
+    def close(self) -> None:
+        """Finish what runs now, drop what waits, and end the thread."""
+        try:
+            while True:
+                self._queue.get_nowait()
+        except queue.Empty:
+            self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (work := self._queue.get()) is not None:
+            started_ns = time.monotonic_ns()
+            cpu_ns = time.thread_time_ns()
+            outputs: Arrays = ()
+            error = None
+            try:
+                outputs = work.segment.run(work.inputs)
+            except Exception as fault:  # noqa: BLE001  # a runtime's own errors have no common type; the request gets it
+                error = f"{type(fault).__name__}: {fault}"
+            if self._compute_factor > 1.0:
+                _sleep_until(started_ns + round(self._compute_factor * (time.thread_time_ns() - cpu_ns)))
+            compute_ns = time.monotonic_ns() - started_ns
+            self._busy_ns += compute_ns
+            work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error))
+
+
+def _sleep_until(deadline_ns: int) -> None:
+    remaining_ns = deadline_ns - time.monotonic_ns()
+    if remaining_ns > 0:
+        time.sleep(remaining_ns / 1e9)

@@ -1,0 +1,48 @@
+"""The way of a request through a plan, as a pure function: which node does what at which hop."""
+
+from dataclasses import dataclass
+
+from broker.messages import Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Ops `start`..`stop`-1 on `node`; where they are none, the node hands on what it was sent."""
+
+    node: str
+    start: int
+    stop: int
+
+    @property
+    def relays(self) -> bool:
+        """Whether nothing is computed here."""
+        return self.start == self.stop
+
+
+def route(plan: Plan) -> tuple[Hop, ...]:
+    """Every hop of a request, from the origin to the origin.
+
+    Hop 0 is on the origin, where the inputs arise (relaying if its first op runs elsewhere), and the last
+    hop is the origin's again. A message between two hops carries the number of the one that it goes to.
+    """
+    hops = [Hop(stage.node, stage.start, stage.stop) for stage in plan.stages]
+    if hops[0].node != plan.origin:
+        hops.insert(0, Hop(plan.origin, 0, 0))
+    ops = hops[-1].stop
+    hops += [Hop(node, ops, ops) for node in plan.way_back[1:]]
+    return tuple(hops)
+
+
+def computing_segments(plan: Plan, node: str) -> tuple[tuple[int, int], ...]:
+    """The segments [start, stop) that `node` must have loaded for the plan."""
+    return tuple((hop.start, hop.stop) for hop in route(plan) if hop.node == node and not hop.relays)
+
+
+def named_nodes(plan: Plan) -> frozenset[str]:
+    """Every node that a request of this plan passes through."""
+    return frozenset(hop.node for hop in route(plan))
+
+
+def crossings(hops: tuple[Hop, ...]) -> int:
+    """How many times a request goes from one node to another."""
+    return sum(here.node != there.node for here, there in zip(hops, hops[1:], strict=False))
