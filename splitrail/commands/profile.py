@@ -1,0 +1,52 @@
+"""`splitrail profile`: what each op of a model costs on this machine."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from edge_agent.profiler import MeasuredProfile, profile_model
+from models.graph import Graph, read_graph
+
+EXAMPLE = "splitrail profile mobilenetv2.tflite --threads 1"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("model", type=Path, metavar="FILE", help="a .tflite file")
+    parser.add_argument("--threads", type=int, default=1, help="interpreter threads (default 1)")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure the model and print the cost of its ops."""
+    graph = read_graph(arguments.model)
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task: Any = bar.add_task("profiling", total=len(graph.ops))
+        profile = profile_model(
+            arguments.model, threads=arguments.threads, progress=lambda done, _: bar.update(task, completed=done)
+        )
+    if arguments.json:
+        print(msgspec.json.encode(profile).decode())
+    else:
+        _print_table(graph, profile)
+    return 0
+
+
+def _print_table(graph: Graph, profile: MeasuredProfile) -> None:
+    table = Table(
+        title=f"{profile.unsplit_ms:.2f} ± {profile.unsplit_ms_std:.2f} ms unsplit, "
+        f"{profile.memory_mb:.0f} MB, {profile.runtime}, {profile.threads} thread(s)"
+    )
+    for heading in ("op", "kind", "ms", "± ms", "share"):
+        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    for op in graph.ops:
+        ms = profile.op_ms[op.index]
+        share = ms / profile.unsplit_ms if profile.unsplit_ms else 0.0
+        table.add_row(str(op.index), op.kind, f"{ms:.3f}", f"{profile.op_ms_std[op.index]:.3f}", f"{share:.1%}")
+    Console().print(table)
