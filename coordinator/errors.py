@@ -1,0 +1,55 @@
+"""The errors of the coordinator.
+
+    CoordinatorError (SplitrailError)
+    ├── ProblemError (ValueError)          a planning problem that cannot be read or contradicts itself
+    ├── PlanError (ValueError)             stages that are no plan for their problem
+    ├── PlanInfeasibleError (ValueError)   a sound problem whose bounds no plan keeps
+    ├── UnknownStrategyError (LookupError) a strategy that the registry does not have
+    ├── DeclarationError (ValueError)      settings that do not fit each other, or the models that they name
+    ├── StoreError (OSError)               the telemetry store cannot be opened
+    └── ListenError (OSError)              the address for HTTP cannot be listened on
+"""
+
+from collections.abc import Iterable
+
+from splitrail.errors import SplitrailError
+
+
+class CoordinatorError(SplitrailError):
+    """A fault of the coordinator."""
+
+
+class ProblemError(CoordinatorError, ValueError):
+    """A planning problem that cannot be read or contradicts itself; the message names the place."""
+
+
+class PlanError(CoordinatorError, ValueError):
+    """Stages that do not cover the model once, in order, over links and codecs that the problem has."""
+
+
+class PlanInfeasibleError(CoordinatorError, ValueError):
+    """No plan keeps the bound that the message names; `bound` is `deadline_ms`, `memory_mb` or `tier`."""
+
+    def __init__(self, bound: str, message: str) -> None:
+        super().__init__(message)
+        self.bound = bound
+
+
+class UnknownStrategyError(CoordinatorError, LookupError):
+    """There is no strategy of this name; the message lists those that there are."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"there is no strategy {name!r}: choose one of {', '.join(known)}")
+        self.name = name
+
+
+class DeclarationError(CoordinatorError, ValueError):
+    """Settings that are well-formed but do not fit each other, or the models that they name."""
+
+
+class StoreError(CoordinatorError, OSError):
+    """The telemetry store cannot be opened; the message names the file and the way out."""
+
+
+class ListenError(CoordinatorError, OSError):
+    """The address of the HTTP interface cannot be listened on."""
