@@ -1,0 +1,39 @@
+"""The errors of a node's agent.
+
+AgentError (SplitrailError)
+├── WireError (ValueError)           frames that are not a message of the tensor plane, or of another version
+├── TransportError (OSError)         an endpoint that cannot be listened on or does not make sense
+│   └── SendError                    a message that cannot be queued: unknown peer, full queue, closed transport
+└── MeterUnavailableError (OSError)  an energy meter that this machine lacks or does not let us read
+"""
+
+from splitrail.errors import SplitrailError
+
+
+class AgentError(SplitrailError):
+    """A fault of a node's agent."""
+
+
+class WireError(AgentError, ValueError):
+    """Frames that are not a message of the tensor plane; the message says which field does not fit."""
+
+
+class TransportError(AgentError, OSError):
+    """The tensor transport cannot use `endpoint`; the message says why."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(f"{endpoint}: {reason}")
+        self.endpoint = endpoint
+        self.reason = reason
+
+
+class SendError(TransportError):
+    """A message to a peer could not be queued; nothing of it was sent."""
+
+    def __init__(self, peer: str, reason: str) -> None:
+        super().__init__(f"cannot send to {peer}", reason)
+        self.peer = peer
+
+
+class MeterUnavailableError(AgentError, OSError):
+    """An energy meter that is absent or unreadable; the message says what would make it readable."""
