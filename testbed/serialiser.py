@@ -29,7 +29,7 @@ class LinkState:
 
 
 def departure_s(link: LinkState, size_bytes: int, start_s: float) -> float:
-    """When the last bit has left, if the first one leaves at `start_s`; infinite on a link that stays at 0 or is cut."""
+    """When the last bit has left, if the first leaves at `start_s`; infinite on a link that is cut or stays at 0."""
     if link.is_cut:
         return math.inf
     bits = 8.0 * size_bytes

@@ -8,6 +8,7 @@ import math
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -144,10 +145,6 @@ async def _pump(source: socket.socket, sink: socket.socket, link: DirectedLink) 
             steps.create_task(step())
 
 
-def _close(end: socket.socket, _served: asyncio.Task[None]) -> None:
-    end.close()
-
-
 def _shaped_socket() -> socket.socket:
     """A TCP socket with small buffers. Set before listen or connect, where the kernel fixes the window's scale."""
     shaped = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -230,24 +227,25 @@ class LinkProxy:
         listener.bind((LOOPBACK, 0))
         listener.listen()
         self._listeners.append(listener)
-        self._keep(self._accept(listener, there, back, target))
+        self._loop.add_reader(listener, self._accept, listener, there, back, target)
         host, port = listener.getsockname()
         return host, port
 
-    def _keep(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    async def _accept(
+    def _accept(
         self, listener: socket.socket, there: DirectedLink, back: DirectedLink, target: tuple[str, int]
     ) -> None:
-        while True:
-            near, _ = await self._loop.sock_accept(listener)
+        # Not `loop.sock_accept`: a connection that it has just accepted is lost, open, when its task is cancelled.
+        with suppress(BlockingIOError):
+            near, _ = listener.accept()
+            near.setblocking(False)
             near.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            serving = self._keep(self._relay(near, there, back, target))
-            serving.add_done_callback(partial(_close, near))  # a task that is cancelled before it starts closes nothing
+            serving = self._loop.create_task(self._relay(near, there, back, target))
+            self._tasks.add(serving)
+            serving.add_done_callback(partial(self._end, near))
+
+    def _end(self, near: socket.socket, served: asyncio.Task[None]) -> None:
+        near.close()
+        self._tasks.discard(served)
 
     async def _relay(
         self, near: socket.socket, there: DirectedLink, back: DirectedLink, target: tuple[str, int]
@@ -263,8 +261,9 @@ class LinkProxy:
                 pass  # either end is gone, or never was there: both are closed, as a real network would tell them
 
     async def _close(self) -> None:
+        for listener in self._listeners:
+            self._loop.remove_reader(listener)
+            listener.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for listener in self._listeners:
-            listener.close()

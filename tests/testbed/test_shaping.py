@@ -70,13 +70,17 @@ def test_rate_is_felt() -> None:
 def test_connections_share_a_link() -> None:
     """Two connections over one directed link together get its capacity, not each."""
     half = b"x" * 100_000
-    with LinkProxy(both_ways(10)) as proxy, listening() as server:
-        with connected(proxy, server) as (near, far), connected(proxy, server) as (near_2, far_2):
-            start_s = time.monotonic()
-            near.sendall(half)
-            near_2.sendall(half)
-            assert receive(far, len(half)) == receive(far_2, len(half)) == half
-            assert time.monotonic() - start_s > 0.159
+    with (
+        LinkProxy(both_ways(10)) as proxy,
+        listening() as server,
+        connected(proxy, server) as (near, far),
+        connected(proxy, server) as (near_2, far_2),
+    ):
+        start_s = time.monotonic()
+        near.sendall(half)
+        near_2.sendall(half)
+        assert receive(far, len(half)) == receive(far_2, len(half)) == half
+        assert time.monotonic() - start_s > 0.159
 
 
 def test_back_pressure_reaches_the_sender() -> None:
@@ -136,16 +140,18 @@ def test_a_node_that_is_not_there() -> None:
     """A connection to a node that does not listen is closed."""
     with listening() as server:
         nobody = server.getsockname()
-    with LinkProxy(both_ways(FAST_MBPS)) as proxy:
-        with socket.create_connection(proxy.listen("pi", "pc", nobody), timeout=10) as near:
-            assert near.recv(1) == b""
+    with (
+        LinkProxy(both_ways(FAST_MBPS)) as proxy,
+        socket.create_connection(proxy.listen("pi", "pc", nobody), timeout=10) as near,
+    ):
+        assert near.recv(1) == b""
 
 
 def test_unknown_link() -> None:
     """A link that was not declared is refused with the ones that were."""
-    with LinkProxy(both_ways(FAST_MBPS)) as proxy:
-        with pytest.raises(UnknownLinkError, match=r"no emulated link pi->mars; the links are: pi->pc, pc->pi"):
-            proxy.cut("pi", "mars")
+    refusal = r"no emulated link pi->mars; the links are: pi->pc, pc->pi"
+    with LinkProxy(both_ways(FAST_MBPS)) as proxy, pytest.raises(UnknownLinkError, match=refusal):
+        proxy.cut("pi", "mars")
 
 
 def test_nothing_is_left() -> None:
