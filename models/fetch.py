@@ -162,6 +162,8 @@ def _requested(download: _Download, offset: int) -> Iterator[http.client.HTTPRes
         if error.code in _TRANSIENT_STATUS:
             raise _BrokenOffError(reason) from error
         raise FetchError(download.url, reason) from error
+    except FetchError:
+        raise
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(cause, ssl.SSLCertVerificationError | http.client.InvalidURL):

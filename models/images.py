@@ -1,0 +1,154 @@
+"""Photographs made into what a model takes: read within bounds, turned upright, cropped, scaled and quantised.
+
+Which preprocessing a model wants is `models.preprocessing`; what its output means is `models.classification`.
+"""
+
+import importlib.util
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from PIL import Image, ImageOps
+
+from models.errors import ImageError
+from models.preprocessing import PREPROCESSINGS, Preprocessing
+
+MAX_FILE_BYTES = 64_000_000
+MAX_PIXELS = 50_000_000
+# The formats of photographs; Pillow's other decoders are many, and what comes from the network chooses among them.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+
+# The share of the shorter side that is kept: 224 of 256 pixels, as ImageNet's models are customarily evaluated.
+CENTRE_SHARE = 0.875
+
+_SAMPLES = ("china.jpg", "flower.jpg")
+
+
+class Quantization(NamedTuple):
+    """A quantised tensor's value q stands for scale * (q - zero_point)."""
+
+    scale: float
+    zero_point: int
+
+
+def load_image(source: bytes | Path) -> Image.Image:
+    """The image upright in RGB; what is transparent shows white, and of a moving image the first frame.
+
+    ImageError where it is missing, too large (64 MB, 50 million pixels) or nothing that Pillow can read.
+    """
+    name = str(source) if isinstance(source, Path) else "the image"
+    data = _read(source, name)
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_pixels(image.size, name)
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except ImageError:
+        raise
+    # Pillow's decoders raise whatever a broken file leads them to; no image is worth the process.
+    except Exception as error:
+        raise ImageError(
+            f"{name} is not an image that Pillow can read; it would have to be one of {', '.join(FORMATS)}"
+        ) from error
+
+
+def to_input(
+    image: Image.Image,
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    quantization: Quantization | None = None,
+    preprocessing: Preprocessing | None = None,
+) -> NDArray[Any]:
+    """The image as a model's input of `shape` (1, height, width, 3 or 1) and `dtype`.
+
+    The centre square that spans 0.875 of the shorter side is scaled to the input (for an input that is no square, the
+    like rectangle). Without `preprocessing`, a float input gets p/127.5 - 1, uint8 the pixels themselves and int8
+    the pixels less 128, which is what those conventions come to. With it, an integer input is quantised by
+    `quantization`. ImageError where the input is none for images.
+    """
+    height, width, channels = _image_extent(shape)
+    box = _centre_box(image.size, width / height)
+    scaled = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
+    if channels == 1:
+        pixels = np.asarray(scaled.convert("L"))[np.newaxis, :, :, np.newaxis]
+    else:
+        pixels = np.asarray(scaled)[np.newaxis]
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        return _normalised(pixels, preprocessing or PREPROCESSINGS["tf"]).astype(kind)
+    if kind not in (np.uint8, np.int8):
+        raise ImageError(f"the model's input is of type {kind.name}; images go into float, uint8 or int8 inputs")
+    if preprocessing is None or quantization is None:
+        return pixels.copy() if kind == np.uint8 else (pixels.astype(np.int16) - 128).astype(np.int8)
+    limits = np.iinfo(kind)
+    steps = np.rint(_normalised(pixels, preprocessing) / quantization.scale) + quantization.zero_point
+    quantised: NDArray[Any] = np.clip(steps, limits.min, limits.max).astype(kind)
+    return quantised
+
+
+def sample_photographs() -> tuple[Path, ...]:
+    """The two photographs that ship in scikit-learn's wheel; ImageError where scikit-learn is not installed."""
+    # Found without importing scikit-learn, which takes a second.
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise ImageError("the sample photographs come with scikit-learn: pip install scikit-learn, or name images")
+    directory = Path(found.origin).parent / "datasets" / "images"
+    return tuple(directory / name for name in _SAMPLES)
+
+
+def _read(source: bytes | Path, name: str) -> bytes:
+    if isinstance(source, Path):
+        try:
+            with source.open("rb") as file:
+                source = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise ImageError(f"cannot read the image {name}: {error.strerror or error}") from error
+    if len(source) > MAX_FILE_BYTES:
+        raise ImageError(f"{name} is larger than the {MAX_FILE_BYTES} bytes that are taken")
+    return source
+
+
+def _check_pixels(size: tuple[int, int], name: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name} has {width} x {height} pixels; at most {MAX_PIXELS} in all are taken")
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        # 16-bit grey: Pillow would clip it to 255 instead of scaling it.
+        image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        white = Image.new("RGBA", seen.size, "white")
+        image = Image.alpha_composite(white, seen)
+    return image.convert("RGB")
+
+
+def _image_extent(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    match shape:
+        case (1, height, width, 1 | 3 as channels) if 0 < height * width <= MAX_PIXELS and height > 0:
+            return height, width, channels
+        case _:
+            raise ImageError(f"the model's input has the shape {tuple(shape)}; images need (1, height, width, 3 or 1)")
+
+
+def _centre_box(size: tuple[int, int], aspect: float) -> tuple[float, float, float, float]:
+    """The centred rectangle of this width-to-height ratio, as large as CENTRE_SHARE of the largest that fits."""
+    width, height = size
+    box_height = CENTRE_SHARE * min(height, width / aspect)
+    box_width = box_height * aspect
+    left, top = (width - box_width) / 2, (height - box_height) / 2
+    # Rounding must not push the box over the edge.
+    return max(0.0, left), max(0.0, top), min(float(width), left + box_width), min(float(height), top + box_height)
+
+
+def _normalised(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """(p - mean) / std over a last axis of three channels; one channel takes the mean of the three figures."""
+    mean, std = np.array(preprocessing.mean, np.float32), np.array(preprocessing.std, np.float32)
+    if pixels.shape[-1] == 1:
+        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    elif preprocessing.channels == "bgr":
+        pixels = pixels[..., ::-1]
+    return (pixels - mean) / std
