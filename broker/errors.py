@@ -1,9 +1,10 @@
 """The errors of the control plane.
 
-    BrokerError (SplitrailError)
-    ├── ConnectionFailedError (ConnectionError)   the broker is not there, refuses, or went away
-    ├── MalformedMessageError (ValueError)        a payload or topic that is not what the registry declares
-    └── MosquittoError (RuntimeError)             the private Mosquitto cannot be found or started
+BrokerError (SplitrailError)
+├── ConnectionFailedError (ConnectionError)   the broker is not there, refuses, or went away
+├── NoReplyError (TimeoutError)               nobody answered a request in time
+├── MalformedMessageError (ValueError)        a payload or topic that is not what the registry declares
+└── MosquittoError (RuntimeError)             the private Mosquitto cannot be found or started
 """
 
 from splitrail.errors import SplitrailError
@@ -20,6 +21,15 @@ class ConnectionFailedError(BrokerError, ConnectionError):
         super().__init__(f"{endpoint}: {reason}")
         self.endpoint = endpoint
         self.reason = reason
+
+
+class NoReplyError(BrokerError, TimeoutError):
+    """Nobody answered the request on `topic` within `timeout_s` seconds."""
+
+    def __init__(self, topic: str, timeout_s: float) -> None:
+        super().__init__(f"{topic}: no reply within {timeout_s:g} s; `splitrail status` shows whether its origin is up")
+        self.topic = topic
+        self.timeout_s = timeout_s
 
 
 class MalformedMessageError(BrokerError, ValueError):

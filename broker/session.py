@@ -1,0 +1,329 @@
+"""A typed MQTT session: handlers get messages that fit the registry, owners republish when it connects again.
+
+What comes from the network is bounded, decoded and counted here; connecting belongs to `broker.connection`.
+"""
+
+import dataclasses
+import logging
+import queue
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Self
+
+from paho.mqtt.client import MQTTMessage
+
+from broker.connection import BrokerSettings, Connection, Will
+from broker.errors import MalformedMessageError, NoReplyError
+from broker.finite import first_non_finite
+from broker.messages import InferReply
+from broker.topics import INFER, REPLY, ROOT, TOPICS, M, Topic
+from splitrail.errors import SplitrailError
+
+__all__ = ["BrokerSettings", "DroppedCounts", "Incoming", "Outgoing", "Session"]
+
+MAX_PAYLOAD_BYTES = 4_000_000  # a profile of 20,000 ops, two figures each of at most 25 characters, is 1 MB
+MAX_IMAGE_PAYLOAD_BYTES = 24_000_000  # an image of 16 MB is 21.4 MB in base64
+LOG_INTERVAL_S = 60.0
+
+log = logging.getLogger("splitrail.broker")
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming(Generic[M]):
+    """A message that arrived, the variable levels of its topic and where an answer is due, if one is."""
+
+    message: M
+    levels: tuple[str, ...]
+    retained: bool
+    """True for what the broker had kept when we subscribed, False for what happened since."""
+    response_topic: str | None
+    correlation: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing(Generic[M]):
+    """A message and the topic that it goes to."""
+
+    topic: Topic[M]
+    message: M
+    levels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedCounts:
+    """How many messages were dropped since the session began, by cause."""
+
+    malformed: int = 0
+    unknown: int = 0
+    oversized: int = 0
+    unsent: int = 0
+    """Our own, refused because too many waited for the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Subscription:
+    topic: Topic[Any]
+    levels: tuple[str, ...] | None
+    handler: Callable[[Incoming[Any]], None]
+
+
+class Session:
+    """One MQTT client of a site, typed by the registry of topics; every method may be called from any thread.
+
+    Handlers and `on_connected` callbacks run on the network thread: they must not block, and must not `request`.
+    """
+
+    def __init__(
+        self, broker: BrokerSettings, *, site: str, client_id: str, last_will: Outgoing[Any] | None = None
+    ) -> None:
+        self._site = site
+        self._last_will = last_will
+        self._subscriptions: tuple[_Subscription, ...] = ()
+        self._connected_callbacks: tuple[Callable[[], None], ...] = ()
+        self._lock = threading.Lock()
+        self._dropped = DroppedCounts()
+        self._last_logged: dict[tuple[str, str], float] = {}
+        self._reply_level: str | None = None
+        self._pending: dict[bytes, queue.SimpleQueue[InferReply]] = {}
+        will = None
+        if last_will is not None:
+            will = Will(self._address(last_will.topic, last_will.levels), _encode(last_will.topic, last_will.message))
+        self._connection = Connection(
+            broker, client_id=client_id, will=will, on_connected=self._connected, on_message=self._receive
+        )
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is there now; what is published meanwhile waits, up to a bound."""
+        return self._connection.connected
+
+    @property
+    def dropped(self) -> DroppedCounts:
+        """What was dropped so far."""
+        return self._dropped
+
+    def start(self) -> None:
+        """Block until the first connection; ConnectionFailedError says why there is none."""
+        self._connection.start()
+
+    def close(self) -> None:
+        """Publish the last will as a clean farewell, wait shortly for what is under way, and disconnect."""
+        if self._connection.connected:
+            if self._last_will is not None:
+                self.publish(self._last_will.topic, self._last_will.message, *self._last_will.levels)
+            if not self._connection.on_network_thread:
+                self._connection.flush()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def on(
+        self, topic: Topic[M], handler: Callable[[Incoming[M]], None], levels: tuple[str, ...] | None = None
+    ) -> None:
+        """Call `handler` with each message of the whole family, or of the one address that `levels` name."""
+        if levels is not None:
+            self._address(topic, levels)
+        with self._lock:
+            before = self._filters()
+            self._subscriptions = (*self._subscriptions, _Subscription(topic, levels, handler))
+            after = self._filters()
+        if self._connection.connected:
+            for address_filter in before - after:
+                self._connection.unsubscribe(address_filter)
+            # Also where nothing new is asked for: the new handler needs what is retained.
+            self._connection.subscribe(self._covering_filter(topic, levels), topic.qos)
+
+    def on_connected(self, callback: Callable[[], None]) -> None:
+        """Call `callback` after every connection, the first included, so that an owner publishes its state anew."""
+        with self._lock:
+            self._connected_callbacks = (*self._connected_callbacks, callback)
+
+    def publish(self, topic: Topic[M], message: M, *levels: str) -> bool:
+        """Send without waiting; False, and counted, if too many messages wait for the broker already.
+
+        MalformedMessageError if the levels or a figure cannot travel, or the message is too large.
+        """
+        return self._send(topic, message, self._address(topic, levels))
+
+    def request(self, topic: Topic[M], message: M, *levels: str, timeout_s: float) -> InferReply:
+        """Send a request and wait for its reply; NoReplyError if none comes within `timeout_s` seconds."""
+        if self._connection.on_network_thread:
+            raise RuntimeError("a handler must not wait for a reply: replies arrive on its own thread")
+        address = self._address(topic, levels)
+        correlation = uuid.uuid4().bytes
+        response_topic = self._address(REPLY, (self._replies(),))
+        replies: queue.SimpleQueue[InferReply] = queue.SimpleQueue()
+        self._pending[correlation] = replies
+        try:
+            self._send(topic, message, address, response_topic, correlation)
+            return replies.get(timeout=timeout_s)
+        except queue.Empty:
+            raise NoReplyError(address, timeout_s) from None
+        finally:
+            del self._pending[correlation]
+
+    def reply(self, incoming: Incoming[Any], topic: Topic[M], message: M) -> bool:
+        """Answer a request on the response topic that it named; False if it named none that may be answered."""
+        address = incoming.response_topic
+        if address is None or not _may_answer(address, topic):
+            self._complain("reply", topic.pattern, f"a request asks for its reply on {address!r}: not answered")
+            return False
+        return self._send(topic, message, address, correlation=incoming.correlation)
+
+    def _address(self, topic: Topic[Any], levels: tuple[str, ...]) -> str:
+        address = topic.address(self._site, *levels)
+        if topic.levels(address) != levels:
+            raise MalformedMessageError(
+                address, "not a topic: each level takes 1 to 64 letters, digits, `_`, `.` and `-`, no sign first"
+            )
+        return address
+
+    def _send(
+        self,
+        topic: Topic[M],
+        message: M,
+        address: str,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+    ) -> bool:
+        payload = _encode(topic, message)
+        # The broker hangs up on a packet beyond its bound; what surrounds a payload is well below 2 KB.
+        if len(payload) > min(_max_payload_bytes(topic), self._connection.max_packet_bytes - 2_000):
+            raise MalformedMessageError(address, f"{len(payload)} bytes are more than this topic or the broker admits")
+        accepted = self._connection.publish(
+            address,
+            payload,
+            qos=topic.qos,
+            retain=topic.retain,
+            response_topic=response_topic,
+            correlation=correlation,
+        )
+        if accepted:
+            return True
+        self._count("unsent")
+        self._complain("unsent", topic.pattern, "too many messages wait for the broker: dropped")
+        return False
+
+    def _replies(self) -> str:
+        """The level under which our replies arrive, subscribed to at the first request."""
+        with self._lock:
+            if self._reply_level is not None:
+                return self._reply_level
+            self._reply_level = uuid.uuid4().hex
+        self.on(REPLY, self._take_reply, levels=(self._reply_level,))
+        return self._reply_level
+
+    def _take_reply(self, incoming: Incoming[InferReply]) -> None:
+        waiting = self._pending.get(incoming.correlation or b"")
+        if waiting is not None:
+            waiting.put(incoming.message)
+
+    def _filters(self) -> set[str]:
+        return {self._covering_filter(each.topic, each.levels) for each in self._subscriptions}
+
+    def _covering_filter(self, topic: Topic[Any], levels: tuple[str, ...] | None) -> str:
+        """The family's filter if anyone reads the whole family: overlapping filters would deliver a message twice."""
+        if levels is None or any(each.topic is topic and each.levels is None for each in self._subscriptions):
+            return topic.filter(self._site)
+        return topic.address(self._site, *levels)
+
+    def _connected(self) -> None:
+        for address_filter in self._filters():
+            self._connection.subscribe(address_filter, qos=1)
+        for callback in self._connected_callbacks:
+            self._guard("on_connected", callback)
+
+    def _receive(self, raw: MQTTMessage) -> None:
+        try:
+            address = raw.topic
+        except UnicodeDecodeError:
+            address = ""
+        topic, levels = _family(address)
+        if topic is None:
+            self._count("unknown")
+            self._complain("unknown", "", f"{address!r} is no topic of ours: dropped")
+            return
+        if not raw.payload:
+            return  # MQTT's way to clear a retained message
+        if len(raw.payload) > _max_payload_bytes(topic):
+            self._count("oversized")
+            self._complain("oversized", topic.pattern, f"{address}: {len(raw.payload)} bytes are too many: dropped")
+            return
+        try:
+            message = topic.decode(address, bytes(raw.payload))
+            _refuse_non_finite(address, message)
+        except MalformedMessageError as error:
+            self._count("malformed")
+            self._complain("malformed", topic.pattern, f"{error}: dropped")
+            return
+        incoming = Incoming(
+            message,
+            levels,
+            retained=bool(raw.retain),
+            response_topic=getattr(raw.properties, "ResponseTopic", None),
+            correlation=getattr(raw.properties, "CorrelationData", None),
+        )
+        for each in self._subscriptions:
+            if each.topic is topic and each.levels in (None, levels):
+                self._guard(topic.pattern, each.handler, incoming)
+
+    def _guard(self, what: str, handler: Callable[..., None], *arguments: object) -> None:
+        """Run a handler; whatever it raises is logged, since the network thread serves everybody else too."""
+        try:
+            handler(*arguments)
+        except SplitrailError as error:
+            self._complain("handler", what, str(error))
+        except Exception:
+            log.exception("a handler of %s failed", what)
+
+    def _count(self, cause: str) -> None:
+        with self._lock:
+            self._dropped = dataclasses.replace(self._dropped, **{cause: getattr(self._dropped, cause) + 1})
+
+    def _complain(self, cause: str, family: str, sentence: str) -> None:
+        """Log at most once a minute for each cause and family, so that a flood of messages is no flood of lines."""
+        now = time.monotonic()
+        if now - self._last_logged.get((cause, family), -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
+            self._last_logged[cause, family] = now
+            log.warning("%s", sentence)
+
+
+def _family(address: str) -> tuple[Topic[Any] | None, tuple[str, ...]]:
+    for topic in TOPICS:
+        levels = topic.levels(address)
+        if levels is not None:
+            return topic, levels
+    return None, ()
+
+
+def _max_payload_bytes(topic: Topic[Any]) -> int:
+    return MAX_IMAGE_PAYLOAD_BYTES if topic is INFER else MAX_PAYLOAD_BYTES
+
+
+def _encode(topic: Topic[M], message: M) -> bytes:
+    _refuse_non_finite(topic.pattern, message)
+    return topic.encode(message)
+
+
+def _refuse_non_finite(address: str, message: object) -> None:
+    where = first_non_finite(message)
+    if where is not None:
+        raise MalformedMessageError(address, f"{where} is not a finite number")
+
+
+def _may_answer(address: str, topic: Topic[Any]) -> bool:
+    """Whether a requester may have its reply there: never on another topic of ours."""
+    if not address or address.startswith("$") or any(sign in address for sign in "+#\0"):
+        return False
+    return not address.startswith(f"{ROOT}/") or topic.levels(address) is not None
