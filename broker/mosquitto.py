@@ -1,0 +1,184 @@
+"""A private Mosquitto on a free loopback port, for the demo and the tests, run with the configuration we ship.
+
+A site's own broker is the system's Mosquitto; nothing here touches it.
+"""
+
+import ctypes
+import importlib.resources
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from broker.connection import BrokerSettings
+from broker.errors import MosquittoError
+
+START_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 5.0
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Settings of the shipped configuration that a private broker replaces by its own.
+_REPLACED = ("listener", "persistence_location")
+
+
+def find_mosquitto() -> Path:
+    """The Mosquitto to run: on PATH, in /usr/sbin (not on every user's PATH), or unpacked beside the environment."""
+    on_path = shutil.which("mosquitto")
+    candidates = [Path(on_path)] if on_path else []
+    candidates += [Path("/usr/sbin/mosquitto"), _unpacked() / "usr/sbin/mosquitto"]
+    for candidate in candidates:
+        if os.access(candidate, os.X_OK):
+            return candidate
+    raise MosquittoError(
+        "Mosquitto is not installed: `sudo apt-get install mosquitto`, or `make mosquitto` without root"
+    )
+
+
+class PrivateMosquitto:
+    """A Mosquitto of our own, which keeps its files in `directory` and ends with this process at the latest.
+
+    Entering starts it and waits until it accepts connections; MosquittoError says why it did not.
+    Start it from the main thread: the kernel ends it with the thread that started it.
+    """
+
+    def __init__(self, directory: Path, port: int | None = None, extra_configuration: str = "") -> None:
+        self._directory = directory
+        self._extra_configuration = extra_configuration
+        self._log_file = directory / "mosquitto.log"
+        self._child: subprocess.Popen[bytes] | None = None
+        self.port = _free_port() if port is None else port
+
+    @property
+    def settings(self) -> BrokerSettings:
+        """How a session reaches it."""
+        return BrokerSettings(host="127.0.0.1", port=self.port)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, or None while it does not run."""
+        return None if self._child is None else self._child.pid
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it accepts connections."""
+        program = find_mosquitto()
+        self._directory.mkdir(parents=True, exist_ok=True)
+        configuration = self._directory / "mosquitto.conf"
+        configuration.write_text(
+            private_configuration(shipped_configuration(), self.port, self._directory, root=os.geteuid() == 0)
+            + self._extra_configuration
+        )
+        with self._log_file.open("ab") as log:
+            self._child = subprocess.Popen(
+                [program, "-c", configuration],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=_environment(program),
+                start_new_session=True,  # the terminal's Ctrl-C is the parent's, which then stops its children in order
+                preexec_fn=_end_with_parent,  # noqa: PLW1509  # one system call, which takes no lock
+            )
+        try:
+            self._wait_until_it_accepts(self._child)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Ask it to end, and end it if it does not."""
+        if self._child is None:
+            return
+        self._child.terminate()
+        try:
+            self._child.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+        self._child = None
+
+    def kill(self) -> None:
+        """End it as a power cut would, without a last word to its clients."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait()
+            self._child = None
+
+    def restart(self) -> None:
+        """Stop it if it runs, and start it on the same port and files."""
+        self.stop()
+        self.start()
+
+    def _wait_until_it_accepts(self, child: subprocess.Popen[bytes]) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if child.poll() is not None:
+                raise MosquittoError(f"Mosquitto did not start: {self._last_words()} (log: {self._log_file})")
+            try:
+                socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
+            except OSError:
+                time.sleep(0.02)
+            else:
+                return
+        raise MosquittoError(
+            f"Mosquitto accepts nothing on port {self.port} after {START_TIMEOUT_S:g} s (log: {self._log_file})"
+        )
+
+    def _last_words(self) -> str:
+        """The end of its log; of an error in its configuration the cause and the place are two lines."""
+        lines = self._log_file.read_text(errors="replace").splitlines()
+        return " ".join(line.partition(": ")[2] for line in lines[-2:]) or "it wrote no log"
+
+
+def shipped_configuration() -> str:
+    """The text of the mosquitto.conf that the project ships."""
+    return importlib.resources.files("broker").joinpath("mosquitto.conf").read_text(encoding="utf-8")
+
+
+def private_configuration(shipped: str, port: int, directory: Path, *, root: bool) -> str:
+    """The shipped configuration with a listener on `port`, its files in `directory`, and the log on stderr."""
+    kept = [line for line in shipped.splitlines() if line.split(" ")[0] not in _REPLACED]
+    own = [f"listener {port} 127.0.0.1", f"persistence_location {directory.absolute()}", "log_dest stderr"]
+    if root:
+        # Started by root it would become the user `mosquitto`, who may not write into our directory.
+        own.append("user root")
+    return "\n".join(kept + own) + "\n"
+
+
+def _unpacked() -> Path:
+    return Path(sys.prefix) / "mosquitto"
+
+
+def _environment(program: Path) -> dict[str, str]:
+    if not program.is_relative_to(_unpacked()):
+        return dict(os.environ)
+    libraries = sorted({str(library.parent) for library in _unpacked().rglob("lib*.so*")})
+    return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
+
+
+def _end_with_parent() -> None:
+    # Runs in the child between fork and exec: nothing of ours outlives a parent that was killed.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_libc = ctypes.CDLL(None)  # loaded before any fork
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
