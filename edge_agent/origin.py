@@ -1,0 +1,213 @@
+"""The requests that begin at this node, from their tensors to their report; carrying them is the pipeline's."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from broker.messages import InferenceReport, Plan, PowerModel, StageReport, TransferReport
+from edge_agent.accounting import inference_energy
+from edge_agent.routes import crossings, route
+from edge_agent.wire import Route, StageRecord, TensorsMessage
+
+Arrays = tuple[np.ndarray[Any, Any], ...]
+
+REPORT_GRACE_NS = 1_000_000_000  # how long a report waits for the senders' records after its result
+MOST_ATTEMPTS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A request's end: its outputs and report, or None and a report that carries the error."""
+
+    outputs: Arrays | None
+    report: InferenceReport
+
+
+@dataclass(slots=True)
+class _Request:
+    identity: bytes
+    plan: Plan
+    inputs: Arrays
+    finish: Callable[[Finished], None]
+    started_ns: int
+    started_at: float
+    attempts: int = 1
+    transfers: dict[int, TransferReport] = field(default_factory=dict)
+    result: TensorsMessage | None = None
+    finished_ns: int = 0
+
+
+class Origin:
+    """Keeps each request until its result and the timing of all its hops are there, or it has failed.
+
+    A request that fails under a plan that has been replaced meanwhile is tried once more under the new one.
+    `begin(plan, message)` starts the pipeline at hop 0. `finish` callbacks run on the thread that brought the end.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        *,
+        active: Callable[[str], Plan | None],
+        begin: Callable[[Plan, TensorsMessage], None],
+        power: Callable[[], Mapping[str, PowerModel]],
+        timeout_s: float,
+    ) -> None:
+        self._node = node
+        self._active = active
+        self._begin = begin
+        self._power = power
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._requests: dict[bytes, _Request] = {}
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests have begun and not ended."""
+        return len(self._requests)
+
+    def submit(self, deployment: str, inputs: Arrays, finish: Callable[[Finished], None]) -> None:
+        """Start a request under the active plan; without one it fails at once."""
+        plan = self._active(deployment)
+        now_ns, at = time.monotonic_ns(), time.time()
+        identity = os.urandom(16)
+        if plan is None:
+            reason = f"no plan of {deployment} is ready yet at {self._node}; `splitrail status` shows why"
+            finish(Finished(None, self._failure(deployment, 0, identity, at, 0.0, reason)))
+            return
+        request = _Request(identity, plan, inputs, finish, now_ns, at)
+        with self._lock:
+            self._requests[identity] = request
+        self._begin(plan, _first_message(request))
+
+    def delivered(self, message: TensorsMessage) -> None:
+        """The result of a request has come; what has ended already, or belongs to another attempt, is ignored."""
+        with self._lock:
+            request = self._current(message.route)
+            if request is None or request.result is not None:
+                return
+            request.result = message
+            request.finished_ns = time.monotonic_ns()
+        self._end_if_complete(request)
+
+    def transferred(self, where: Route, transfer: TransferReport) -> None:
+        """A hop has been timed by its sender."""
+        with self._lock:
+            request = self._current(where)
+            if request is None:
+                return
+            request.transfers[where.hop] = transfer
+        self._end_if_complete(request)
+
+    def failed(self, where: Route, reason: str) -> None:
+        """A request cannot go on under its plan."""
+        with self._lock:
+            request = self._current(where)
+            if request is None or request.result is not None:
+                return
+            plan = self._active(where.deployment)
+            again = plan is not None and plan.epoch != where.epoch and request.attempts < MOST_ATTEMPTS
+            if again and plan is not None:
+                request.plan, request.attempts, request.transfers = plan, request.attempts + 1, {}
+            else:
+                del self._requests[request.identity]
+        if again and plan is not None:
+            self._begin(plan, _first_message(request))
+        else:
+            self._finish_failed(request, reason)
+
+    def sweep(self) -> None:
+        """End what has waited too long; called about every 100 ms."""
+        now_ns = time.monotonic_ns()
+        late, complete_enough = [], []
+        with self._lock:
+            for request in list(self._requests.values()):
+                if request.result is not None:
+                    if now_ns - request.finished_ns > REPORT_GRACE_NS:
+                        del self._requests[request.identity]
+                        complete_enough.append(request)
+                elif now_ns - request.started_ns > self._timeout_s * 1e9:
+                    del self._requests[request.identity]
+                    late.append(request)
+        for request in complete_enough:
+            self._finish_answered(request)
+        for request in late:
+            self._finish_failed(request, f"no answer within {self._timeout_s:g} s; {_last_seen(request)}")
+
+    def _current(self, where: Route) -> _Request | None:
+        request = self._requests.get(where.request)
+        return request if request is not None and request.plan.epoch == where.epoch else None
+
+    def _end_if_complete(self, request: _Request) -> None:
+        with self._lock:
+            complete = request.result is not None and len(request.transfers) >= crossings(route(request.plan))
+            if not complete or self._requests.pop(request.identity, None) is None:
+                return
+        self._finish_answered(request)
+
+    def _finish_answered(self, request: _Request) -> None:
+        assert request.result is not None
+        latency_ms = (request.finished_ns - request.started_ns) / 1e6
+        hops = route(request.plan)
+        stages = tuple(_stage_report(hops[record.stage].node, request, record) for record in request.result.stages)
+        transfers = tuple(transfer for _, transfer in sorted(request.transfers.items()))
+        energy = inference_energy(
+            origin=self._node, latency_ms=latency_ms, stages=stages, transfers=transfers, power=self._power()
+        )
+        report = InferenceReport(
+            deployment=request.plan.deployment,
+            epoch=request.plan.epoch,
+            request_id=request.identity.hex(),
+            origin=self._node,
+            at=request.started_at,
+            latency_ms=latency_ms,
+            stages=stages,
+            transfers=transfers,
+            origin_energy_j=energy.origin_energy_j,
+            total_energy_j=energy.total_energy_j,
+        )
+        request.finish(Finished(request.result.tensors, report))
+
+    def _finish_failed(self, request: _Request, reason: str) -> None:
+        latency_ms = (time.monotonic_ns() - request.started_ns) / 1e6
+        report = self._failure(
+            request.plan.deployment, request.plan.epoch, request.identity, request.started_at, latency_ms, reason
+        )
+        request.finish(Finished(None, report))
+
+    def _failure(
+        self, deployment: str, epoch: int, identity: bytes, at: float, latency_ms: float, reason: str
+    ) -> InferenceReport:
+        return InferenceReport(
+            deployment=deployment,
+            epoch=epoch,
+            request_id=identity.hex(),
+            origin=self._node,
+            at=at,
+            latency_ms=latency_ms,
+            error=reason[:2_000],
+        )
+
+
+def _first_message(request: _Request) -> TensorsMessage:
+    here = Route(request.plan.deployment, request.plan.epoch, request.identity, 0)
+    return TensorsMessage(here, request.inputs)
+
+
+def _stage_report(node: str, request: _Request, record: StageRecord) -> StageReport:
+    hop = route(request.plan)[record.stage]
+    return StageReport(
+        node=node, start=hop.start, stop=hop.stop, compute_ms=record.compute_ns / 1e6, wait_ms=record.wait_ns / 1e6
+    )
+
+
+def _last_seen(request: _Request) -> str:
+    if not request.transfers:
+        return f"it never left {request.plan.origin}"
+    last = request.transfers[max(request.transfers)]
+    return f"last seen when it reached {last.dst} from {last.src}"

@@ -1,0 +1,118 @@
+"""Takes a request's tensors through this node: run a segment, hand on, deliver at the origin, or say why not."""
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from broker.messages import Plan
+from edge_agent.executor import Executor, ExecutorBusyError, Outcome
+from edge_agent.routes import Hop, route
+from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage, WireMessage
+from models.runtime import Segment
+
+
+class Requests(Protocol):
+    """The origin's side: where results and failures of its requests end."""
+
+    def delivered(self, message: TensorsMessage) -> None:
+        """A request's result has arrived."""
+
+    def failed(self, where: Route, reason: str) -> None:
+        """A request cannot go on."""
+
+
+class Pipeline:
+    """The node's part in every plan. Its methods are called from any thread and never block on a compute.
+
+    `plan_of(deployment, epoch)` and `segment_of(model, start, stop)` give None for what is not here; `send(node,
+    message)` gives False where the node cannot be reached or its queue is full.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        executor: Executor,
+        requests: Requests,
+        *,
+        plan_of: Callable[[str, int], Plan | None],
+        segment_of: Callable[[str, int, int], Segment | None],
+        send: Callable[[str, WireMessage], bool],
+    ) -> None:
+        self._node = node
+        self._executor = executor
+        self._requests = requests
+        self._plan_of = plan_of
+        self._segment_of = segment_of
+        self._send = send
+
+    def arrive(self, message: TensorsMessage, src: str) -> None:
+        """Tensors have come from the agent `src`."""
+        plan = self._plan_of(message.route.deployment, message.route.epoch)
+        if plan is None:
+            reason = f"{self._node} does not know epoch {message.route.epoch} of {message.route.deployment}"
+            self._send(src, FailureMessage(message.route, reason))
+        elif message.route.hop >= len(route(plan)) or route(plan)[message.route.hop].node != self._node:
+            self._fail(plan, message.route, f"hop {message.route.hop} of this plan is not for {self._node}")
+        else:
+            self.carry(plan, message)
+
+    def carry(self, plan: Plan, message: TensorsMessage) -> None:
+        """Do this node's part of a request that is at its hop here."""
+        hops = route(plan)
+        number = message.route.hop
+        hop = hops[number]
+        if not hop.relays:
+            self._compute(plan, hop, message)
+        elif number == len(hops) - 1:
+            self._requests.delivered(message)
+        else:
+            self._hand_on(plan, message)
+
+    def pass_failure(self, message: FailureMessage) -> None:
+        """A failure that another node told: ours to handle as the origin, else the origin's to know."""
+        plan = self._plan_of(message.route.deployment, message.route.epoch)
+        if plan is not None:
+            self._fail(plan, message.route, message.reason)
+
+    def _compute(self, plan: Plan, hop: Hop, message: TensorsMessage) -> None:
+        segment = self._segment_of(plan.model.sha256, hop.start, hop.stop)
+        if segment is None:
+            self._fail(plan, message.route, f"{self._node} has not loaded ops {hop.start}..{hop.stop - 1}")
+            return
+        try:
+            self._executor.submit(
+                segment,
+                message.tensors,
+                time.monotonic_ns(),
+                lambda outcome: self._computed(plan, message, outcome),
+            )
+        except ExecutorBusyError as error:
+            self._fail(plan, message.route, f"{self._node} is busy: {error}")
+
+    def _computed(self, plan: Plan, message: TensorsMessage, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._fail(plan, message.route, f"{self._node}: {outcome.error}")
+            return
+        record = StageRecord(message.route.hop, outcome.compute_ns, outcome.wait_ns)
+        computed = TensorsMessage(message.route, tuple(outcome.outputs), (*message.stages, record))
+        if message.route.hop == len(route(plan)) - 1:
+            self._requests.delivered(computed)
+        else:
+            self._hand_on(plan, computed)
+
+    def _hand_on(self, plan: Plan, message: TensorsMessage) -> None:
+        here = message.route
+        onward = TensorsMessage(
+            Route(here.deployment, here.epoch, here.request, here.hop + 1), message.tensors, message.stages
+        )
+        to = route(plan)[here.hop + 1].node
+        if to == self._node:
+            self.carry(plan, onward)
+        elif not self._send(to, onward):
+            self._fail(plan, here, f"{self._node} cannot reach {to}, or too much waits for it already")
+
+    def _fail(self, plan: Plan, where: Route, reason: str) -> None:
+        if plan.origin == self._node:
+            self._requests.failed(where, reason)
+        else:
+            self._send(plan.origin, FailureMessage(where, reason))
