@@ -208,6 +208,16 @@ class TransferReport(Message):
     transfer_ms: NonNegative
 
 
+class NodeEnergy(Message):
+    """What one inference cost one node, by the cost model: its compute, the origin's waiting, and the radio."""
+
+    node: Name
+    compute_j: float
+    """At the origin at busy power, elsewhere what compute adds to idle power."""
+    waiting_j: NonNegative
+    radio_j: NonNegative
+
+
 class InferenceReport(Message):
     """One inference, as its origin saw it: where the time went, and the energy that the model reckons for it."""
 
@@ -221,6 +231,7 @@ class InferenceReport(Message):
     transfers: Annotated[tuple[TransferReport, ...], Meta(max_length=MAX_STAGES)] = ()
     origin_energy_j: NonNegative = 0.0
     total_energy_j: NonNegative = 0.0
+    node_energy: Annotated[tuple[NodeEnergy, ...], Meta(max_length=MAX_STAGES)] = ()
     energy_source: EnergySource = "modelled"
     energy_scope: EnergyScope = "board"
     error: Text | None = None

@@ -4,17 +4,10 @@ Pure; always modelled. Meters' own readings travel apart, as EnergyReading.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from broker.messages import PowerModel, StageReport, TransferReport
+from broker.messages import NodeEnergy, PowerModel, StageReport, TransferReport
 
-
-@dataclass(frozen=True, slots=True)
-class InferenceEnergy:
-    """Joules of one inference: the origin's own, waiting included, and those of all nodes together."""
-
-    origin_energy_j: float
-    total_energy_j: float
+UNKNOWN = PowerModel(idle_w=0.0, busy_w=0.0)
 
 
 def inference_energy(
@@ -24,28 +17,35 @@ def inference_energy(
     stages: tuple[StageReport, ...],
     transfers: tuple[TransferReport, ...],
     power: Mapping[str, PowerModel],
-) -> InferenceEnergy:
-    """Energy by the cost model: the origin pays idle power while it waits, other nodes only what compute adds.
+) -> tuple[NodeEnergy, ...]:
+    """Joules of each node that took part, the origin first.
 
-    A node without a known power model counts as zero.
+    The origin pays idle power while it waits, other nodes only what compute adds to theirs. A node whose power
+    model is not known counts as zero.
     """
-    none = PowerModel(idle_w=0.0, busy_w=0.0)
-    compute_s: dict[str, float] = {}
-    for stage in stages:
-        compute_s[stage.node] = compute_s.get(stage.node, 0.0) + stage.compute_ms / 1e3
-    radio_j: dict[str, float] = {}
-    for transfer in transfers:
-        mb = transfer.size_bytes / 1e6
-        radio_j[transfer.src] = radio_j.get(transfer.src, 0.0) + mb * power.get(transfer.src, none).tx_j_per_mb
-        radio_j[transfer.dst] = radio_j.get(transfer.dst, 0.0) + mb * power.get(transfer.dst, none).rx_j_per_mb
-
-    at_origin = power.get(origin, none)
-    busy_s = compute_s.get(origin, 0.0)
-    waiting_s = max(0.0, latency_ms / 1e3 - busy_s)
-    origin_j = at_origin.busy_w * busy_s + at_origin.idle_w * waiting_s + radio_j.get(origin, 0.0)
-    others_j = sum(
-        (power.get(node, none).busy_w - power.get(node, none).idle_w) * compute_s.get(node, 0.0)
-        + radio_j.get(node, 0.0)
-        for node in (compute_s.keys() | radio_j.keys()) - {origin}
+    others = {stage.node for stage in stages} | {end for hop in transfers for end in (hop.src, hop.dst)}
+    return tuple(
+        _node_energy(node, node == origin, latency_ms, stages, transfers, power.get(node, UNKNOWN))
+        for node in (origin, *sorted(others - {origin}))
     )
-    return InferenceEnergy(origin_j, origin_j + others_j)
+
+
+def _node_energy(
+    node: str,
+    is_origin: bool,
+    latency_ms: float,
+    stages: tuple[StageReport, ...],
+    transfers: tuple[TransferReport, ...],
+    power: PowerModel,
+) -> NodeEnergy:
+    compute_ms = sum(stage.compute_ms for stage in stages if stage.node == node)
+    sent_mb = sum(hop.size_bytes for hop in transfers if hop.src == node) / 1e6
+    received_mb = sum(hop.size_bytes for hop in transfers if hop.dst == node) / 1e6
+    waiting_ms = max(0.0, latency_ms - compute_ms) if is_origin else 0.0
+    compute_w = power.busy_w if is_origin else power.busy_w - power.idle_w
+    return NodeEnergy(
+        node=node,
+        compute_j=compute_w * compute_ms / 1e3,
+        waiting_j=power.idle_w * waiting_ms / 1e3,
+        radio_j=power.tx_j_per_mb * sent_mb + power.rx_j_per_mb * received_mb,
+    )

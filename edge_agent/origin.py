@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from broker.messages import InferenceReport, Plan, PowerModel, StageReport, TransferReport
+from broker.messages import InferenceReport, NodeEnergy, Plan, PowerModel, StageReport, TransferReport
 from edge_agent.accounting import inference_energy
 from edge_agent.routes import crossings, route
 from edge_agent.wire import Route, StageRecord, TensorsMessage
@@ -168,8 +168,9 @@ class Origin:
             latency_ms=latency_ms,
             stages=stages,
             transfers=transfers,
-            origin_energy_j=energy.origin_energy_j,
-            total_energy_j=energy.total_energy_j,
+            origin_energy_j=_joules(energy[0]),
+            total_energy_j=max(0.0, sum(map(_joules, energy))),
+            node_energy=energy,
         )
         request.finish(Finished(request.result.tensors, report))
 
@@ -204,6 +205,10 @@ def _stage_report(node: str, request: _Request, record: StageRecord) -> StageRep
     return StageReport(
         node=node, start=hop.start, stop=hop.stop, compute_ms=record.compute_ns / 1e6, wait_ms=record.wait_ns / 1e6
     )
+
+
+def _joules(energy: NodeEnergy) -> float:
+    return energy.compute_j + energy.waiting_j + energy.radio_j
 
 
 def _last_seen(request: _Request) -> str:

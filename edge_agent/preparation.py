@@ -51,7 +51,7 @@ class Preparation:
     ) -> None:
         self._settings = settings
         self._cache = cache
-        self._profiles = ProfileStore(cache)
+        self._profiles = ProfileStore(settings.cache / "profiles")
         self._ready = ready
         self._profiled = profiled
         self._segments: dict[SegmentKey, Segment] = {}
@@ -181,7 +181,7 @@ class Preparation:
             return kept
         path = fetch_model(model.url, model.sha256, model.size_bytes, self._cache)
         log.info("%s: profiling %d ops", model.name, model.ops)
-        measured = profile_model(path, threads=self._settings.threads, by_cpu_time=by_cpu_time)
+        measured = profile_model(path, threads=self._settings.threads, by_cpu_time=by_cpu_time, scratch=self._settings.cache)
         self._profiles.save(model.sha256, by_cpu_time, measured)
         log.info("%s: %.2f ms unsplit (± %.2f)", model.name, measured.unsplit_ms, measured.unsplit_ms_std)
         return measured

@@ -15,7 +15,6 @@ import numpy as np
 import psutil
 
 from edge_agent.hardware import machine_identity
-from models.cache import ModelCache
 from models.graph import Graph, read_graph
 from models.runtime import Runtime, Segment, runtime_identity
 from models.slicer import slice_model
@@ -58,9 +57,14 @@ class _Timing:
 
 
 def profile_model(
-    path: Path, *, threads: int = 1, by_cpu_time: bool = False, progress: Progress = lambda done, total: None
+    path: Path,
+    *,
+    threads: int = 1,
+    by_cpu_time: bool = False,
+    scratch: Path | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> MeasuredProfile:
-    """Measure the model at `path`.
+    """Measure the model at `path`; `scratch` is a directory with room for its largest op's weights.
 
     `by_cpu_time` counts this thread's CPU time instead of the wall's, which is right only for one thread:
     a testbed's agents share their cores. Ops between which no cut is allowed share their segment's time
@@ -78,7 +82,7 @@ def profile_model(
 
     op_ms = [0.0] * len(graph.ops)
     op_ms_std = [0.0] * len(graph.ops)
-    with tempfile.TemporaryDirectory(prefix="splitrail-profile-", dir=path.parent) as directory:
+    with tempfile.TemporaryDirectory(prefix="splitrail-profile-", dir=scratch) as directory:
         piece = Path(directory) / "segment.tflite"
         for start, stop in _smallest_segments(graph):
             slice_model(path, start, stop, piece)
@@ -104,10 +108,10 @@ def profile_model(
 
 
 class ProfileStore:
-    """Profiles kept beside the models, found again by model, runtime, threads and machine."""
+    """Profiles kept in a directory of the node's cache, found again by model, runtime, threads and machine."""
 
-    def __init__(self, cache: ModelCache) -> None:
-        self._directory = cache.directory / "profiles"
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
 
     def load(self, sha256: str, threads: int, by_cpu_time: bool) -> MeasuredProfile | None:
         """The profile measured under the same conditions, if there is one that can be read."""

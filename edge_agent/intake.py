@@ -1,0 +1,166 @@
+"""Turns an image that a client sent into a request of this origin, and its result into the client's answer.
+
+Decoding takes milliseconds, so it has a thread and a bounded queue of its own.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from broker.messages import ClassScore, InferenceReport, InferReply, InferRequest, Plan
+from edge_agent.origin import Finished, Origin
+from models.cache import ModelCache
+from models.classification import top_classes
+from models.graph import Tensor, read_graph
+from models.images import Quantization, load_image, to_input
+from models.preprocessing import Preprocessing, read_labels, read_preprocessing
+from splitrail.errors import SplitrailError
+
+log = logging.getLogger("splitrail.agent")
+
+QUEUE_LENGTH = 32
+
+Answer = Callable[[InferReply], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Classifier:
+    """What a model wants and gives, read once from its file."""
+
+    input: Tensor
+    output: Tensor
+    preprocessing: Preprocessing | None
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrival:
+    deployment: str
+    request: InferRequest
+    answer: Answer
+
+
+class Intake:
+    """Takes InferRequests for this origin's deployments; `answer` is called once for each, on any thread."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        cache: ModelCache,
+        *,
+        active: Callable[[str], Plan | None],
+        reported: Callable[[InferenceReport], None],
+    ) -> None:
+        self._origin = origin
+        self._cache = cache
+        self._active = active
+        self._reported = reported
+        self._classifiers: dict[str, _Classifier] = {}
+        self._queue: queue.Queue[_Arrival | None] = queue.Queue(QUEUE_LENGTH)
+        self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
+        self._thread.start()
+
+    def take(self, deployment: str, request: InferRequest, answer: Answer) -> None:
+        """Queue a request; one that finds the queue full is answered at once."""
+        try:
+            self._queue.put_nowait(_Arrival(deployment, request, answer))
+        except queue.Full:
+            answer(InferReply(request_id=request.request_id, error=f"busy: {QUEUE_LENGTH} images wait already"))
+
+    def close(self) -> None:
+        """Finish the image in hand, drop what waits, and end the thread."""
+        try:
+            while True:
+                self._queue.get_nowait()
+        except queue.Empty:
+            self._queue.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (arrival := self._queue.get()) is not None:
+            try:
+                self._begin(arrival)
+            except SplitrailError as error:
+                self._refuse(arrival, str(error))
+            except Exception as error:
+                # One client's image must not end the thread for all.
+                log.exception("a request of %s failed", arrival.deployment)
+                self._refuse(arrival, f"{type(error).__name__}: {error}")
+
+    def _begin(self, arrival: _Arrival) -> None:
+        plan = self._active(arrival.deployment)
+        if plan is None:
+            self._refuse(arrival, f"no plan of {arrival.deployment} is ready yet; `splitrail status` shows why")
+            return
+        classifier = self._classifier(plan.model.sha256)
+        if classifier is None:
+            self._refuse(arrival, f"{plan.model.name} is not in this node's cache yet")
+            return
+        tensor = to_input(
+            load_image(arrival.request.image),
+            classifier.input.shape,
+            classifier.input.dtype,
+            _quantization(classifier.input),
+            classifier.preprocessing,
+        )
+        self._origin.submit(arrival.deployment, (tensor,), lambda done: self._answer(arrival, classifier, done))
+
+    def _answer(self, arrival: _Arrival, classifier: _Classifier, finished: Finished) -> None:
+        self._reported(finished.report)
+        if finished.outputs is None:
+            self._reply(arrival, report=finished.report, error=finished.report.error)
+            return
+        try:
+            best = top_classes(
+                finished.outputs[0], arrival.request.top, classifier.labels, _quantization(classifier.output)
+            )
+        except SplitrailError as error:
+            self._reply(arrival, report=finished.report, error=str(error))
+            return
+        classes = tuple(ClassScore(index=one.index, label=one.label, score=one.score) for one in best)
+        self._reply(arrival, report=finished.report, classes=classes)
+
+    def _refuse(self, arrival: _Arrival, reason: str) -> None:
+        self._reply(arrival, error=reason)
+
+    def _reply(
+        self,
+        arrival: _Arrival,
+        *,
+        classes: tuple[ClassScore, ...] = (),
+        report: InferenceReport | None = None,
+        error: str | None = None,
+    ) -> None:
+        arrival.answer(
+            InferReply(
+                request_id=arrival.request.request_id,
+                classes=classes,
+                report=report,
+                error=error[:2_000] if error else None,
+            )
+        )
+
+    def _classifier(self, sha256: str) -> _Classifier | None:
+        known = self._classifiers.get(sha256)
+        if known is not None:
+            return known
+        path = self._cache.get(sha256)
+        if path is None:
+            return None
+        graph = read_graph(path)
+        classifier = _Classifier(
+            graph.tensors[graph.inputs[0]],
+            graph.tensors[graph.outputs[0]],
+            read_preprocessing(path),
+            read_labels(path),
+        )
+        self._classifiers[sha256] = classifier
+        return classifier
+
+
+def _quantization(tensor: Tensor) -> Quantization | None:
+    if tensor.quantization is None:
+        return None
+    return Quantization(tensor.quantization.scale, tensor.quantization.zero_point)

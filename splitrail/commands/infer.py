@@ -1,0 +1,142 @@
+"""`splitrail infer`: real images through a deployment, with the answer and where its time and energy went."""
+
+import argparse
+import threading
+import uuid
+from pathlib import Path
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from broker.messages import DeploymentNotice, InferenceReport, InferReply, InferRequest
+from broker.session import BrokerSettings, Incoming, Session
+from broker.topics import DEPLOYMENT, INFER
+from models.images import load_image
+from splitrail.errors import SplitrailError
+
+EXAMPLE = "splitrail infer mobilenetv2 china.jpg flower.jpg --broker 127.0.0.1:1883 --site home"
+LOOK_UP_S = 2.0
+
+
+class NoSuchDeploymentError(SplitrailError, LookupError):
+    """No one deployment of the site bears this name or runs this model."""
+
+
+class InferenceFailedError(SplitrailError, RuntimeError):
+    """The deployment answered with an error."""
+
+
+class BadAddressError(SplitrailError, ValueError):
+    """Not a broker's HOST:PORT."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's options."""
+    parser.add_argument("model", metavar="MODEL", help="the name of a deployment, or of the model that it runs")
+    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a photograph (JPEG, PNG, ...)")
+    parser.add_argument("--broker", default="127.0.0.1:1883", metavar="HOST:PORT", help="the MQTT broker")
+    parser.add_argument("--username", help="the broker's user")
+    parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file that holds the user's password")
+    parser.add_argument("--site", default="home", help="the site (default home)")
+    parser.add_argument("--top", type=int, default=5, choices=range(1, 101), metavar="N", help="classes to show (5)")
+    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for each answer (60)")
+    parser.add_argument("--json", action="store_true", help="print the answers as one JSON array")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send each image in turn and print its answer."""
+    for path in arguments.images:
+        load_image(path)  # a wrong image is found here, before the first one is sent
+    host, port = _address(arguments.broker)
+    broker = BrokerSettings(
+        host=host, port=port, username=arguments.username, password_file=arguments.password_file
+    )
+    answers = []
+    session = Session(broker, site=arguments.site, client_id=f"infer-{uuid.uuid4().hex[:12]}")
+    with session:
+        notice = _find_deployment(session, arguments.model, arguments.site)
+        for path in arguments.images:
+            request = InferRequest(request_id=uuid.uuid4().hex, image=path.read_bytes(), top=arguments.top)
+            reply = session.request(INFER, request, notice.deployment, timeout_s=arguments.timeout)
+            if reply.error is not None:
+                raise InferenceFailedError(f"{path}: {notice.deployment} answered: {reply.error}")
+            answers.append(reply)
+            if not arguments.json:
+                _print_answer(path, reply)
+    if arguments.json:
+        print(msgspec.json.encode(answers).decode())
+    return 0
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # noqa: PLR2004  # the range of TCP ports
+        raise BadAddressError(f"--broker {text}: not an address; it would have to be like 127.0.0.1:1883")
+    return host, int(port)
+
+
+def _find_deployment(session: Session, wanted: str, site: str) -> DeploymentNotice:
+    """The deployment of this name, else the only one that runs a model of this name, from the retained notices."""
+    notices: dict[str, DeploymentNotice] = {}
+    named = threading.Event()
+
+    def collect(incoming: Incoming[DeploymentNotice]) -> None:
+        notices[incoming.message.deployment] = incoming.message
+        if incoming.message.deployment == wanted:
+            named.set()
+
+    session.on(DEPLOYMENT, collect)
+    named.wait(LOOK_UP_S)
+    if wanted in notices:
+        return notices[wanted]
+    of_model = [notice for notice in notices.values() if notice.model.name == wanted]
+    match of_model:
+        case [only]:
+            return only
+        case []:
+            there = ", ".join(sorted(notices)) or "none; does its coordinator run?"
+            raise NoSuchDeploymentError(f"the site {site!r} has no deployment {wanted!r}; there are: {there}")
+        case _:
+            names = ", ".join(sorted(notice.deployment for notice in of_model))
+            raise NoSuchDeploymentError(f"several deployments run {wanted!r}: name one of {names}")
+
+
+def _print_answer(path: Path, reply: InferReply) -> None:
+    console = Console()
+    classes = Table(title=str(path), title_justify="left", show_header=False, box=None)
+    for one in reply.classes:
+        classes.add_row(f"{one.score:7.2%}", one.label)
+    console.print(classes)
+    if reply.report is not None:
+        console.print(_time_account(reply.report))
+        console.print(_energy_account(reply.report))
+
+
+def _energy_account(report: InferenceReport) -> Table:
+    """Where the energy of one inference went, by the cost model."""
+    table = Table(
+        title=f"{report.origin_energy_j:.3f} J at {report.origin}, {report.total_energy_j:.3f} J in all "
+        f"({report.energy_source}, {report.energy_scope})",
+        title_justify="left",
+    )
+    for heading in ("node", "compute J", "waiting J", "radio J"):
+        table.add_column(heading, justify="left" if heading == "node" else "right")
+    for energy in report.node_energy:
+        table.add_row(energy.node, f"{energy.compute_j:.3f}", f"{energy.waiting_j:.3f}", f"{energy.radio_j:.3f}")
+    return table
+
+
+def _time_account(report: InferenceReport) -> Table:
+    """Where the time of one inference went."""
+    table = Table(title=f"{report.latency_ms:.1f} ms under epoch {report.epoch}", title_justify="left")
+    for heading in ("step", "ms", "share"):
+        table.add_column(heading, justify="left" if heading == "step" else "right")
+    steps = [(f"{s.node}: ops {s.start}..{s.stop - 1}", s.compute_ms) for s in report.stages]
+    steps += [(f"{s.node}: waiting", s.wait_ms) for s in report.stages if s.wait_ms >= 0.1]  # noqa: PLR2004  # shown to a tenth
+    steps += [(f"{t.src} → {t.dst}: {t.size_bytes / 1e3:.1f} kB", t.transfer_ms) for t in report.transfers]
+    accounted_ms = sum(ms for _, ms in steps)
+    steps.append(("everything else", max(0.0, report.latency_ms - accounted_ms)))
+    for step, ms in steps:
+        table.add_row(step, f"{ms:.1f}", f"{ms / report.latency_ms:.0%}" if report.latency_ms else "")
+    return table
