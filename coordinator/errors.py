@@ -1,13 +1,13 @@
 """The errors of the coordinator.
 
-    CoordinatorError (SplitrailError)
-    ├── ProblemError (ValueError)          a planning problem that cannot be read or contradicts itself
-    ├── PlanError (ValueError)             stages that are no plan for their problem
-    ├── PlanInfeasibleError (ValueError)   a sound problem whose bounds no plan keeps
-    ├── UnknownStrategyError (LookupError) a strategy that the registry does not have
-    ├── DeclarationError (ValueError)      settings that do not fit each other, or the models that they name
-    ├── StoreError (OSError)               the telemetry store cannot be opened
-    └── ListenError (OSError)              the address for HTTP cannot be listened on
+CoordinatorError (SplitrailError)
+├── ProblemError (ValueError)          a planning problem that cannot be read or contradicts itself
+├── PlanError (ValueError)             stages that are no plan for their problem
+├── PlanInfeasibleError (ValueError)   a sound problem whose bounds no plan keeps
+├── UnknownStrategyError (LookupError) a strategy that the registry does not have
+├── DeclarationError (ValueError)      settings that do not fit each other, or the models that they name
+├── StoreError (OSError)               the telemetry store cannot be opened
+└── ListenError (OSError)              the address for HTTP cannot be listened on
 """
 
 from collections.abc import Iterable

@@ -1,0 +1,187 @@
+"""The cost model: what any plan costs in time and energy, and which of the problem's bounds it breaks.
+
+Every strategy is judged by `evaluate` alone; finding a good plan is left to the strategies.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from coordinator.errors import PlanError
+from coordinator.prices import (
+    BITS_PER_BYTE,
+    BITS_PER_MBPS_MS,
+    MS_PER_S,
+    origin_only_figures,
+    prices_of,
+    ways_back,
+    within,
+)
+from coordinator.problem import BYTES_PER_MB, Codec, Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Ops `start`..`stop`-1 on a node; an empty one relays. `codec` is that of the transfer into the stage, if any."""
+
+    node: str
+    start: int
+    stop: int
+    codec: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What a plan costs by the model; both energies are modelled, over the nodes' `busy_w`, `idle_w` and radio."""
+
+    latency_ms: float
+    origin_energy_j: float
+    total_energy_j: float
+    objective: float
+    way_back: tuple[str, ...]
+    """The nodes from the last stage's to the origin, both included; () where the last stage is on the origin."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionPlan:
+    """A plan that keeps its problem's bounds, and its score."""
+
+    stages: tuple[Stage, ...]
+    score: Score
+
+
+@dataclass(frozen=True, slots=True)
+class BrokenBound:
+    """A bound that a plan breaks: `deadline_ms` or `memory_mb`, and by how much in one sentence."""
+
+    bound: str
+    message: str
+
+
+class _Tally:
+    """What each node has computed, sent and received, and the time that the tensors were on their way."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._links = {(link.src, link.dst): link for link in problem.links}
+        self._nodes = {node.name: node for node in problem.nodes}
+        self.compute_ms = dict.fromkeys(self._nodes, 0.0)
+        self.sent_mb = dict.fromkeys(self._nodes, 0.0)
+        self.received_mb = dict.fromkeys(self._nodes, 0.0)
+        self.transfer_ms = 0.0
+
+    def compute(self, name: str, ms: float) -> None:
+        self.compute_ms[name] += ms * self._nodes[name].stretch
+
+    def send(self, path: Sequence[str], size: float, codec: Codec | None = None) -> None:
+        """Carry `size` bytes over a path of nodes, packed by its first and unpacked by its last."""
+        if codec:
+            self.compute(path[0], codec.encode_ms_per_mb * size / BYTES_PER_MB)
+            self.compute(path[-1], codec.decode_ms_per_mb * size / BYTES_PER_MB)
+            size *= codec.ratio
+        for src, dst in pairwise(path):
+            link = self._links.get((src, dst))
+            if link is None:
+                raise PlanError(f"the plan sends tensors from {src!r} to {dst!r}, which no link joins")
+            self.transfer_ms += link.rtt_ms / 2 + BITS_PER_BYTE * size / (BITS_PER_MBPS_MS * link.mbps)
+            self.sent_mb[src] += size / BYTES_PER_MB
+            self.received_mb[dst] += size / BYTES_PER_MB
+
+    def score(self, way_back: tuple[str, ...]) -> Score:
+        problem = self._problem
+        latency_ms = math.fsum(self.compute_ms.values()) + self.transfer_ms
+        energy_j = {
+            name: (node.busy_w - node.idle_w) * self.compute_ms[name] / MS_PER_S
+            + node.tx_j_per_mb * self.sent_mb[name]
+            + node.rx_j_per_mb * self.received_mb[name]
+            for name, node in self._nodes.items()
+        }
+        # The origin idles for the whole latency: busy*compute + idle*(latency - compute), rearranged.
+        energy_j[problem.origin] += self._nodes[problem.origin].idle_w * latency_ms / MS_PER_S
+        origin_energy_j, total_energy_j = energy_j[problem.origin], math.fsum(energy_j.values())
+        reference, weights = origin_only_figures(problem), problem.objective
+        objective = weights.latency * latency_ms / reference.latency_ms
+        if weights.origin_energy:
+            objective += weights.origin_energy * origin_energy_j / reference.energy_j
+        if weights.total_energy:
+            objective += weights.total_energy * total_energy_j / reference.energy_j
+        return Score(latency_ms, origin_energy_j, total_energy_j, objective, way_back)
+
+
+def evaluate(problem: Problem, stages: Sequence[Stage]) -> Score:
+    """The score of a plan, bounds ignored; the result returns by the way that costs the objective least.
+
+    The codec of a stage counts only where something is transferred into it. PlanError if the stages are no plan.
+    """
+    _check_cover(problem, stages)
+    codecs = {codec.name: codec for codec in problem.codecs}
+    nodes = {node.name: node for node in problem.nodes}
+    tally = _Tally(problem)
+    path = [problem.origin]
+    path_codec: str | None = None
+    for index, stage in enumerate(stages):
+        if stage.node not in nodes:
+            raise PlanError(f"stages[{index}] is on {stage.node!r}, which is none of the problem's nodes")
+        if stage.node != path[-1]:
+            if stage.codec not in codecs:
+                raise PlanError(
+                    f"stages[{index}] takes its tensors by the codec {stage.codec!r}, "
+                    f"the problem has {', '.join(codecs)}"
+                )
+            if len(path) > 1 and stage.codec != path_codec:
+                raise PlanError(
+                    f"stages[{index}] takes by the codec {stage.codec!r} what its relay took by {path_codec!r}, "
+                    "a relay forwards what it was sent"
+                )
+            path.append(stage.node)
+            path_codec = stage.codec
+        if stage.start < stage.stop:
+            if len(path) > 1 and path_codec is not None:
+                tally.send(path, problem.model.cut_bytes[stage.start], codecs[path_codec])
+            tally.compute(stage.node, sum(nodes[stage.node].op_ms[stage.start : stage.stop]))
+            path, path_codec = [stage.node], None
+    index_of = {name: index for index, name in enumerate(nodes)}
+    back = ways_back(problem, prices_of(problem))[index_of[path[0]]]
+    if back is None:
+        raise PlanError(f"the plan ends on {path[0]!r}, from where no links lead back to the origin {problem.origin!r}")
+    way_back = tuple(problem.nodes[node].name for node in back.nodes)
+    tally.send(way_back, problem.model.cut_bytes[-1])
+    return tally.score(way_back)
+
+
+def broken_bound(problem: Problem, stages: Sequence[Stage], score: Score) -> BrokenBound | None:
+    """The bound that a scored plan breaks, or None; a node's memory before the deadline."""
+    weights = problem.model.weight_mb
+    for node in problem.nodes:
+        used_mb = math.fsum(sum(weights[stage.start : stage.stop]) for stage in stages if stage.node == node.name)
+        if node.memory_mb is not None and not within(used_mb, node.memory_mb):
+            return BrokenBound(
+                "memory_mb",
+                f"the ops on {node.name!r} weigh {used_mb:.6g} MB, {used_mb - node.memory_mb:.6g} MB over its "
+                f"memory_mb of {node.memory_mb:.6g}",
+            )
+    if problem.deadline_ms is not None and not within(score.latency_ms, problem.deadline_ms):
+        return BrokenBound(
+            "deadline_ms",
+            f"the plan takes {score.latency_ms:.6g} ms, {score.latency_ms - problem.deadline_ms:.6g} ms over the "
+            f"deadline_ms of {problem.deadline_ms:.6g}",
+        )
+    return None
+
+
+def _check_cover(problem: Problem, stages: Sequence[Stage]) -> None:
+    done = 0
+    for index, stage in enumerate(stages):
+        if stage.start != done or stage.stop < stage.start:
+            raise PlanError(
+                f"stages[{index}] holds ops [{stage.start}, {stage.stop}), it must start at op {done}: "
+                "stages cover every op once, in order"
+            )
+        if stage.start in problem.model.forbidden_cuts:
+            raise PlanError(f"stages[{index}] starts at op {stage.start}, where the model cannot be cut")
+        done = stage.stop
+    if done != problem.model.ops:
+        raise PlanError(f"the stages end at op {done}, the model has {problem.model.ops} ops")
+    if stages[-1].start == stages[-1].stop:
+        raise PlanError(f"the last stage, on {stages[-1].node!r}, is empty: the way back is chosen by the cost model")

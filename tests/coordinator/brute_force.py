@@ -1,0 +1,149 @@
+"""A dumb judge of plans, written from the cost model's text alone: tries every assignment, path and codec.
+
+It shares no code with the planner, so that an error in one is not an error in both. JSON in, figures out.
+"""
+
+import itertools
+import math
+from typing import Any, NamedTuple
+
+Json = Any
+SLACK = 1 + 1e-9
+
+
+class Figures(NamedTuple):
+    """What a plan costs: ms, J, J and the weighted sum."""
+
+    latency_ms: float
+    origin_energy_j: float
+    total_energy_j: float
+    objective: float
+
+
+class Transfer(NamedTuple):
+    """Tensors carried along a path of node names by a codec."""
+
+    path: tuple[str, ...]
+    codec: str
+
+
+def simple_paths(problem: Json, src: str, dst: str) -> list[tuple[str, ...]]:
+    """Every path over links that visits no node twice; the one path from a node to itself is the node."""
+    links = {(link["src"], link["dst"]) for link in problem["links"]}
+    others = [node["name"] for node in problem["nodes"] if node["name"] not in (src, dst)]
+    if src == dst:
+        return [(src,)]
+    paths = []
+    for count in range(len(others) + 1):
+        for relays in itertools.permutations(others, count):
+            path = (src, *relays, dst)
+            if all(pair in links for pair in itertools.pairwise(path)):
+                paths.append(path)
+    return paths
+
+
+def figures(problem: Json, op_nodes: list[str], transfers: dict[int, Transfer], way_back: tuple[str, ...]) -> Figures:
+    """The cost model, sentence by sentence, for ops on named nodes, transfers at cut points and a way back."""
+    origin = problem["origin"]
+    nodes = {node["name"]: node for node in problem["nodes"]}
+    links = {(link["src"], link["dst"]): link for link in problem["links"]}
+    codecs = {codec["name"]: codec for codec in problem["codecs"]}
+    sizes = problem["model"]["bytes"]
+    compute = dict.fromkeys(nodes, 0.0)
+    radio_j = dict.fromkeys(nodes, 0.0)
+    on_the_way_ms = 0.0
+
+    def carry(path: tuple[str, ...], size: float) -> float:
+        taken = 0.0
+        for src, dst in itertools.pairwise(path):
+            link = links[src, dst]
+            taken += link["rtt_ms"] / 2 + 8 * size / (1000 * link["mbps"])
+            radio_j[src] += nodes[src].get("tx_j_per_mb", 0) * size / 1e6
+            radio_j[dst] += nodes[dst].get("rx_j_per_mb", 0) * size / 1e6
+        return taken
+
+    for op, name in enumerate(op_nodes):
+        compute[name] += nodes[name]["op_ms"][op] / (1 - nodes[name].get("load", 0))
+    for cut, (path, codec_name) in transfers.items():
+        codec = codecs[codec_name]
+        for name, key in ((path[0], "encode_ms_per_mb"), (path[-1], "decode_ms_per_mb")):
+            compute[name] += codec[key] * sizes[cut] / 1e6 / (1 - nodes[name].get("load", 0))
+        on_the_way_ms += carry(path, sizes[cut] * codec["ratio"])
+    on_the_way_ms += carry(way_back, sizes[-1])
+
+    latency = sum(compute.values()) + on_the_way_ms
+    energy = {}
+    for name, node in nodes.items():
+        idle, busy = node.get("idle_w", 0), node.get("busy_w", 0)
+        if name == origin:
+            energy[name] = (busy * compute[name] + idle * (latency - compute[name])) / 1000 + radio_j[name]
+        else:
+            energy[name] = (busy - idle) * compute[name] / 1000 + radio_j[name]
+    alone_ms = sum(nodes[origin]["op_ms"]) / (1 - nodes[origin].get("load", 0))
+    alone_j = nodes[origin].get("busy_w", 0) * alone_ms / 1000
+    weights = problem["objective"]
+    objective = 0.0
+    for weight, value, alone in (
+        (weights["latency"], latency, alone_ms),
+        (weights["origin_energy"], energy[origin], alone_j),
+        (weights["total_energy"], sum(energy.values()), alone_j),
+    ):
+        if weight:
+            objective += weight * value / alone
+    return Figures(latency, energy[origin], sum(energy.values()), objective)
+
+
+def returned(problem: Json, op_nodes: list[str], transfers: dict[int, Transfer]) -> Figures | None:
+    """The figures with the way back that costs the objective least, the quickest of equals; None if there is no way."""
+    ways = [
+        figures(problem, op_nodes, transfers, path) for path in simple_paths(problem, op_nodes[-1], problem["origin"])
+    ]
+    if not ways:
+        return None
+    least = min(way.objective for way in ways)
+    # Sums in another order differ in the last digits, so equals are those within rounding.
+    equals = [way for way in ways if way.objective <= least + 1e-12 * max(1.0, abs(least))]
+    return min(equals, key=lambda way: way.latency_ms)
+
+
+def fits(problem: Json, op_nodes: list[str]) -> bool:
+    """Whether each node's weights keep its memory."""
+    weights = problem["model"].get("weight_mb") or [0.0] * len(op_nodes)
+    for node in problem["nodes"]:
+        bound = node.get("memory_mb")
+        used = math.fsum(weight for weight, name in zip(weights, op_nodes, strict=True) if name == node["name"])
+        if bound is not None and used > bound * SLACK:
+            return False
+    return True
+
+
+def best(problem: Json) -> Figures | None:
+    """The figures of the best plan that keeps every bound, by trying them all; None if there is none."""
+    names = [node["name"] for node in problem["nodes"]]
+    ops = len(problem["model"]["bytes"]) - 1
+    forbidden = problem["model"].get("forbidden_cuts", [])
+    deadline = problem.get("deadline_ms")
+    paths = {pair: simple_paths(problem, *pair) for pair in itertools.permutations(names, 2)}
+    found: Figures | None = None
+    for op_nodes in itertools.product(names, repeat=ops):
+        if not fits(problem, list(op_nodes)):
+            continue
+        makers = (problem["origin"], *op_nodes)
+        cuts = [cut for cut in range(ops) if makers[cut] != makers[cut + 1]]
+        if any(cut in forbidden for cut in cuts):
+            continue
+        choices = [
+            [
+                Transfer(path, codec["name"])
+                for path in paths[makers[cut], makers[cut + 1]]
+                for codec in problem["codecs"]
+            ]
+            for cut in cuts
+        ]
+        for chosen in itertools.product(*choices):
+            candidate = returned(problem, list(op_nodes), dict(zip(cuts, chosen, strict=True)))
+            if candidate is None or (deadline is not None and candidate.latency_ms > deadline * SLACK):
+                continue
+            if found is None or candidate.objective < found.objective:
+                found = candidate
+    return found
