@@ -1,0 +1,90 @@
+"""Every key of coordinator.yaml, typed, bounded and described; reading the file is `splitrail.settings`' part."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from broker.messages import Name, StrategyName
+from broker.session import BrokerSettings
+
+Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
+Weight = Annotated[float, Meta(ge=0.0)]
+Seconds = Annotated[float, Meta(gt=0.0)]
+
+
+class _Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A group of keys of the settings file."""
+
+
+class HttpSettings(_Settings, frozen=True, kw_only=True):
+    """Where the coordinator serves models and its status."""
+
+    host: Annotated[str, Meta(min_length=1, description="Address to listen on; 0.0.0.0 serves every interface.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")] = 8484
+    advertise: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] | None,
+        Meta(description="Base URL that agents fetch models from; by default http://<host>:<port>."),
+    ] = None
+
+
+class PlanningSettings(_Settings, frozen=True, kw_only=True):
+    """When plans are weighed anew, and how much better a new one has to be."""
+
+    interval_s: Annotated[Seconds, Meta(description="Time between two re-evaluations of a plan.")] = 5.0
+    hysteresis: Annotated[
+        Share, Meta(description="A new plan's objective must be lower than the current one's by more than this share.")
+    ] = 0.03
+    link_change: Annotated[
+        Annotated[float, Meta(gt=0.0)],
+        Meta(description="A link that changed by more than this share since the last evaluation is acted on at once."),
+    ] = 0.2
+    settle_s: Annotated[
+        Annotated[float, Meta(ge=0.0)],
+        Meta(description="A static plan is made once nothing new has been learnt for this long."),
+    ] = 5.0
+    refusal_s: Annotated[
+        Seconds, Meta(description="A node that could not take its part of a plan is left out for this long.")
+    ] = 60.0
+
+
+class ObjectiveSettings(_Settings, frozen=True, kw_only=True):
+    """The weights of the objective; each figure counts as a share of what running all on the origin costs."""
+
+    latency: Annotated[Weight, Meta(description="Weight of the latency.")] = 1.0
+    origin_energy: Annotated[Weight, Meta(description="Weight of the origin's energy.")] = 0.0
+    total_energy: Annotated[Weight, Meta(description="Weight of the energy of all nodes together.")] = 0.0
+
+
+class DeploymentSettings(_Settings, frozen=True, kw_only=True):
+    """One model, one origin, one objective."""
+
+    name: Annotated[Name, Meta(description="Name of the deployment, unique at the site.")]
+    model: Annotated[Path, Meta(description="The .tflite file, relative to this settings file.")]
+    origin: Annotated[Name, Meta(description="Node where the inputs arise and the results are due.")]
+    strategy: Annotated[StrategyName, Meta(description="How plans are made.")] = "exact"
+    objective: Annotated[ObjectiveSettings, Meta(description="What a plan is judged by.")] = ObjectiveSettings()
+    deadline_ms: Annotated[
+        Annotated[float, Meta(gt=0.0)] | None, Meta(description="Bound on the latency in ms; null for none.")
+    ] = None
+
+
+class CoordinatorSettings(_Settings, frozen=True, kw_only=True):
+    """The whole of coordinator.yaml."""
+
+    site: Annotated[Name, Meta(description="Name of the site; the level under splitrail/v1/ of every topic.")]
+    broker: Annotated[BrokerSettings, Meta(description="The MQTT broker.")] = BrokerSettings()
+    store: Annotated[Path, Meta(description="SQLite file that keeps the telemetry.")] = Path("telemetry.sqlite")
+    retention_days: Annotated[
+        Annotated[float, Meta(gt=0.0)], Meta(description="Telemetry older than this is deleted.")
+    ] = 7.0
+    cache: Annotated[Path, Meta(description="Directory of the content-addressed model cache.")] = Path("models-cache")
+    http: Annotated[HttpSettings, Meta(description="Where models and the status are served.")] = HttpSettings()
+    planning: Annotated[PlanningSettings, Meta(description="When plans change.")] = PlanningSettings()
+    deployments: Annotated[
+        Annotated[tuple[DeploymentSettings, ...], Meta(min_length=1, max_length=256)],
+        Meta(description="What runs at this site."),
+    ]

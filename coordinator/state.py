@@ -1,0 +1,314 @@
+"""What the coordinator knows of its site, as a pure fold: `apply(event, state) -> state`.
+
+The same events give the same state again; what follows from a state is decided in `coordinator.deciding`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from broker.messages import (
+    PROTOCOL_VERSION,
+    InferenceReport,
+    LinkReading,
+    ModelReference,
+    NodeAnnouncement,
+    NodeProfile,
+    NodeStatus,
+    Plan,
+    PlanReady,
+    Prediction,
+    StrategyName,
+)
+from coordinator.problem import Objective
+from splitrail import __version__
+
+MAX_NODES = 256
+MAX_LINKS = 4_096
+
+Pair = tuple[str, str]
+SiteMessage = NodeStatus | NodeProfile | LinkReading | InferenceReport | PlanReady | Plan
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What planning needs of a model of N ops: bytes at its N+1 cut points, weights of each op in MB of 10^6 bytes."""
+
+    reference: ModelReference
+    cut_bytes: tuple[float, ...]
+    weight_mb: tuple[float, ...]
+    forbidden_cuts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model, one origin, one objective, as the settings declare it."""
+
+    name: str
+    model: ModelFacts
+    origin: str
+    strategy: StrategyName
+    objective: Objective
+    deadline_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeState:
+    """A node as its last birth announced it; `refused` says why it is never planned."""
+
+    name: str
+    session: str
+    online: bool
+    announcement: NodeAnnouncement
+    since: float
+    refused: str | None
+
+    @property
+    def usable(self) -> bool:
+        """Whether plans may name this node."""
+        return self.online and self.refused is None
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileState:
+    """A node's profile of one model and when it came."""
+
+    profile: NodeProfile
+    arrived_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """The newest reading of a link, and when the first and the newest came."""
+
+    reading: LinkReading
+    first_at: float
+    arrived_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A node's word that it cannot take its part of a plan; it ends with the node's session or after a while."""
+
+    session: str
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFigures:
+    """What an evaluation reckoned with for one link."""
+
+    rtt_ms: float
+    mbps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """All that a deployment's plan hangs on, at one moment; a change of it is a reason to plan at once."""
+
+    sessions: Mapping[str, str]
+    """The usable nodes, each with its session."""
+    profiled: frozenset[str]
+    refused: Mapping[str, str]
+    links: Mapping[Pair, LinkFigures]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The last time a deployment's plan was weighed: under what circumstances and with what outcome."""
+
+    at: float
+    circumstances: Circumstances
+    prediction: Prediction | None = None
+    """The plan in force under the estimates of that moment; None where it could not be scored."""
+    obstacle: str | None = None
+    """Why there is no plan, or no better one."""
+    left_out: Mapping[str, str] = field(default_factory=dict)
+    """Online nodes that were left out, each with the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An inference that failed, why, and when we heard of it."""
+
+    at: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentState:
+    """A deployment with the plan in force, the highest epoch ever seen for it and what its nodes said of the plan."""
+
+    declared: Deployment
+    plan: Plan | None = None
+    epoch: int = 0
+    ready: frozenset[str] = frozenset()
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    evaluation: Evaluation | None = None
+    last_failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The site, as known from all events so far; the mappings are never changed in place."""
+
+    nodes: Mapping[str, NodeState]
+    profiles: Mapping[Pair, ProfileState]
+    """By (node, sha256 of the model)."""
+    links: Mapping[Pair, LinkState]
+    """By (src, dst)."""
+    deployments: Mapping[str, DeploymentState]
+
+
+EMPTY = State(nodes={}, profiles={}, links={}, deployments={})
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentDeclared:
+    """The settings name this deployment; `epoch` is the highest that an earlier run published for it."""
+
+    deployment: Deployment
+    epoch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A message of the site, or a plan of our own, and the time on the coordinator's clock."""
+
+    message: SiteMessage
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """A deployment's plan was weighed."""
+
+    deployment: str
+    evaluation: Evaluation
+
+
+Event = DeploymentDeclared | Received | Evaluated
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def apply(event: Event, state: State) -> State:
+    """The state after `event`; what does not concern this site's nodes and deployments leaves it as it was."""
+    match event:
+        case DeploymentDeclared(deployment, epoch):
+            return _with_deployment(state, DeploymentState(declared=deployment, epoch=epoch))
+        case Received(message, at):
+            return _apply_message(message, at, state)
+        case Evaluated(name, evaluation):
+            return _with_deployment(state, replace(state.deployments[name], evaluation=evaluation))
+
+
+def _apply_message(message: SiteMessage, at: float, state: State) -> State:
+    match message:
+        case NodeStatus():
+            return _apply_status(message, at, state)
+        case NodeProfile():
+            return _apply_profile(message, at, state)
+        case LinkReading():
+            return _apply_link(message, at, state)
+        case InferenceReport():
+            return _apply_inference(message, at, state)
+        case PlanReady():
+            return _apply_ready(message, at, state)
+        case Plan():
+            return _apply_plan(message, state)
+
+
+def _apply_status(status: NodeStatus, at: float, state: State) -> State:
+    known = state.nodes.get(status.node)
+    if status.state == "offline":
+        if known is None or known.session != status.session:
+            return state
+        node = replace(known, online=False, since=at if known.online else known.since)
+    elif status.announcement is None or (known is None and len(state.nodes) >= MAX_NODES):
+        return state
+    elif known is not None and known.online and known.session == status.session:
+        # The same birth again, as after every reconnect.
+        node = replace(known, announcement=status.announcement, refused=protocol_refusal(status.announcement))
+    else:
+        node = NodeState(
+            name=status.node,
+            session=status.session,
+            online=True,
+            announcement=status.announcement,
+            since=at,
+            refused=protocol_refusal(status.announcement),
+        )
+    return replace(state, nodes=_with(state.nodes, node.name, node))
+
+
+def protocol_refusal(announcement: NodeAnnouncement) -> str | None:
+    """Why a node of this announcement cannot be planned; None if it can."""
+    if announcement.protocol == PROTOCOL_VERSION:
+        return None
+    older = "the node" if announcement.protocol < PROTOCOL_VERSION else "the coordinator"
+    return (
+        f"runs splitrail {announcement.version} (protocol {announcement.protocol}), this coordinator runs "
+        f"{__version__} and speaks protocol {PROTOCOL_VERSION}: upgrade splitrail on {older}"
+    )
+
+
+def _apply_profile(profile: NodeProfile, at: float, state: State) -> State:
+    key = (profile.node, profile.model)
+    wanted = profile.model in {each.declared.model.reference.sha256 for each in state.deployments.values()}
+    if not wanted or (key not in state.profiles and len(state.profiles) >= MAX_NODES * len(state.deployments)):
+        return state
+    return replace(state, profiles=_with(state.profiles, key, ProfileState(profile, at)))
+
+
+def _apply_link(reading: LinkReading, at: float, state: State) -> State:
+    key = (reading.src, reading.dst)
+    known = state.links.get(key)
+    if reading.src == reading.dst or (known is None and len(state.links) >= MAX_LINKS):
+        return state
+    link = LinkState(reading, known.first_at if known else at, at)
+    return replace(state, links=_with(state.links, key, link))
+
+
+def _apply_inference(report: InferenceReport, at: float, state: State) -> State:
+    deployment = state.deployments.get(report.deployment)
+    if deployment is None or report.error is None:
+        return state
+    return _with_deployment(state, replace(deployment, last_failure=Failure(at, report.error)))
+
+
+def _apply_ready(ready: PlanReady, at: float, state: State) -> State:
+    deployment = state.deployments.get(ready.deployment)
+    node = state.nodes.get(ready.node)
+    if deployment is None or deployment.plan is None or node is None or ready.epoch != deployment.plan.epoch:
+        return state
+    if ready.ready:
+        return _with_deployment(state, replace(deployment, ready=deployment.ready | {ready.node}))
+    refusal = Refusal(node.session, ready.reason or "it gave no reason", at)
+    return _with_deployment(state, replace(deployment, refusals=_with(deployment.refusals, ready.node, refusal)))
+
+
+def _apply_plan(plan: Plan, state: State) -> State:
+    deployment = state.deployments.get(plan.deployment)
+    if deployment is None or plan.epoch < deployment.epoch or (plan.epoch == deployment.epoch and deployment.plan):
+        return state
+    declared = deployment.declared
+    fits = (
+        plan.model.sha256 == declared.model.reference.sha256
+        and plan.origin == declared.origin
+        and plan.strategy == declared.strategy
+    )
+    # A retained plan of an earlier declaration still counts for the numbering.
+    return _with_deployment(
+        state, replace(deployment, plan=plan if fits else None, epoch=plan.epoch, ready=frozenset())
+    )
+
+
+def _with_deployment(state: State, deployment: DeploymentState) -> State:
+    return replace(state, deployments=_with(state.deployments, deployment.declared.name, deployment))
+
+
+def _with(mapping: Mapping[Key, Value], key: Key, value: Value) -> Mapping[Key, Value]:
+    return {**mapping, key: value}

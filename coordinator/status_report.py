@@ -1,0 +1,187 @@
+"""What `GET /v1/status` answers: the site at one moment, typed; made from the state and the telemetry store.
+
+Needs nothing but msgspec, so that `splitrail status` can read it on any machine.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from broker.messages import (
+    Hardware,
+    Plan,
+    PlanStage,
+    PowerModel,
+    Prediction,
+    StrategyName,
+    Tier,
+)
+from coordinator.state import DeploymentState, State
+from coordinator.telemetry import InferenceSummary, PowerSummary
+from splitrail import __version__
+
+RECENT_S = 60.0
+
+
+class _Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of the report; a newer coordinator may say more."""
+
+
+class NodeReport(_Report, frozen=True, kw_only=True):
+    """A node and the mean power of its meters over the last minute."""
+
+    name: str
+    tier: Tier
+    online: bool
+    since: float
+    """When it came or went, s since 1970."""
+    version: str
+    hardware: Hardware
+    power_model: PowerModel
+    memory_mb: float
+    endpoint: str
+    emulated: str | None
+    refused: str | None
+    power: tuple[PowerSummary, ...]
+
+
+class LinkReport(_Report, frozen=True, kw_only=True):
+    """The newest reading of a link."""
+
+    src: str
+    dst: str
+    rtt_ms: float
+    rtt_ms_std: float
+    mbps: float
+    mbps_std: float
+    method: Literal["probe", "transfer"]
+    age_s: float
+
+
+class PlanReport(_Report, frozen=True, kw_only=True):
+    """The plan in force: what was predicted when it was made, and who said that it is ready."""
+
+    epoch: int
+    stages: tuple[PlanStage, ...]
+    way_back: tuple[str, ...]
+    reason: str
+    prediction: Prediction
+    created_at: float
+    ready: tuple[str, ...]
+
+
+class DeploymentReport(_Report, frozen=True, kw_only=True):
+    """A deployment, its plan and its last minute; every predicted figure is modelled."""
+
+    name: str
+    model: str
+    ops: int
+    origin: str
+    strategy: StrategyName
+    plan: PlanReport | None
+    prediction: Prediction | None
+    """The plan in force under the newest evaluation's estimates."""
+    obstacle: str | None
+    """Why there is no plan, or none that keeps the bounds."""
+    left_out: dict[str, str]
+    """Online nodes that the last evaluation left out, each with the reason."""
+    last_minute: InferenceSummary
+    last_failure: str | None
+    """Why the last inference failed, if one failed in the last minute."""
+
+
+class StatusReport(_Report, frozen=True, kw_only=True):
+    """The site at one moment."""
+
+    site: str
+    version: str
+    at: float
+    nodes: tuple[NodeReport, ...]
+    links: tuple[LinkReport, ...]
+    deployments: tuple[DeploymentReport, ...]
+    lost_telemetry: int
+
+
+def status_report(
+    site: str,
+    state: State,
+    *,
+    now: float,
+    power: tuple[PowerSummary, ...],
+    inferences: dict[str, InferenceSummary],
+    lost_telemetry: int,
+) -> StatusReport:
+    """The report on `state`; `power` and `inferences` (by deployment) are the store's, of the last minute."""
+    return StatusReport(
+        site=site,
+        version=__version__,
+        at=now,
+        nodes=tuple(
+            NodeReport(
+                name=node.name,
+                tier=node.announcement.tier,
+                online=node.online,
+                since=node.since,
+                version=node.announcement.version,
+                hardware=node.announcement.hardware,
+                power_model=node.announcement.power,
+                memory_mb=node.announcement.memory_mb,
+                endpoint=node.announcement.endpoint,
+                emulated=node.announcement.emulated,
+                refused=node.refused,
+                power=tuple(summary for summary in power if summary.node == node.name) if node.online else (),
+            )
+            for _, node in sorted(state.nodes.items())
+        ),
+        links=tuple(
+            LinkReport(
+                src=link.reading.src,
+                dst=link.reading.dst,
+                rtt_ms=link.reading.rtt_ms,
+                rtt_ms_std=link.reading.rtt_ms_std,
+                mbps=link.reading.mbps,
+                mbps_std=link.reading.mbps_std,
+                method=link.reading.method,
+                age_s=max(0.0, now - link.arrived_at),
+            )
+            for _, link in sorted(state.links.items())
+        ),
+        deployments=tuple(
+            _deployment_report(state.deployments[name], inferences[name], now) for name in sorted(state.deployments)
+        ),
+        lost_telemetry=lost_telemetry,
+    )
+
+
+def _deployment_report(deployment: DeploymentState, last_minute: InferenceSummary, now: float) -> DeploymentReport:
+    declared, plan, evaluation, failure = (
+        deployment.declared,
+        deployment.plan,
+        deployment.evaluation,
+        deployment.last_failure,
+    )
+    return DeploymentReport(
+        name=declared.name,
+        model=declared.model.reference.name,
+        ops=declared.model.reference.ops,
+        origin=declared.origin,
+        strategy=declared.strategy,
+        plan=_plan_report(plan, deployment.ready) if plan else None,
+        prediction=evaluation.prediction if evaluation else None,
+        obstacle=evaluation.obstacle if evaluation else None,
+        left_out=dict(evaluation.left_out) if evaluation else {},
+        last_minute=last_minute,
+        last_failure=failure.reason if failure and now - failure.at < RECENT_S else None,
+    )
+
+
+def _plan_report(plan: Plan, ready: frozenset[str]) -> PlanReport:
+    return PlanReport(
+        epoch=plan.epoch,
+        stages=plan.stages,
+        way_back=plan.way_back,
+        reason=plan.reason,
+        prediction=plan.prediction,
+        created_at=plan.created_at,
+        ready=tuple(sorted(ready)),
+    )

@@ -1,0 +1,195 @@
+"""The telemetry store in one SQLite file: a writer thread that commits in batches, and short reads beside it."""
+
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+from coordinator.errors import StoreError
+from coordinator.store_schema import SCHEMA, SCHEMA_VERSION, insert, prune
+from coordinator.telemetry import InferenceSummary, PowerSummary, Telemetry
+
+MAX_QUEUED = 20_000
+MAX_BATCH = 500
+COMMIT_INTERVAL_S = 1.0
+PRUNE_INTERVAL_S = 600.0
+MAX_SUMMARISED = 20_000
+
+log = logging.getLogger("splitrail.store")
+
+
+class SqliteTelemetryStore:
+    """Telemetry in one SQLite file in WAL mode; at most a second of it is lost when the process is killed.
+
+    What is older than `retention_s` is deleted. A file that is not this store raises StoreError (an OSError).
+    """
+
+    def __init__(self, path: Path, *, retention_s: float, clock: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._retention_s = retention_s
+        self._clock = clock
+        self._queue: queue.Queue[tuple[Telemetry, float] | threading.Event | None] = queue.Queue(MAX_QUEUED)
+        self._lost = 0
+        self._lost_lock = threading.Lock()
+        _prepare(path)
+        self._writer = threading.Thread(target=self._write, name="splitrail-store", daemon=True)
+        self._writer.start()
+
+    def record(self, telemetry: Telemetry, arrived_at: float) -> None:
+        """Queue one message for the next commit; it is counted as lost where the queue is full."""
+        try:
+            self._queue.put_nowait((telemetry, arrived_at))
+        except queue.Full:
+            self._lose(1)
+
+    def flush(self) -> None:
+        """Return once all that was recorded before is committed."""
+        done = threading.Event()
+        self._queue.put(done)
+        while not done.wait(0.1):
+            if not self._writer.is_alive():
+                return
+
+    @property
+    def lost(self) -> int:
+        """How many messages could not be kept: the queue was full, or the disk failed."""
+        return self._lost
+
+    def close(self) -> None:
+        """Commit what was recorded and stop the writer."""
+        if self._writer.is_alive():
+            self._queue.put(None)
+            self._writer.join()
+
+    def summarise_inferences(self, deployment: str, since: float) -> InferenceSummary:
+        """The inferences that arrived at or after `since`, the newest 20,000 of them."""
+        with closing(_connect(self._path)) as connection:
+            rows = connection.execute(
+                "SELECT latency_ms, origin_energy_j, total_energy_j, source, scope, error FROM inference"
+                " WHERE deployment = ? AND arrived_at >= ? ORDER BY arrived_at DESC LIMIT ?",
+                (deployment, since, MAX_SUMMARISED),
+            ).fetchall()
+        succeeded = [row for row in rows if row[5] is None]
+        latencies_ms = sorted(row[0] for row in succeeded)
+        count = len(succeeded)
+        return InferenceSummary(
+            count=len(rows),
+            errors=len(rows) - count,
+            latency_p50_ms=percentile(latencies_ms, 0.50),
+            latency_p95_ms=percentile(latencies_ms, 0.95),
+            origin_energy_j=sum(row[1] for row in succeeded) / count if count else None,
+            total_energy_j=sum(row[2] for row in succeeded) / count if count else None,
+            energy_source=max((row[3] for row in succeeded), default=None),  # "modelled" sorts after "measured"
+            energy_scope=succeeded[0][4] if count else None,
+        )
+
+    def summarise_power(self, since: float) -> tuple[PowerSummary, ...]:
+        """Mean power and newest counter of every meter that was read at or after `since`."""
+        # SQLite takes the bare columns of a group from the row that holds max(arrived_at).
+        with closing(_connect(self._path)) as connection:
+            rows = connection.execute(
+                "SELECT node, avg(power_w), energy_j, meter, source, scope, max(arrived_at) FROM energy"
+                " WHERE arrived_at >= ? GROUP BY node, meter, source, scope ORDER BY node, scope",
+                (since,),
+            ).fetchall()
+        return tuple(PowerSummary(*row) for row in rows)
+
+    def last_epoch(self, deployment: str) -> int:
+        """The highest epoch of the deployment's plans; 0 where none is kept."""
+        with closing(_connect(self._path)) as connection:
+            (epoch,) = connection.execute("SELECT max(epoch) FROM plan WHERE deployment = ?", (deployment,)).fetchone()
+        return int(epoch or 0)
+
+    def _lose(self, count: int) -> None:
+        with self._lost_lock:
+            self._lost += count
+
+    def _write(self) -> None:
+        # One connection stays open: closing a file's last one moves the whole log, with a wait for the disk.
+        connection: sqlite3.Connection | None = None
+        next_prune = time.monotonic()
+        last = False
+        while not last:
+            batch, waiting, last = self._next_batch()
+            try:
+                connection = connection or _connect(self._path)
+                with connection:
+                    self._insert(connection, batch)
+                    if time.monotonic() >= next_prune:
+                        prune(connection, self._clock() - self._retention_s)
+                        next_prune = time.monotonic() + PRUNE_INTERVAL_S
+            except sqlite3.Error as error:
+                self._lose(len(batch))
+                # An operator needs the sentence, not the traceback.
+                log.error("%s: %d telemetry messages lost: %s", self._path, len(batch), error)  # noqa: TRY400
+            if waiting is not None:
+                waiting.set()
+        if connection is not None:
+            connection.close()
+
+    def _insert(self, connection: sqlite3.Connection, batch: list[tuple[Telemetry, float]]) -> None:
+        for telemetry, arrived_at in batch:
+            try:
+                insert(connection, telemetry, arrived_at)
+            except OverflowError:
+                self._lose(1)
+
+    def _next_batch(self) -> tuple[list[tuple[Telemetry, float]], threading.Event | None, bool]:
+        """What one commit takes (up to a second or 500 messages), who waits for it, and whether it is the last."""
+        batch: list[tuple[Telemetry, float]] = []
+        deadline = time.monotonic() + COMMIT_INTERVAL_S
+        while len(batch) < MAX_BATCH:
+            try:
+                item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                break
+            if item is None:
+                return batch, None, True
+            if isinstance(item, threading.Event):
+                return batch, item, False
+            batch.append(item)
+        return batch, None, False
+
+
+def percentile(ordered: list[float], share: float) -> float | None:
+    """The value that `share` of the ordered values do not exceed, interpolated; None of no values."""
+    if not ordered:
+        return None
+    position = share * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=10.0)
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _prepare(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(_connect(path)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if version == 0 and tables == 0:
+                connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+                return
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(
+            f"{path}: cannot be used as the telemetry store: {error}; name another file under `store`"
+        ) from None
+    if version == 0:
+        raise StoreError(f"{path}: is a database of something else; name another file under `store`")
+    if version != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: has telemetry schema {version}, this splitrail knows {SCHEMA_VERSION}; "
+            "upgrade splitrail or name another file under `store`"
+        )
