@@ -1,0 +1,117 @@
+"""What is owed on the connection to one peer: which messages await their reply, how long, and whether it went silent.
+
+Pure: times come as arguments, in nanoseconds of one monotonic clock.
+"""
+
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from edge_agent.wire import Route
+
+HEARTBEAT_NS: Final = 5_000_000_000
+SILENCE_NS: Final = 15_000_000_000
+THINNEST_LINK_BITS_PER_S: Final = 50_000  # a busy link of 0.05 Mbit/s must not be taken for a dead one
+
+ReplyKey: TypeAlias = Route | int
+"""What a reply names: the route of tensors, or the token of a ping or a probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """The oldest message that awaits its reply, and the time for which the line has been busy with it alone."""
+
+    size_bytes: int
+    waiting_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A message whose reply has come."""
+
+    size_bytes: int
+    elapsed_ns: int
+    """From its send to the reply."""
+    gap_ns: int | None
+    """From the reply before to this one, where that reply came after this message was sent."""
+    alone: bool
+    """Nothing else was on the line when it was sent."""
+    lost: int
+    """How many sent before it will never be answered: replies come in the order of the sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Owed:
+    size_bytes: int
+    sent_ns: int
+    alone: bool
+
+
+class Line:
+    """The messages to one peer that await a reply, oldest first."""
+
+    def __init__(self, at_ns: int) -> None:
+        """A connection that was opened at `at_ns`."""
+        self._owed: dict[ReplyKey, _Owed] = {}
+        self._owed_bytes = 0
+        self._heard_ns = at_ns
+
+    @property
+    def owed(self) -> int:
+        """How many messages await a reply."""
+        return len(self._owed)
+
+    @property
+    def owed_bytes(self) -> int:
+        """The bytes of those messages."""
+        return self._owed_bytes
+
+    def send(self, key: ReplyKey, size_bytes: int, at_ns: int) -> None:
+        """A message goes out; sent again under one key, it counts as the newer."""
+        self._drop(key)
+        self._owed[key] = _Owed(size_bytes, at_ns, alone=not self._owed)
+        self._owed_bytes += size_bytes
+
+    def settle(self, key: ReplyKey, at_ns: int) -> Settled | None:
+        """A reply has come; None if none is owed under `key`."""
+        if key not in self._owed:
+            return None
+        older = self._older_than(key)
+        for lost in older:
+            self._drop(lost)
+        owed = self._owed[key]
+        self._drop(key)
+        gap_ns = at_ns - self._heard_ns if self._heard_ns > owed.sent_ns else None
+        self._heard_ns = at_ns
+        return Settled(owed.size_bytes, at_ns - owed.sent_ns, gap_ns, owed.alone, len(older))
+
+    def in_flight(self, at_ns: int) -> InFlight | None:
+        """The oldest message on the line, or None where the line is idle."""
+        oldest = next(iter(self._owed.values()), None)
+        if oldest is None:
+            return None
+        return InFlight(oldest.size_bytes, (at_ns - max(oldest.sent_ns, self._heard_ns)) / 1e6)
+
+    def wants_heartbeat(self, at_ns: int) -> bool:
+        """Nothing has come for a while and nothing is owed, so only a ping can tell whether the peer is there."""
+        return not self._owed and at_ns - self._heard_ns > HEARTBEAT_NS
+
+    def is_silent(self, at_ns: int) -> bool:
+        """Replies are overdue, even if the link were the thinnest: the connection should be made anew."""
+        oldest = next(iter(self._owed.values()), None)
+        if oldest is None:
+            return False
+        patience_ns = SILENCE_NS + 8 * self._owed_bytes * 1_000_000_000 // THINNEST_LINK_BITS_PER_S
+        return at_ns - max(oldest.sent_ns, self._heard_ns) > patience_ns
+
+    def _older_than(self, key: ReplyKey) -> list[ReplyKey]:
+        older = []
+        for other in self._owed:
+            if other == key:
+                break
+            older.append(other)
+        return older
+
+    def _drop(self, key: ReplyKey) -> None:
+        owed = self._owed.pop(key, None)
+        if owed is not None:
+            self._owed_bytes -= owed.size_bytes
