@@ -1,0 +1,46 @@
+# Every command that a contributor needs; CI runs the same. All of it happens in a virtual environment, $(VENV).
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN = $(VENV)/bin/python -m
+
+DEMO_EXTRAS = agent,coordinator,convert,experiments
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check mosquitto clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+demo: $(VENV)/.ready-for-demo mosquitto ## run the whole system, emulated, on this machine (ARGS="--help" lists its options)
+	@$(RUN) splitrail demo $(ARGS)
+
+test: $(VENV)/.ready-for-development mosquitto ## run the tests (ARGS="-k planner" picks some)
+	@$(RUN) pytest $(ARGS)
+
+check: $(VENV)/.ready-for-development ## lint, formatting, types and the direction of the imports
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+	$(VENV)/bin/lint-imports
+
+mosquitto: ## get Mosquitto, where this machine has none
+	@sh scripts/get_mosquitto.sh $(VENV)/mosquitto
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is written last, so that whatever fails before it is done again the next time.
+$(VENV)/.ready-for-demo: $(VENV)/.created setup.cfg pyproject.toml
+	$(RUN) pip install --editable '.[$(DEMO_EXTRAS)]'
+	@touch $@
+
+$(VENV)/.ready-for-development: $(VENV)/.created setup.cfg pyproject.toml
+	$(RUN) pip install --editable '.[$(DEMO_EXTRAS),dev]'
+	@touch $(VENV)/.ready-for-demo $@
+
+$(VENV)/.created:
+	@sh scripts/make_venv.sh $(PYTHON) $(VENV)
+	@touch $@
