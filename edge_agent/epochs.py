@@ -1,11 +1,12 @@
 """Which plan of a deployment a node works under, as a pure fold over events; loading and sending are the agent's."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from broker.messages import Plan, PlanReady
 from edge_agent.routes import named_nodes
 
-PLANS_KEPT = 3  # the newest, the one before it while requests drain, and one more for a slow link
+PENDING_KEPT = 2  # an older pending plan may still get ready while the newest one loads
+REPORTS_KEPT = 1_024
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,31 +35,24 @@ class Epochs:
 
 
 def apply(event: Plan | PlanReady, epochs: Epochs) -> Epochs:
-    """The epochs after a plan was broadcast or a node reported on one; what is older than the newest changes nothing.
-
-    The active plan is kept however many newer ones still load, since requests go on under it.
-    """
+    """The epochs after a plan was broadcast or a node reported on one; what is older than the newest changes nothing."""
     match event:
         case Plan():
-            newest = epochs.newest
-            if newest is not None and event.epoch <= newest.epoch:
+            if epochs.newest is not None and event.epoch <= epochs.newest.epoch:
                 return epochs
-            plans = (*epochs.plans, event)
-            active = epochs.active
-            kept = tuple(
-                plan
-                for position, plan in enumerate(plans)
-                if position >= len(plans) - PLANS_KEPT or plan is active
-            )
-            return replace(epochs, plans=kept, ready=_still_wanted(epochs.ready, kept[0].epoch))
+            return _trimmed(Epochs((*epochs.plans, event), epochs.ready))
         case PlanReady():
             report = (event.epoch, event.node)
-            if not event.ready:
-                return replace(epochs, ready=epochs.ready - {report})
-            # A report may overtake its plan, so it is kept even while that epoch is unknown here.
-            oldest = epochs.plans[0].epoch if epochs.plans else 0
-            return replace(epochs, ready=_still_wanted(epochs.ready | {report}, oldest))
+            return _trimmed(Epochs(epochs.plans, epochs.ready | {report} if event.ready else epochs.ready - {report}))
 
 
-def _still_wanted(ready: frozenset[tuple[int, str]], oldest_epoch: int) -> frozenset[tuple[int, str]]:
-    return frozenset(report for report in ready if report[0] >= oldest_epoch)
+def _trimmed(epochs: Epochs) -> Epochs:
+    """Without what no request can need: plans before the one that drains, and all but the newest that still load."""
+    active = epochs.active
+    serving = epochs.plans.index(active) + 1 if active else 0
+    draining_and_active = epochs.plans[max(0, serving - 2) : serving]
+    plans = draining_and_active + epochs.plans[serving:][-PENDING_KEPT:]
+    # A report may overtake its plan, so reports of epochs that are unknown here are kept, up to a bound.
+    oldest = plans[0].epoch if plans else 0
+    ready = frozenset(report for report in epochs.ready if report[0] >= oldest)
+    return Epochs(plans, frozenset(sorted(ready)[-REPORTS_KEPT:]))

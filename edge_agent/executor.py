@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-
 from models.runtime import Segment
 
 Arrays = Sequence[np.ndarray[Any, Any]]
@@ -82,7 +81,7 @@ class Executor:
             error = None
             try:
                 outputs = work.segment.run(work.inputs)
-            except Exception as fault:  # noqa: BLE001  # a runtime's own errors have no common type; the request gets it
+            except Exception as fault:  # a runtime's own errors have no common type; the request gets it
                 error = f"{type(fault).__name__}: {fault}"
             if self._compute_factor > 1.0:
                 _sleep_until(started_ns + round(self._compute_factor * (time.thread_time_ns() - cpu_ns)))

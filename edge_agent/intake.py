@@ -22,7 +22,7 @@ log = logging.getLogger("splitrail.agent")
 
 QUEUE_LENGTH = 32
 
-Answer = Callable[[InferReply], None]
+Answer = Callable[[InferReply], object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,7 @@ class Origin:
         identity = os.urandom(16)
         if plan is None:
             reason = f"no plan of {deployment} is ready yet at {self._node}; `splitrail status` shows why"
-            finish(Finished(None, self._failure(deployment, 0, identity, at, 0.0, reason)))
+            finish(Finished(None, self._failure(Route(deployment, 0, identity, 0), at, 0.0, reason)))
             return
         request = _Request(identity, plan, inputs, finish, now_ns, at)
         with self._lock:
@@ -176,18 +176,14 @@ class Origin:
 
     def _finish_failed(self, request: _Request, reason: str) -> None:
         latency_ms = (time.monotonic_ns() - request.started_ns) / 1e6
-        report = self._failure(
-            request.plan.deployment, request.plan.epoch, request.identity, request.started_at, latency_ms, reason
-        )
-        request.finish(Finished(None, report))
+        where = Route(request.plan.deployment, request.plan.epoch, request.identity, 0)
+        request.finish(Finished(None, self._failure(where, request.started_at, latency_ms, reason)))
 
-    def _failure(
-        self, deployment: str, epoch: int, identity: bytes, at: float, latency_ms: float, reason: str
-    ) -> InferenceReport:
+    def _failure(self, where: Route, at: float, latency_ms: float, reason: str) -> InferenceReport:
         return InferenceReport(
-            deployment=deployment,
-            epoch=epoch,
-            request_id=identity.hex(),
+            deployment=where.deployment,
+            epoch=where.epoch,
+            request_id=where.request.hex(),
             origin=self._node,
             at=at,
             latency_ms=latency_ms,

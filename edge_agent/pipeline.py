@@ -1,14 +1,20 @@
 """Takes a request's tensors through this node: run a segment, hand on, deliver at the origin, or say why not."""
 
+import logging
 import time
 from collections.abc import Callable
 from typing import Protocol
 
+from models.runtime import Segment
+
 from broker.messages import Plan
+from edge_agent.errors import TransportError, WireError
 from edge_agent.executor import Executor, ExecutorBusyError, Outcome
 from edge_agent.routes import Hop, route
-from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage, WireMessage
-from models.runtime import Segment
+from edge_agent.transport import Sendable
+from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
+
+log = logging.getLogger("splitrail.agent")
 
 
 class Requests(Protocol):
@@ -25,7 +31,7 @@ class Pipeline:
     """The node's part in every plan. Its methods are called from any thread and never block on a compute.
 
     `plan_of(deployment, epoch)` and `segment_of(model, start, stop)` give None for what is not here; `send(node,
-    message)` gives False where the node cannot be reached or its queue is full.
+    message)` raises as Transport.send does.
     """
 
     def __init__(
@@ -36,7 +42,7 @@ class Pipeline:
         *,
         plan_of: Callable[[str, int], Plan | None],
         segment_of: Callable[[str, int, int], Segment | None],
-        send: Callable[[str, WireMessage], bool],
+        send: Callable[[str, Sendable], None],
     ) -> None:
         self._node = node
         self._executor = executor
@@ -50,7 +56,7 @@ class Pipeline:
         plan = self._plan_of(message.route.deployment, message.route.epoch)
         if plan is None:
             reason = f"{self._node} does not know epoch {message.route.epoch} of {message.route.deployment}"
-            self._send(src, FailureMessage(message.route, reason))
+            self._tell(src, FailureMessage(message.route, reason))
         elif message.route.hop >= len(route(plan)) or route(plan)[message.route.hop].node != self._node:
             self._fail(plan, message.route, f"hop {message.route.hop} of this plan is not for {self._node}")
         else:
@@ -108,11 +114,20 @@ class Pipeline:
         to = route(plan)[here.hop + 1].node
         if to == self._node:
             self.carry(plan, onward)
-        elif not self._send(to, onward):
-            self._fail(plan, here, f"{self._node} cannot reach {to}, or too much waits for it already")
+            return
+        try:
+            self._send(to, onward)
+        except (TransportError, WireError) as error:
+            self._fail(plan, here, f"{self._node}: {error}")
 
     def _fail(self, plan: Plan, where: Route, reason: str) -> None:
         if plan.origin == self._node:
             self._requests.failed(where, reason)
         else:
-            self._send(plan.origin, FailureMessage(where, reason))
+            self._tell(plan.origin, FailureMessage(where, reason))
+
+    def _tell(self, node: str, failure: FailureMessage) -> None:
+        try:
+            self._send(node, failure)
+        except TransportError as error:
+            log.warning("a failure cannot be told to its origin, which will time out: %s (%s)", failure.reason, error)

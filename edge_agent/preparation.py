@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from models.runtime import Segment
+from models.slicer import slice_model
+
 from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady
 from edge_agent.configuration import AgentSettings
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model
 from edge_agent.routes import computing_segments
 from models.cache import ModelCache
 from models.fetch import fetch_model
-from models.runtime import Segment
-from models.slicer import slice_model
 from splitrail.errors import SplitrailError
 
 log = logging.getLogger("splitrail.agent")
@@ -181,7 +182,9 @@ class Preparation:
             return kept
         path = fetch_model(model.url, model.sha256, model.size_bytes, self._cache)
         log.info("%s: profiling %d ops", model.name, model.ops)
-        measured = profile_model(path, threads=self._settings.threads, by_cpu_time=by_cpu_time, scratch=self._settings.cache)
+        measured = profile_model(
+            path, threads=self._settings.threads, by_cpu_time=by_cpu_time, scratch=self._settings.cache
+        )
         self._profiles.save(model.sha256, by_cpu_time, measured)
         log.info("%s: %.2f ms unsplit (± %.2f)", model.name, measured.unsplit_ms, measured.unsplit_ms_std)
         return measured

@@ -2,6 +2,7 @@
 scaled so that the ops sum to the unsplit time; keeping and publishing profiles is the agent's.
 """
 
+import itertools
 import statistics
 import tempfile
 import time
@@ -13,10 +14,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import psutil
+from models.runtime import Runtime, Segment, runtime_identity
 
 from edge_agent.hardware import machine_identity
 from models.graph import Graph, read_graph
-from models.runtime import Runtime, Segment, runtime_identity
 from models.slicer import slice_model
 
 WARM_UP_RUNS = 3
@@ -62,7 +63,7 @@ def profile_model(
     threads: int = 1,
     by_cpu_time: bool = False,
     scratch: Path | None = None,
-    progress: Progress = lambda done, total: None,
+    progress: Progress | None = None,
 ) -> MeasuredProfile:
     """Measure the model at `path`; `scratch` is a directory with room for its largest op's weights.
 
@@ -93,7 +94,8 @@ def profile_model(
             for op in range(start, stop):
                 op_ms[op] = timing.ms / (stop - start)
                 op_ms_std[op] = timing.ms_std / (stop - start)
-            progress(stop, len(graph.ops))
+            if progress is not None:
+                progress(stop, len(graph.ops))
 
     scale = unsplit.ms / sum(op_ms) if sum(op_ms) > 0 else 0.0
     return MeasuredProfile(
@@ -142,7 +144,7 @@ def _runtime_words(runtime: Runtime) -> str:
 
 def _smallest_segments(graph: Graph) -> list[tuple[int, int]]:
     allowed = [cut.k for cut in graph.cuts if cut.allowed]
-    return list(zip(allowed, allowed[1:], strict=False))
+    return list(itertools.pairwise(allowed))
 
 
 def _plausible_inputs(segment: Segment) -> list[np.ndarray[Any, Any]]:

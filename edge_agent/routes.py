@@ -1,5 +1,6 @@
 """The way of a request through a plan, as a pure function: which node does what at which hop."""
 
+import itertools
 from dataclasses import dataclass
 
 from broker.messages import Plan
@@ -45,4 +46,4 @@ def named_nodes(plan: Plan) -> frozenset[str]:
 
 def crossings(hops: tuple[Hop, ...]) -> int:
     """How many times a request goes from one node to another."""
-    return sum(here.node != there.node for here, there in zip(hops, hops[1:], strict=False))
+    return sum(here.node != there.node for here, there in itertools.pairwise(hops))

@@ -49,9 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
     for path in arguments.images:
         load_image(path)  # a wrong image is found here, before the first one is sent
     host, port = _address(arguments.broker)
-    broker = BrokerSettings(
-        host=host, port=port, username=arguments.username, password_file=arguments.password_file
-    )
+    broker = BrokerSettings(host=host, port=port, username=arguments.username, password_file=arguments.password_file)
     answers = []
     session = Session(broker, site=arguments.site, client_id=f"infer-{uuid.uuid4().hex[:12]}")
     with session:
@@ -71,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # noqa: PLR2004  # the range of TCP ports
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # the range of TCP ports
         raise BadAddressError(f"--broker {text}: not an address; it would have to be like 127.0.0.1:1883")
     return host, int(port)
 
@@ -133,7 +131,7 @@ def _time_account(report: InferenceReport) -> Table:
     for heading in ("step", "ms", "share"):
         table.add_column(heading, justify="left" if heading == "step" else "right")
     steps = [(f"{s.node}: ops {s.start}..{s.stop - 1}", s.compute_ms) for s in report.stages]
-    steps += [(f"{s.node}: waiting", s.wait_ms) for s in report.stages if s.wait_ms >= 0.1]  # noqa: PLR2004  # shown to a tenth
+    steps += [(f"{s.node}: waiting", s.wait_ms) for s in report.stages if s.wait_ms >= 0.1]  # shown to a tenth
     steps += [(f"{t.src} → {t.dst}: {t.size_bytes / 1e3:.1f} kB", t.transfer_ms) for t in report.transfers]
     accounted_ms = sum(ms for _, ms in steps)
     steps.append(("everything else", max(0.0, report.latency_ms - accounted_ms)))

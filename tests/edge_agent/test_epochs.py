@@ -1,9 +1,9 @@
 from hypothesis import given
 from hypothesis import strategies as st
+from plans import plan_of
 
 from broker.messages import Plan, PlanReady
 from edge_agent.epochs import Epochs, apply
-from plans import plan_of
 
 
 def ready(epoch: int, node: str, is_ready: bool = True) -> PlanReady:
@@ -60,3 +60,10 @@ def test_the_active_plan_outlives_any_number_of_plans_that_never_get_ready(newer
         epochs = apply(plan_of(("pc", 0, 10), epoch=epoch), epochs)
     assert epochs.active is old
     assert len(epochs.plans) <= 4
+
+
+def test_the_plan_before_the_active_one_is_kept_while_its_requests_drain() -> None:
+    """In-flight requests end under the epoch that they carry; what is older still is freed."""
+    first, second, third = (plan_of(("pi", 0, 10), epoch=epoch) for epoch in (1, 2, 3))
+    epochs = after(first, ready(1, "pi"), second, ready(2, "pi"), third, ready(3, "pi"))
+    assert epochs.plans == (second, third)

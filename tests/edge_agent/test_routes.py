@@ -1,5 +1,6 @@
-from edge_agent.routes import Hop, computing_segments, crossings, named_nodes, route
 from plans import plan_of
+
+from edge_agent.routes import Hop, computing_segments, crossings, named_nodes, route
 
 
 def test_a_plan_on_the_origin_alone_is_one_hop() -> None:

@@ -1,0 +1,383 @@
+"""The agent of a node: joins the broker, the tensor transport and the parts that carry out plans.
+
+Decisions are elsewhere (epochs, routes, pipeline, origin); here is only which message goes to whom.
+"""
+
+import logging
+import signal
+import socket
+import threading
+import time
+from collections.abc import Mapping
+
+from models.runtime import runtime_identity
+
+from broker.messages import PROTOCOL_VERSION as PROTOCOL
+from broker.messages import (
+    DeploymentNotice,
+    EnergyReading,
+    InferenceReport,
+    InferRequest,
+    LinkReading,
+    NodeAnnouncement,
+    NodeProfile,
+    NodeStatus,
+    Plan,
+    PlanReady,
+    PowerModel,
+    TransferReport,
+)
+from broker.presence import Presence, last_will, new_session_id
+from broker.session import BrokerSettings, Incoming, Session
+from broker.topics import DEPLOYMENT, ENERGY, INFER, INFERENCE, LINK, PLAN, PROFILE, READY, REPLY, STATUS
+from edge_agent import epochs
+from edge_agent.configuration import AgentSettings
+from edge_agent.energy.best_meter import best_meter
+from edge_agent.energy.default_power import default_power
+from edge_agent.energy.modelled import ModelledMeter, Traffic, machine_busy_s, machine_traffic
+from edge_agent.epochs import Epochs
+from edge_agent.errors import MeterUnavailableError, TransportError
+from edge_agent.executor import Executor
+from edge_agent.hardware import detect_hardware
+from edge_agent.intake import Intake
+from edge_agent.origin import Origin
+from edge_agent.pipeline import Pipeline
+from edge_agent.preparation import Preparation
+from edge_agent.probes import Prober
+from edge_agent.routes import named_nodes, route
+from edge_agent.transport import Delivery, Transport
+from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
+from models.cache import ModelCache
+from splitrail import __version__
+
+log = logging.getLogger("splitrail.agent")
+
+SWEEP_S = 0.1
+
+
+class Agent:
+    """One node's agent. `start` joins the site or raises BrokerError; `close` leaves it and ends every thread."""
+
+    def __init__(self, settings: AgentSettings) -> None:
+        self._settings = settings
+        self._node = settings.node
+        self._session_id = new_session_id()
+        self._lock = threading.Lock()
+        self._epochs: dict[str, Epochs] = {}
+        self._reports: dict[tuple[str, int], PlanReady] = {}
+        self._profiles: dict[str, NodeProfile] = {}
+        self._peers: dict[str, NodeStatus] = {}
+        self._served: set[str] = set()
+        self._power = _power_model(settings)
+
+        cache = ModelCache(settings.cache)
+        self._transport = Transport(settings.node, settings.tensors.listen)
+        emulation = settings.emulation
+        self._executor = Executor(compute_factor=emulation.compute_factor if emulation else 1.0)
+        self._origin = Origin(
+            settings.node,
+            active=self._active,
+            begin=lambda plan, message: self._pipeline.carry(plan, message),
+            power=self._powers,
+            timeout_s=settings.request_timeout_s,
+        )
+        self._preparation = Preparation(settings, cache, ready=self._report_ready, profiled=self._publish_profile)
+        self._pipeline = Pipeline(
+            settings.node,
+            self._executor,
+            self._origin,
+            plan_of=self._plan_of,
+            segment_of=self._preparation.segment,
+            send=self._transport.send,
+        )
+        self._intake = Intake(self._origin, cache, active=self._active, reported=self._publish_report)
+        self._prober = Prober(settings.node, self._transport, settings.links, publish=self._publish_link)
+        self._meter = self._choose_meter()
+        self._readings = 0
+        self._last_energy_j = 0.0
+        self._last_reading_s = time.monotonic()
+
+        self._session = Session(
+            settings.broker,
+            site=settings.site,
+            client_id=f"agent-{settings.node}-{self._session_id}",
+            last_will=last_will(settings.node, self._session_id),
+        )
+        self._presence = Presence(
+            self._session, node=settings.node, session_id=self._session_id, announcement=self._announcement()
+        )
+
+    def start(self) -> None:
+        """Join the site."""
+        self._transport.start(self, self._prober)
+        self._prober.start()
+        session = self._session
+        session.on(STATUS, self._on_status)
+        session.on(DEPLOYMENT, self._on_deployment)
+        session.on(PLAN, self._on_plan)
+        session.on(READY, self._on_ready)
+        session.on_connected(self._republish)
+        session.start()
+        log.info("%s has joined the site %s; tensors come in at %s", self._node, self._settings.site, self._endpoint())
+
+    def close(self) -> None:
+        """Leave the site and end every thread; requests in flight are dropped."""
+        self._session.close()
+        self._prober.close()
+        self._intake.close()
+        self._preparation.close()
+        self._executor.close()
+        self._transport.close()
+
+    def tick(self) -> None:
+        """What is due by the clock: late requests, and the meter's reading; called every SWEEP_S."""
+        self._origin.sweep()
+        if time.monotonic() - self._last_reading_s >= self._settings.energy.interval_s:
+            self._read_meter()
+
+    # --- from the tensor transport, on its I/O thread
+
+    def on_tensors(self, message: TensorsMessage, src: str) -> None:
+        """Tensors have arrived for one of our hops."""
+        self._pipeline.arrive(message, src)
+
+    def on_failure(self, message: FailureMessage, src: str) -> None:  # noqa: ARG002  # the transport tells the sender
+        """Another node gave a request up."""
+        self._pipeline.pass_failure(message)
+
+    def on_transfer_record(self, message: TransferRecord, src: str) -> None:
+        """Another node tells how long a hop of our request took it."""
+        plan = self._plan_of(message.route.deployment, message.route.epoch)
+        if plan is None or message.route.hop >= len(route(plan)):
+            return
+        transfer = TransferReport(
+            src=src,
+            dst=route(plan)[message.route.hop].node,
+            size_bytes=message.size_bytes,
+            transfer_ms=message.transfer_ns / 1e6,
+        )
+        self._origin.transferred(message.route, transfer)
+
+    def on_delivered(self, delivery: Delivery) -> None:
+        """Tensors that we sent have arrived: their request's origin learns how long it took."""
+        plan = self._plan_of(delivery.route.deployment, delivery.route.epoch)
+        if plan is None:
+            return
+        transfer_ms = max(0.0, delivery.elapsed_ms - self._prober.rtt_ms(delivery.dst) / 2)
+        if plan.origin == self._node:
+            transfer = TransferReport(
+                src=self._node, dst=delivery.dst, size_bytes=delivery.size_bytes, transfer_ms=transfer_ms
+            )
+            self._origin.transferred(delivery.route, transfer)
+            return
+        record = TransferRecord(delivery.route, delivery.size_bytes, round(transfer_ms * 1e6))
+        try:
+            self._transport.send(plan.origin, record)
+        except TransportError as error:
+            log.debug("a transfer's time is lost: %s", error)
+
+    # --- from the broker, on its network thread
+
+    def _on_status(self, incoming: Incoming[NodeStatus]) -> None:
+        status = incoming.message
+        if status.node == self._node:
+            return
+        known = self._peers.get(status.node)
+        if status.state == "offline":
+            if known is not None and known.session == status.session:
+                self._transport.disconnect(status.node)
+                del self._peers[status.node]
+            return
+        if status.announcement is None or status.announcement.protocol != PROTOCOL:
+            log.warning("%s speaks another protocol than %s: no tensors go there", status.node, PROTOCOL)
+            return
+        self._peers[status.node] = status
+        try:
+            self._transport.connect(
+                status.node, self._settings.tensors.peers.get(status.node, status.announcement.endpoint)
+            )
+        except TransportError as error:
+            log.warning("%s cannot be reached: %s", status.node, error)
+        if known is None or known.session != status.session:
+            # A node that starts anew has heard no reports, and may be an origin that waits for them.
+            for report in list(self._reports.values()):
+                self._session.publish(READY, report, report.deployment, self._node)
+
+    def _on_deployment(self, incoming: Incoming[DeploymentNotice]) -> None:
+        notice = incoming.message
+        self._preparation.profile(notice)
+        if notice.origin == self._node and notice.deployment not in self._served:
+            self._served.add(notice.deployment)
+            self._session.on(INFER, self._on_request, levels=(notice.deployment,))
+
+    def _on_plan(self, incoming: Incoming[Plan]) -> None:
+        plan = incoming.message
+        if self._fold(plan.deployment, plan) and self._node in named_nodes(plan):
+            log.info("plan %d of %s: %s", plan.epoch, plan.deployment, _words(plan))
+            self._preparation.prepare(plan)
+
+    def _on_ready(self, incoming: Incoming[PlanReady]) -> None:
+        self._fold(incoming.message.deployment, incoming.message)
+
+    def _on_request(self, incoming: Incoming[InferRequest]) -> None:
+        self._intake.take(
+            incoming.levels[0], incoming.message, lambda reply: self._session.reply(incoming, REPLY, reply)
+        )
+
+    def _republish(self) -> None:
+        for profile in list(self._profiles.values()):
+            self._session.publish(PROFILE, profile, self._node, profile.model)
+        for report in list(self._reports.values()):
+            self._session.publish(READY, report, report.deployment, self._node)
+
+    # --- to the broker
+
+    def _report_ready(self, report: PlanReady) -> None:
+        self._reports[report.deployment, report.epoch] = report
+        self._fold(report.deployment, report)
+        self._session.publish(READY, report, report.deployment, self._node)
+
+    def _publish_profile(self, profile: NodeProfile) -> None:
+        self._profiles[profile.model] = profile
+        self._session.publish(PROFILE, profile, self._node, profile.model)
+
+    def _publish_report(self, report: InferenceReport) -> None:
+        self._session.publish(INFERENCE, report, report.deployment)
+
+    def _publish_link(self, reading: LinkReading) -> None:
+        self._session.publish(LINK, reading, reading.src, reading.dst)
+
+    def _read_meter(self) -> None:
+        now_s = time.monotonic()
+        try:
+            energy_j = self._meter.read_energy_j()
+        except MeterUnavailableError as error:
+            log.warning("no energy reading: %s", error)
+            self._last_reading_s = now_s
+            return
+        interval_s = now_s - self._last_reading_s
+        reading = EnergyReading(
+            node=self._node,
+            session=self._session_id,
+            sequence=self._readings,
+            at=time.time(),
+            energy_j=energy_j,
+            power_w=max(0.0, energy_j - self._last_energy_j) / interval_s,
+            interval_s=interval_s,
+            meter=self._meter.name,
+            source=self._meter.source,
+            scope=self._meter.scope,
+        )
+        self._readings += 1
+        self._last_energy_j, self._last_reading_s = energy_j, now_s
+        self._session.publish(ENERGY, reading, self._node)
+
+    # --- what this node knows
+
+    def _fold(self, deployment: str, event: Plan | PlanReady) -> bool:
+        """Fold a plan or a report into the deployment's epochs; whether that changed anything."""
+        with self._lock:
+            before = self._epochs.get(deployment, Epochs())
+            after = epochs.apply(event, before)
+            self._epochs[deployment] = after
+            plans = [plan for each in self._epochs.values() for plan in each.plans]
+            known = {(plan.deployment, plan.epoch) for plan in plans}
+            self._reports = {key: report for key, report in self._reports.items() if key in known}
+        if after.plans != before.plans:
+            self._preparation.keep_only(plans)
+        return after != before
+
+    def _active(self, deployment: str) -> Plan | None:
+        return self._epochs.get(deployment, Epochs()).active
+
+    def _plan_of(self, deployment: str, epoch: int) -> Plan | None:
+        return self._epochs.get(deployment, Epochs()).plan(epoch)
+
+    def _powers(self) -> Mapping[str, PowerModel]:
+        powers = {
+            node: status.announcement.power
+            for node, status in list(self._peers.items())
+            if status.announcement is not None
+        }
+        return {**powers, self._node: self._power}
+
+    def _announcement(self) -> NodeAnnouncement:
+        runtime = runtime_identity()
+        hardware = detect_hardware(runtime.name, runtime.version)
+        emulation = self._settings.emulation
+        return NodeAnnouncement(
+            tier=self._settings.tier,
+            version=__version__,
+            protocol=PROTOCOL,
+            hardware=hardware,
+            power=self._power,
+            memory_mb=hardware.memory_mb / 2 if self._settings.memory_mb is None else self._settings.memory_mb,
+            endpoint=self._endpoint(),
+            emulated=emulation.description if emulation else None,
+        )
+
+    def _endpoint(self) -> str:
+        if self._settings.tensors.advertise is not None:
+            return self._settings.tensors.advertise
+        host, _, port = self._transport.endpoint.removeprefix("tcp://").rpartition(":")
+        if host in ("0.0.0.0", "[::]"):  # compared with, not bound to
+            host = _address_towards(self._settings.broker)
+        return f"tcp://{host}:{port}"
+
+    def _choose_meter(self) -> ModelledMeter:
+        if self._settings.emulation is None:
+            modelled = ModelledMeter(self._power, machine_busy_s, machine_traffic)
+        else:
+            modelled = ModelledMeter(self._power, lambda: self._executor.busy_s, self._tensor_traffic)
+        choice = best_meter(self._settings.energy.meter, modelled, emulated=self._settings.emulation is not None)
+        log.info("energy: %s (%s, %s): %s", choice.meter.name, choice.meter.source, choice.meter.scope, choice.reason)
+        return choice.meter
+
+    def _tensor_traffic(self) -> Traffic:
+        counters = self._transport.counters
+        return Traffic(counters.sent_bytes, counters.received_bytes)
+
+
+def run_agent(settings: AgentSettings) -> None:
+    """Run an agent until SIGINT or SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    agent = Agent(settings)
+    try:
+        agent.start()
+        while not stop.wait(SWEEP_S):
+            agent.tick()
+    finally:
+        agent.close()
+
+
+def _power_model(settings: AgentSettings) -> PowerModel:
+    """The settings' figures, and the machine's usual ones for those left out."""
+    usual = default_power().power
+    chosen = settings.power
+    return PowerModel(
+        idle_w=usual.idle_w if chosen.idle_w is None else chosen.idle_w,
+        busy_w=usual.busy_w if chosen.busy_w is None else chosen.busy_w,
+        tx_j_per_mb=usual.tx_j_per_mb if chosen.tx_j_per_mb is None else chosen.tx_j_per_mb,
+        rx_j_per_mb=usual.rx_j_per_mb if chosen.rx_j_per_mb is None else chosen.rx_j_per_mb,
+    )
+
+
+def _address_towards(broker: BrokerSettings) -> str:
+    """This machine's address on the way to the broker, which other agents of the site can reach most likely."""
+    try:
+        # Connecting a datagram socket sends nothing; it only chooses a route.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((broker.host, broker.port))
+            return str(probe.getsockname()[0])
+    except OSError:
+        return socket.gethostname()
+
+
+def _words(plan: Plan) -> str:
+    return ", ".join(
+        f"{stage.node} relays" if stage.start == stage.stop else f"{stage.node} ops {stage.start}..{stage.stop - 1}"
+        for stage in plan.stages
+    )
