@@ -1,6 +1,13 @@
 """The errors of the models package.
 
 ModelError (SplitrailError)
+├── ModelFileError (OSError)          a model file that cannot be opened, read or written
+├── ModelFormatError (ValueError)     a file that is not a whole, valid .tflite
+├── CutError (ValueError)             a segment that cannot be cut out of a model
+├── UnsupportedOpError (RuntimeError) an op, or a version of one, that the runtime lacks
+├── RuntimeMissingError (ImportError) no runtime for .tflite files is installed
+├── SegmentInputError (ValueError)    arrays that do not fit a segment's inputs
+├── SegmentRunError (RuntimeError)    the runtime could not load or run a segment
 ├── CacheError (OSError)              a file or directory of the model cache cannot be used
 ├── FetchError (OSError)              a model could not be downloaded, or is not what was promised
 ├── ImageError (ValueError)           an image that cannot be read, or that a model's input cannot take
@@ -14,6 +21,39 @@ from splitrail.errors import SplitrailError
 
 class ModelError(SplitrailError):
     """A fault of a model file, or of what is made from one."""
+
+
+class ModelFileError(ModelError, OSError):
+    """A model file cannot be opened, read or written."""
+
+
+class ModelFormatError(ModelError, ValueError):
+    """A file is not a whole, valid .tflite, or one of a kind that Splitrail does not read."""
+
+
+class CutError(ModelError, ValueError):
+    """A segment cannot be cut out of a model; the message says why."""
+
+
+class UnsupportedOpError(ModelError, RuntimeError):
+    """The runtime lacks an op or its version; `kind` and `version` name it."""
+
+    def __init__(self, message: str, kind: str, version: int) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.version = version
+
+
+class RuntimeMissingError(ModelError, ImportError):
+    """No runtime for .tflite files is installed."""
+
+
+class SegmentInputError(ModelError, ValueError):
+    """The arrays given to a segment do not fit its inputs."""
+
+
+class SegmentRunError(ModelError, RuntimeError):
+    """The runtime could not load or run a segment."""
 
 
 class CacheError(ModelError, OSError):
