@@ -4,6 +4,7 @@ Reads them back, from what is not trusted; applying them to an image is `models.
 """
 
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -69,7 +70,7 @@ def split_labels(text: bytes) -> tuple[str, ...]:
     return tuple(line.strip()[:_MAX_LABEL_CHARACTERS] for line in lines)
 
 
-def metadata_entries(preprocessing: Preprocessing | None, labels: tuple[str, ...]) -> dict[str, bytes]:
+def metadata_entries(preprocessing: Preprocessing | None, labels: Sequence[str]) -> dict[str, bytes]:
     """The metadata entries that record these, ready to be attached to a file."""
     entries = {}
     if preprocessing is not None:
