@@ -148,12 +148,15 @@ class LinkEstimator:
         if on_the_line_ms > rtt_ms / 4:
             self._fold(8 * size_bytes / (1_000 * on_the_line_ms), at, "transfer")
 
-    def ceiling(self, mbps: float, at: float, method: Method) -> None:
-        """Nothing came back in a time that allows `mbps` at most: believed at once where it is far below the mean."""
-        if self._known and math.log(max(mbps, _MBPS_MIN)) < self._mean + math.log(_CEILING_MARGIN):
-            self._restart(max(mbps, _MBPS_MIN), _CEILING_SPREAD)
-            self._count = 0  # the next true sample replaces a mere bound
-            self._at, self._method = at, method
+    def ceiling(self, mbps: float, at: float) -> bool:
+        """No reply has come in a time that allows `mbps` at most; True if that is news, far below what was known."""
+        mbps = max(mbps, _MBPS_MIN)
+        if not self._known or math.log(mbps) > self._mean + math.log(_CEILING_MARGIN):
+            return False
+        self._restart(mbps, _CEILING_SPREAD)
+        self._count = 0  # the next true sample replaces a mere bound
+        self._at = at
+        return True
 
     @property
     def _known(self) -> bool:

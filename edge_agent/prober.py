@@ -1,0 +1,117 @@
+"""The thread that probes this node's links and publishes what is news; what to do is decided by `edge_agent.probes`."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from broker.messages import LinkReading
+from edge_agent.errors import SendError
+from edge_agent.links import LinkEstimate
+from edge_agent.probes import LinkSettings, LinkWatch
+from edge_agent.transport import Delivery, ProbeResult, Transport
+
+log = logging.getLogger("splitrail.links")
+
+TICK_S: Final = 0.2
+
+
+class LinkProber:
+    """Watches the links to all peers of a transport; give it to `Transport.start` as its `links`.
+
+    `publish` gets each LinkReading on this object's own thread.
+    """
+
+    def __init__(
+        self, node: str, transport: Transport, settings: LinkSettings, publish: Callable[[LinkReading], None]
+    ) -> None:
+        """Watch the links from `node`; nothing is sent before `start`."""
+        self._node, self._transport, self._settings, self._publish = node, transport, settings, publish
+        self._lock = threading.Lock()
+        self._watches: dict[str, LinkWatch] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="link-prober", daemon=True)
+
+    def start(self) -> None:
+        """Probe from now on; call once, after the transport's own start."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop probing and wait for the thread; close the transport after this."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def estimate(self, dst: str) -> LinkEstimate | None:
+        """The link to `dst` as known now."""
+        with self._lock:
+            watch = self._watches.get(dst)
+            return watch.estimate() if watch else None
+
+    def transfer_ms(self, delivery: Delivery) -> float:
+        """How long a delivery was on its way: the time to its acknowledgement less half a round trip."""
+        with self._lock:
+            watch = self._watches.get(delivery.dst)
+            rtt_ms = watch.rtt_ms if watch else None
+        return max(delivery.elapsed_ms - (rtt_ms or 0.0) / 2, 0.0)
+
+    def on_round_trip(self, dst: str, rtt_ms: float) -> None:
+        """Called by the transport."""
+        with self._lock:
+            self._watch(dst).round_trip(rtt_ms)
+
+    def on_probe(self, result: ProbeResult) -> None:
+        """Called by the transport."""
+        with self._lock:
+            self._watch(result.dst).probed(result, time.monotonic())
+
+    def on_delivered(self, delivery: Delivery) -> None:
+        """Called by the transport."""
+        with self._lock:
+            self._watch(delivery.dst).delivered(delivery, time.monotonic())
+
+    def _watch(self, dst: str) -> LinkWatch:
+        return self._watches.setdefault(dst, LinkWatch(self._settings))
+
+    def _run(self) -> None:
+        while not self._stop.wait(TICK_S):
+            peers = self._transport.peers
+            with self._lock:
+                for gone in self._watches.keys() - set(peers):
+                    del self._watches[gone]
+            for peer in peers:
+                with contextlib.suppress(SendError):  # it was disconnected since, or its queue is full
+                    self._attend(peer)
+
+    def _attend(self, peer: str) -> None:
+        at = time.monotonic()
+        in_flight = self._transport.in_flight(peer)
+        with self._lock:
+            watch = self._watch(peer)
+            due = watch.due(at, in_flight)
+            estimate = watch.news(at)
+        if estimate is not None:
+            self._announce(peer, estimate, at)
+        if due.ping:
+            self._transport.ping(peer)
+        if due.probe is not None:
+            self._transport.probe(peer, due.probe.chunks, due.probe.chunk_bytes)
+
+    def _announce(self, peer: str, estimate: LinkEstimate, at: float) -> None:
+        reading = LinkReading(
+            src=self._node,
+            dst=peer,
+            at=time.time() - (at - estimate.at),
+            rtt_ms=estimate.rtt_ms,
+            rtt_ms_std=estimate.rtt_ms_std,
+            mbps=estimate.mbps,
+            mbps_std=estimate.mbps_std,
+            method=estimate.method,
+        )
+        try:
+            self._publish(reading)
+        except Exception:
+            # A fault of the publisher must not end the probing.
+            log.exception("a reading of the link to %s could not be published", peer)

@@ -1,0 +1,196 @@
+"""Decides what to ask of a link and when: pings, bandwidth probes within a budget of bytes, and what is news.
+
+Pure: times come as arguments, in seconds of one monotonic clock. The thread that acts on it is `edge_agent.prober`.
+"""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from edge_agent.lines import InFlight
+from edge_agent.links import LinkEstimate, LinkEstimator
+from edge_agent.transport import Delivery, ProbeResult
+
+CHUNKS: Final = 8
+FIRST_PROBE_BYTES: Final = 16_384
+SMALLEST_PROBE_BYTES: Final = 8_192
+PING_BYTES: Final = 150  # both ways, with the headers of TCP and IP
+LONGEST_PROBE_S: Final = 0.5  # where the estimate holds; the smallest probe may take longer on the thinnest link
+MAX_LINE_SHARE: Final = 0.15  # of a thin line's time may go into probes
+STALL_MS: Final = 1_000.0  # below this a late reply is more likely a busy peer than a thin link
+_SOON_S: Final = 0.2
+_WINDOW_S: Final = 60.0
+
+
+class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a node measures its links to the others."""
+
+    ping_interval_s: Annotated[float, Meta(ge=0.1, le=3_600, description="Seconds between pings to each agent.")] = 1.0
+    probe_interval_s: Annotated[
+        float,
+        Meta(
+            ge=0.5,
+            le=3_600,
+            description="Seconds between bandwidth probes of a link; none while real transfers show its bandwidth.",
+        ),
+    ] = 5.0
+    max_probe_bytes_per_minute: Annotated[
+        int, Meta(ge=20_000, description="Bound on the bytes of pings and probes, for each link and minute.")
+    ] = 1_000_000
+    publish_interval_s: Annotated[
+        float, Meta(ge=0.5, le=3_600, description="Seconds between readings of a link that does not change.")
+    ] = 10.0
+    change: Annotated[float, Meta(gt=0, lt=1, description="Relative change of a link that is published at once.")] = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A bandwidth probe: so many messages of so many bytes."""
+
+    chunks: int
+    chunk_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What is to be sent over a link now."""
+
+    ping: bool = False
+    probe: Probe | None = None
+
+
+class ByteBudget:
+    """At most so many bytes in any 60 s."""
+
+    def __init__(self, max_bytes: int) -> None:
+        """Nothing is spent yet."""
+        self._max_bytes = max_bytes
+        self._spent: deque[tuple[float, int]] = deque()
+        self._spent_bytes = 0
+
+    def take(self, size_bytes: int, at: float) -> bool:
+        """Spend `size_bytes` at `at`, or refuse."""
+        while self._spent and self._spent[0][0] <= at - _WINDOW_S:
+            self._spent_bytes -= self._spent.popleft()[1]
+        if self._spent_bytes + size_bytes > self._max_bytes:
+            return False
+        self._spent.append((at, size_bytes))
+        self._spent_bytes += size_bytes
+        return True
+
+
+def probe_bytes(mbps: float | None, rtt_ms: float) -> int:
+    """How large a probe shows a bandwidth near `mbps` (None: unknown), without holding a thin line up for long."""
+    if mbps is None:
+        return FIRST_PROBE_BYTES
+    # Measured: 32 KB are enough at 1-20 Mbit/s, 64 KB at 100, 128 KB at a round trip of 40 ms (slow start).
+    if mbps <= 20:
+        enough = 32_768
+    elif mbps <= 100:
+        enough = 65_536 if rtt_ms < 20 else 131_072
+    else:
+        enough = 131_072 if mbps <= 400 else 262_144  # chunks of 16 and 32 KB, so that their handling does not count
+    bearable = mbps * 1e6 / 8 * LONGEST_PROBE_S
+    return max(SMALLEST_PROBE_BYTES, min(enough, int(bearable)))
+
+
+class LinkWatch:
+    """One link as its sender watches it: the estimate, what to ask next, and what of it is news."""
+
+    def __init__(self, settings: LinkSettings) -> None:
+        """Nothing is known of the link yet."""
+        self._settings = settings
+        self._estimator = LinkEstimator()
+        self._budget = ByteBudget(settings.max_probe_bytes_per_minute)
+        self._pinged_at = self._probed_at = -math.inf
+        self._probed_bytes = FIRST_PROBE_BYTES // 2
+        self._published: LinkEstimate | None = None
+        self._published_at = -math.inf
+        self._heard = False
+
+    def estimate(self) -> LinkEstimate | None:
+        """The link as known now, or None until both a ping and a bandwidth are there."""
+        return self._estimator.estimate()
+
+    @property
+    def rtt_ms(self) -> float | None:
+        """The round trip in ms, or None before the first ping."""
+        return self._estimator.rtt_ms
+
+    def round_trip(self, rtt_ms: float) -> None:
+        """A ping on an idle line has come back."""
+        self._heard = True
+        self._estimator.ping(rtt_ms)
+
+    def probed(self, result: ProbeResult, at: float) -> None:
+        """A probe has come back."""
+        self._heard = True
+        if result.slope.mbps is not None:
+            self._estimator.probe(result.slope.mbps, at)
+
+    def delivered(self, delivery: Delivery, at: float) -> None:
+        """Real tensors have arrived."""
+        self._heard = True
+        self._estimator.transfer(delivery.size_bytes, delivery.elapsed_ms, delivery.gap_ms, at)
+
+    def due(self, at: float, in_flight: InFlight | None) -> Due:
+        """What to send now; what is returned counts as sent. A busy line is left alone, but its delay is judged."""
+        if in_flight is not None:
+            self._judge_waiting(in_flight, at)
+            return Due()
+        ping = at - self._pinged_at >= self._settings.ping_interval_s and self._budget.take(PING_BYTES, at)
+        if ping:
+            self._pinged_at = at
+        return Due(ping=ping, probe=self._due_probe(at))
+
+    def news(self, at: float) -> LinkEstimate | None:
+        """The estimate if it should be published now; what is returned counts as published.
+
+        That is when it has changed clearly, or from time to time as long as the peer answers.
+        """
+        estimate = self._estimator.estimate()
+        if estimate is None or not self._heard:
+            return None
+        is_old = at - self._published_at >= self._settings.publish_interval_s
+        if not is_old and self._published is not None and not self._differs(self._published, estimate):
+            return None
+        self._published, self._published_at, self._heard = estimate, at, False
+        return estimate
+
+    def _judge_waiting(self, in_flight: InFlight, at: float) -> None:
+        if in_flight.waiting_ms > STALL_MS and in_flight.size_bytes >= SMALLEST_PROBE_BYTES:
+            bound = 8 * in_flight.size_bytes / (1_000 * in_flight.waiting_ms)
+            self._heard = self._estimator.ceiling(bound, at) or self._heard
+
+    def _due_probe(self, at: float) -> Probe | None:
+        rtt_ms = self._estimator.rtt_ms
+        if rtt_ms is None:
+            return None  # a peer that answers no ping gets no probe
+        suspected, known = self._estimator.suspected_mbps, self._estimator.mbps
+        wanted = probe_bytes(known if suspected is None else suspected, rtt_ms)
+        # A suspicion may be wrong by far, so a probe grows by at most a factor of two, and shrinks at once.
+        size_bytes = min(wanted, 2 * self._probed_bytes)
+        is_urgent = suspected is not None or wanted >= 2 * self._probed_bytes
+        if at - self._probed_at < (_SOON_S if is_urgent else self._spacing_s(size_bytes, known)):
+            return None
+        if not is_urgent and at - self._estimator.sampled_at < self._settings.probe_interval_s:
+            return None
+        if not self._budget.take(size_bytes, at):
+            return None
+        self._probed_at, self._probed_bytes = at, size_bytes
+        return Probe(CHUNKS, size_bytes // CHUNKS)
+
+    def _spacing_s(self, size_bytes: int, mbps: float | None) -> float:
+        within_budget_s = _WINDOW_S * size_bytes / self._settings.max_probe_bytes_per_minute
+        on_the_line_s = 0.0 if mbps is None else 8 * size_bytes / (mbps * 1e6)
+        return max(self._settings.probe_interval_s, within_budget_s, on_the_line_s / MAX_LINE_SHARE)
+
+    def _differs(self, old: LinkEstimate, new: LinkEstimate) -> bool:
+        by_mbps, by_rtt_ms = abs(new.mbps - old.mbps), abs(new.rtt_ms - old.rtt_ms)
+        bandwidth = by_mbps > self._settings.change * old.mbps and by_mbps > new.mbps_std / 2
+        # Below a millisecond the round trip is the machines' own unrest.
+        return bandwidth or (by_rtt_ms > self._settings.change * old.rtt_ms and by_rtt_ms > max(1.0, new.rtt_ms_std))
