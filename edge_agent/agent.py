@@ -5,21 +5,15 @@ Decisions are elsewhere (epochs, routes, pipeline, origin); here is only which m
 
 import logging
 import signal
-import socket
 import threading
-import time
 from collections.abc import Mapping
 
-from models.runtime import runtime_identity
-
-from broker.messages import PROTOCOL_VERSION as PROTOCOL
 from broker.messages import (
+    PROTOCOL_VERSION,
     DeploymentNotice,
-    EnergyReading,
     InferenceReport,
     InferRequest,
     LinkReading,
-    NodeAnnouncement,
     NodeProfile,
     NodeStatus,
     Plan,
@@ -28,17 +22,18 @@ from broker.messages import (
     TransferReport,
 )
 from broker.presence import Presence, last_will, new_session_id
-from broker.session import BrokerSettings, Incoming, Session
+from broker.session import Incoming, Session
 from broker.topics import DEPLOYMENT, ENERGY, INFER, INFERENCE, LINK, PLAN, PROFILE, READY, REPLY, STATUS
 from edge_agent import epochs
+from edge_agent.announcing import announcement, power_model
 from edge_agent.configuration import AgentSettings
 from edge_agent.energy.best_meter import best_meter
-from edge_agent.energy.default_power import default_power
+from edge_agent.energy.meter import EnergyMeter
 from edge_agent.energy.modelled import ModelledMeter, Traffic, machine_busy_s, machine_traffic
+from edge_agent.energy.readings import Readings
 from edge_agent.epochs import Epochs
 from edge_agent.errors import MeterUnavailableError, TransportError
 from edge_agent.executor import Executor
-from edge_agent.hardware import detect_hardware
 from edge_agent.intake import Intake
 from edge_agent.origin import Origin
 from edge_agent.pipeline import Pipeline
@@ -48,7 +43,6 @@ from edge_agent.routes import named_nodes, route
 from edge_agent.transport import Delivery, Transport
 from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
 from models.cache import ModelCache
-from splitrail import __version__
 
 log = logging.getLogger("splitrail.agent")
 
@@ -68,7 +62,7 @@ class Agent:
         self._profiles: dict[str, NodeProfile] = {}
         self._peers: dict[str, NodeStatus] = {}
         self._served: set[str] = set()
-        self._power = _power_model(settings)
+        self._power = power_model(settings)
 
         cache = ModelCache(settings.cache)
         self._transport = Transport(settings.node, settings.tensors.listen)
@@ -92,11 +86,14 @@ class Agent:
         )
         self._intake = Intake(self._origin, cache, active=self._active, reported=self._publish_report)
         self._prober = Prober(settings.node, self._transport, settings.links, publish=self._publish_link)
-        self._meter = self._choose_meter()
-        self._readings = 0
-        self._last_energy_j = 0.0
-        self._last_reading_s = time.monotonic()
+        self._readings = Readings(
+            self._choose_meter(),
+            node=settings.node,
+            session=self._session_id,
+            interval_s=settings.energy.interval_s,
+        )
 
+        self._announcement = announcement(settings, self._transport.endpoint)
         self._session = Session(
             settings.broker,
             site=settings.site,
@@ -104,7 +101,7 @@ class Agent:
             last_will=last_will(settings.node, self._session_id),
         )
         self._presence = Presence(
-            self._session, node=settings.node, session_id=self._session_id, announcement=self._announcement()
+            self._session, node=settings.node, session_id=self._session_id, announcement=self._announcement
         )
 
     def start(self) -> None:
@@ -118,7 +115,12 @@ class Agent:
         session.on(READY, self._on_ready)
         session.on_connected(self._republish)
         session.start()
-        log.info("%s has joined the site %s; tensors come in at %s", self._node, self._settings.site, self._endpoint())
+        log.info(
+            "%s has joined the site %s; tensors come in at %s",
+            self._node,
+            self._settings.site,
+            self._announcement.endpoint,
+        )
 
     def close(self) -> None:
         """Leave the site and end every thread; requests in flight are dropped."""
@@ -132,8 +134,13 @@ class Agent:
     def tick(self) -> None:
         """What is due by the clock: late requests, and the meter's reading; called every SWEEP_S."""
         self._origin.sweep()
-        if time.monotonic() - self._last_reading_s >= self._settings.energy.interval_s:
-            self._read_meter()
+        try:
+            reading = self._readings.due()
+        except MeterUnavailableError as error:
+            log.warning("no energy reading: %s", error)
+            return
+        if reading is not None:
+            self._session.publish(ENERGY, reading, self._node)
 
     # --- from the tensor transport, on its I/O thread
 
@@ -188,8 +195,8 @@ class Agent:
                 self._transport.disconnect(status.node)
                 del self._peers[status.node]
             return
-        if status.announcement is None or status.announcement.protocol != PROTOCOL:
-            log.warning("%s speaks another protocol than %s: no tensors go there", status.node, PROTOCOL)
+        if status.announcement is None or status.announcement.protocol != PROTOCOL_VERSION:
+            log.warning("%s speaks another protocol than %s: no tensors go there", status.node, PROTOCOL_VERSION)
             return
         self._peers[status.node] = status
         try:
@@ -247,31 +254,6 @@ class Agent:
     def _publish_link(self, reading: LinkReading) -> None:
         self._session.publish(LINK, reading, reading.src, reading.dst)
 
-    def _read_meter(self) -> None:
-        now_s = time.monotonic()
-        try:
-            energy_j = self._meter.read_energy_j()
-        except MeterUnavailableError as error:
-            log.warning("no energy reading: %s", error)
-            self._last_reading_s = now_s
-            return
-        interval_s = now_s - self._last_reading_s
-        reading = EnergyReading(
-            node=self._node,
-            session=self._session_id,
-            sequence=self._readings,
-            at=time.time(),
-            energy_j=energy_j,
-            power_w=max(0.0, energy_j - self._last_energy_j) / interval_s,
-            interval_s=interval_s,
-            meter=self._meter.name,
-            source=self._meter.source,
-            scope=self._meter.scope,
-        )
-        self._readings += 1
-        self._last_energy_j, self._last_reading_s = energy_j, now_s
-        self._session.publish(ENERGY, reading, self._node)
-
     # --- what this node knows
 
     def _fold(self, deployment: str, event: Plan | PlanReady) -> bool:
@@ -301,30 +283,7 @@ class Agent:
         }
         return {**powers, self._node: self._power}
 
-    def _announcement(self) -> NodeAnnouncement:
-        runtime = runtime_identity()
-        hardware = detect_hardware(runtime.name, runtime.version)
-        emulation = self._settings.emulation
-        return NodeAnnouncement(
-            tier=self._settings.tier,
-            version=__version__,
-            protocol=PROTOCOL,
-            hardware=hardware,
-            power=self._power,
-            memory_mb=hardware.memory_mb / 2 if self._settings.memory_mb is None else self._settings.memory_mb,
-            endpoint=self._endpoint(),
-            emulated=emulation.description if emulation else None,
-        )
-
-    def _endpoint(self) -> str:
-        if self._settings.tensors.advertise is not None:
-            return self._settings.tensors.advertise
-        host, _, port = self._transport.endpoint.removeprefix("tcp://").rpartition(":")
-        if host in ("0.0.0.0", "[::]"):  # compared with, not bound to
-            host = _address_towards(self._settings.broker)
-        return f"tcp://{host}:{port}"
-
-    def _choose_meter(self) -> ModelledMeter:
+    def _choose_meter(self) -> EnergyMeter:
         if self._settings.emulation is None:
             modelled = ModelledMeter(self._power, machine_busy_s, machine_traffic)
         else:
@@ -351,29 +310,6 @@ def run_agent(settings: AgentSettings) -> None:
             agent.tick()
     finally:
         agent.close()
-
-
-def _power_model(settings: AgentSettings) -> PowerModel:
-    """The settings' figures, and the machine's usual ones for those left out."""
-    usual = default_power().power
-    chosen = settings.power
-    return PowerModel(
-        idle_w=usual.idle_w if chosen.idle_w is None else chosen.idle_w,
-        busy_w=usual.busy_w if chosen.busy_w is None else chosen.busy_w,
-        tx_j_per_mb=usual.tx_j_per_mb if chosen.tx_j_per_mb is None else chosen.tx_j_per_mb,
-        rx_j_per_mb=usual.rx_j_per_mb if chosen.rx_j_per_mb is None else chosen.rx_j_per_mb,
-    )
-
-
-def _address_towards(broker: BrokerSettings) -> str:
-    """This machine's address on the way to the broker, which other agents of the site can reach most likely."""
-    try:
-        # Connecting a datagram socket sends nothing; it only chooses a route.
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            probe.connect((broker.host, broker.port))
-            return str(probe.getsockname()[0])
-    except OSError:
-        return socket.gethostname()
 
 
 def _words(plan: Plan) -> str:

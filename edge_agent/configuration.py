@@ -19,9 +19,7 @@ class TensorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     )
     advertise: Annotated[
         str | None,
-        Meta(
-            description="Address that other agents should use, where it differs from `listen` (NAT, several interfaces)."
-        ),
+        Meta(description="Address that other agents should use, where it is not `listen` (NAT, several interfaces)."),
     ] = None
     peers: Annotated[
         dict[Name, str],

@@ -35,7 +35,7 @@ class Epochs:
 
 
 def apply(event: Plan | PlanReady, epochs: Epochs) -> Epochs:
-    """The epochs after a plan was broadcast or a node reported on one; what is older than the newest changes nothing."""
+    """The epochs after a plan was broadcast or a node reported on one; a plan older than the newest changes nothing."""
     match event:
         case Plan():
             if epochs.newest is not None and event.epoch <= epochs.newest.epoch:
