@@ -169,7 +169,7 @@ def _search(situation: _Situation, standing: _Standing) -> tuple[PartitionPlan |
     try:
         return STRATEGIES[strategy](problem), None
     except CoordinatorError as error:
-        return None, str(error)
+        return None, f"{standing.fault}; {error}" if standing.fault else str(error)
 
 
 def _launch_wait(situation: _Situation) -> str | None:

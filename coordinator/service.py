@@ -29,6 +29,7 @@ from models.cache import ModelCache
 MAX_QUEUED = 10_000
 MAX_BATCH = 500
 TICK_S = 0.25
+BURST_S = 0.05
 QUEUE_TIMEOUT_S = 1.0
 CATCH_UP_TIMEOUT_S = 10.0
 SECONDS_PER_DAY = 86_400.0
@@ -178,12 +179,13 @@ class Coordinator:
             self._lost_events += 1
 
     def _next_events(self) -> list[Received | _Connected | _CaughtUp]:
-        """What has come since the last call, after waiting for a moment if nothing has."""
+        """What has come since the last call: a burst is taken whole, so that it makes one plan and not many."""
         events: list[Received | _Connected | _CaughtUp] = []
         try:
             events.append(self._events.get(timeout=TICK_S))
+            deadline = time.monotonic() + BURST_S
             while len(events) < MAX_BATCH:
-                events.append(self._events.get_nowait())
+                events.append(self._events.get(timeout=max(0.0, deadline - time.monotonic())))
         except queue.Empty:
             pass
         return events

@@ -15,6 +15,7 @@ from coordinator.service import Coordinator
 from coordinator.state import DeploymentState, NodeState, State
 from splitrail.settings import load_settings
 from splitrail.strip import plan_strip
+from splitrail.terminal import printable
 
 EXAMPLE = "splitrail coordinator --config coordinator.yaml"
 STRIP_WIDTH = 60
@@ -59,7 +60,7 @@ def _print_changes(before: State, after: State) -> None:
 
 
 def _print(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')}  {line}", flush=True)
+    print(f"{time.strftime('%H:%M:%S')}  {printable(line)}", flush=True)
 
 
 def announcements(before: State, after: State) -> list[str]:

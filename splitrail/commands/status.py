@@ -1,0 +1,197 @@
+"""`splitrail status`: asks the coordinator for its report and draws nodes, links, deployments and plans."""
+
+import argparse
+import http.client
+import sys
+import time
+import urllib.error
+import urllib.request
+
+import msgspec
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from coordinator.status_report import DeploymentReport, LinkReport, NodeReport, StatusReport
+from splitrail.errors import SplitrailError
+from splitrail.strip import plan_strip
+from splitrail.terminal import printable
+
+EXAMPLE = "splitrail status --coordinator http://127.0.0.1:8484 --watch"
+MAX_REPORT_BYTES = 16_000_000
+TIMEOUT_S = 5.0
+WATCH_INTERVAL_S = 1.0
+STALE_S = 60.0
+
+_decoder = msgspec.json.Decoder(StatusReport)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument(
+        "--coordinator", default="http://127.0.0.1:8484", metavar="URL", help="where it serves (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON, with every figure")
+    parser.add_argument("--watch", action="store_true", help="draw anew every second until interrupted")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the status once, or until interrupted; SplitrailError if the coordinator does not answer."""
+    if arguments.json:
+        if arguments.watch:
+            raise SplitrailError("--watch draws a screen and --json prints once: choose one of them")
+        sys.stdout.write(msgspec.json.format(_fetch(arguments.coordinator), indent=2).decode() + "\n")
+        return 0
+    report = _report(arguments.coordinator)
+    console = Console()
+    if not arguments.watch:
+        console.print(rendered(report, console.width))
+        return 0
+    with Live(rendered(report, console.width), console=console, screen=console.is_terminal) as live:
+        while True:
+            time.sleep(WATCH_INTERVAL_S)
+            live.update(_watched(arguments.coordinator, console.width))
+
+
+def _watched(url: str, width: int) -> RenderableType:
+    """The status, or the reason why there is none just now: a watcher sits out the coordinator's restarts."""
+    try:
+        return rendered(_report(url), width)
+    except SplitrailError as error:
+        return _text(str(error), "red")
+
+
+def _fetch(url: str) -> bytes:
+    address = f"{url.rstrip('/')}/v1/status"
+    if not address.startswith(("http://", "https://")):
+        raise SplitrailError(f"--coordinator {url!r} is no URL: it must begin with http:// or https://")
+    try:
+        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # http and https only, as checked
+            body: bytes = answer.read(MAX_REPORT_BYTES + 1)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise SplitrailError(f"{address} answers {error.code} {error.reason}: is a coordinator there?") from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise SplitrailError(
+            f"no coordinator answers at {url} ({reason}): start one with `splitrail coordinator`, or give --coordinator"
+        ) from None
+    if len(body) > MAX_REPORT_BYTES:
+        raise SplitrailError(f"{address} answers with more than {MAX_REPORT_BYTES} bytes: no coordinator does")
+    return body
+
+
+def _report(url: str) -> StatusReport:
+    try:
+        return _decoder.decode(_fetch(url))
+    except msgspec.DecodeError as error:
+        raise SplitrailError(f"{url} answers, but not as a coordinator of this version would: {error}") from None
+
+
+def rendered(report: StatusReport, width: int) -> RenderableType:
+    """The whole report for a terminal of `width` columns."""
+    parts: list[RenderableType] = [
+        Text.assemble(("site ", "dim"), (report.site, "bold"), (f"  splitrail {report.version}", "dim"))
+    ]
+    parts += [_nodes(report), _links(report.links)] if report.nodes else [Text("No node has announced itself yet.")]
+    names = [node.name for node in report.nodes]
+    for deployment in report.deployments:
+        parts.append(_deployment(deployment, report.at, width, names))
+    if report.lost_telemetry:
+        parts.append(Text(f"{report.lost_telemetry} messages could not be kept: see the coordinator's log", "yellow"))
+    return Group(*parts)
+
+
+def _nodes(report: StatusReport) -> Table:
+    table = Table("node", "tier", "state", "hardware", "runtime", "power, last minute", box=None, padding=(0, 2, 0, 0))
+    for node in report.nodes:
+        hardware = node.hardware
+        table.add_row(
+            _text(node.name, "bold"),
+            node.tier,
+            _node_state(node, report.at),
+            Text("\n").join(
+                [
+                    _text(f"{hardware.cpu_model}, {hardware.architecture}, {hardware.cores} cores"),
+                    *([_text(f"emulated: {node.emulated}", "italic")] if node.emulated else []),
+                ]
+            ),
+            _text(f"{hardware.runtime} {hardware.runtime_version}"),
+            "\n".join(f"{power.power_w:.2f} W {power.source}, {power.scope}" for power in node.power) or "-",
+        )
+    return table
+
+
+def _node_state(node: NodeReport, now: float) -> Text:
+    if not node.online:
+        return Text(f"down {_age(now - node.since)}", style="red")
+    if node.refused:
+        return _text(f"refused: it {node.refused}", "red")
+    return Text(f"up {_age(now - node.since)}", style="green")
+
+
+def _links(links: tuple[LinkReport, ...]) -> Table:
+    table = Table("link", "round trip", "bandwidth", "age", box=None, padding=(0, 2, 0, 0))
+    for link in links:
+        table.add_row(
+            _text(f"{link.src} → {link.dst}"),
+            f"{link.rtt_ms:.3g} ± {link.rtt_ms_std:.2g} ms",
+            f"{link.mbps:.3g} ± {link.mbps_std:.2g} Mbit/s",
+            Text(_age(link.age_s), style="yellow" if link.age_s > STALE_S else ""),
+        )
+    return table
+
+
+def _deployment(deployment: DeploymentReport, now: float, width: int, nodes: list[str]) -> RenderableType:
+    title = Text.assemble(
+        (deployment.name, "bold"),
+        f"  {deployment.model}, {deployment.ops} ops, from {deployment.origin}, {deployment.strategy}",
+    )
+    lines: list[RenderableType] = []
+    plan = deployment.plan
+    if plan is not None:
+        title.append(f", plan {plan.epoch}, {_age(now - plan.created_at)} old")
+        lines += [plan_strip(plan.stages, deployment.ops, max(20, width - 4), nodes=nodes), _text(plan.reason, "dim")]
+    lines += [Text(line) for line in _figures(deployment)]
+    if deployment.obstacle:
+        lines.append(_text(f"{'no new plan' if plan else 'no plan'}: {deployment.obstacle}", "yellow"))
+    lines += [_text(f"left out: {node}: {reason}", "yellow") for node, reason in sorted(deployment.left_out.items())]
+    if deployment.last_failure:
+        lines.append(_text(f"last failure: {deployment.last_failure}", "red"))
+    return Group(Text(), title, Padding(Group(*lines), (0, 0, 0, 2)))
+
+
+def _figures(deployment: DeploymentReport) -> list[str]:
+    figures: list[str] = []
+    predicted = deployment.prediction
+    if predicted is not None:
+        figures.append(
+            f"predicted    {predicted.latency_ms:.1f} ms, {predicted.origin_energy_j:.3g} J at the origin, "
+            f"{predicted.total_energy_j:.3g} J in all (modelled)"
+        )
+    last = deployment.last_minute
+    if not last.count:
+        return [*figures, "last minute  no inference"]
+    counts = f"{last.count} inferences, {last.errors} failed"
+    if last.latency_p50_ms is None:
+        return [*figures, f"last minute  {counts}"]
+    return [
+        *figures,
+        f"last minute  {last.latency_p50_ms:.1f} ms p50, {last.latency_p95_ms:.1f} ms p95, "
+        f"{last.origin_energy_j:.3g} J at the origin, {last.total_energy_j:.3g} J in all "
+        f"({last.energy_source}, {last.energy_scope}); {counts}",
+    ]
+
+
+def _text(text: str, style: str = "") -> Text:
+    return Text(printable(text), style)
+
+
+def _age(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(0.0, seconds):.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h"
