@@ -186,6 +186,11 @@ class LinkProxy:
         self._thread.join()
         self._loop.close()
 
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The directed links, as (src, dst)."""
+        return tuple((shape.src, shape.dst) for shape in self._shapes)
+
     def listen(self, src: str, dst: str, target: tuple[str, int]) -> tuple[str, int]:
         """Where `src` finds `dst`: a new loopback address whose connections lead to `target` over the shaped links."""
         return self._on_loop(self._listen(self._link(src, dst), self._link(dst, src), target))

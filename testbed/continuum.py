@@ -1,0 +1,237 @@
+"""A whole Splitrail on one machine: broker, coordinator, agents and shaped links, as separate processes on loopback.
+
+What the nodes emulate and how the links run is the caller's to say; the demo and the end-to-end tests are callers.
+"""
+
+import contextlib
+import logging
+import socket
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import msgspec
+import yaml
+
+from broker.connection import BrokerSettings
+from broker.messages import NodeStatus, Tier
+from broker.mosquitto import PrivateMosquitto
+from broker.session import Incoming, Session
+from broker.topics import STATUS
+from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings, PlanningSettings
+from edge_agent.configuration import AgentSettings, EmulationSettings, EnergySettings, PowerSettings, TensorSettings
+from edge_agent.probes import LinkSettings
+from testbed.errors import ProcessFailedError, UnknownLinkError
+from testbed.processes import ChildProcess, last_line, splitrail_command, stop_all
+from testbed.shaping import LOOPBACK, LinkProxy, LinkShape
+
+START_TIMEOUT_S = 60.0
+POLL_S = 0.05
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatedNode:
+    """A machine that an agent plays. `compute_factor` stretches its compute; None plays this machine as it is.
+
+    `words` say what is emulated and after which figures; they are shown beside everything that the node reports.
+    """
+
+    name: str
+    tier: Tier
+    compute_factor: float | None
+    power: PowerSettings
+    words: str
+    memory_mb: float | None = None
+
+
+class Continuum:
+    """The running system, from `with` to its end. Links between nodes are those of `shapes`; both directions each.
+
+    Start and use it from a thread that lives as long as it: the processes die with the thread that started them.
+    """
+
+    def __init__(
+        self,
+        nodes: tuple[EmulatedNode, ...],
+        shapes: tuple[LinkShape, ...],
+        deployments: tuple[DeploymentSettings, ...],
+        directory: Path,
+        *,
+        site: str = "testbed",
+        planning: PlanningSettings | None = None,
+        probing: LinkSettings | None = None,
+        progress: Progress = logging.getLogger("splitrail.testbed").info,
+    ) -> None:
+        self._nodes = {node.name: node for node in nodes}
+        self._deployments = deployments
+        self._directory = directory
+        self._planning = planning or PlanningSettings()
+        self._probing = probing or LinkSettings()
+        self._progress = progress
+        self._agents: dict[str, ChildProcess] = {}
+        self._coordinator: ChildProcess | None = None
+        self._tensor_ports = {node.name: _free_port() for node in nodes}
+        self._peers: dict[str, dict[str, str]] = {node.name: {} for node in nodes}
+        self._stack = contextlib.ExitStack()
+        self.site = site
+        self.links = LinkProxy(shapes)
+        self.broker = BrokerSettings()
+        self.coordinator_url = f"http://{LOOPBACK}:{_free_port()}"
+        for shape in shapes:
+            self._node(shape.src), self._node(shape.dst)
+
+    def __enter__(self) -> Self:
+        """Start everything; return once the coordinator answers and every agent is born. ProcessFailedError if not."""
+        with contextlib.ExitStack() as stack:
+            self._progress("starting a private Mosquitto")
+            mosquitto = stack.enter_context(PrivateMosquitto(_new_directory(self._directory / "mosquitto")))
+            self.broker = mosquitto.settings
+            stack.callback(self._stop_children)
+            stack.enter_context(self.links)
+            for src, dst in self.links.pairs:
+                host, port = self.links.listen(src, dst, (LOOPBACK, self._tensor_ports[dst]))
+                self._peers[src][dst] = f"tcp://{host}:{port}"
+            self._start_coordinator()
+            self._start_agents()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop everything, in the reverse order."""
+        self._progress("stopping every process")
+        self._stack.close()
+
+    def session(self, client_id: str) -> Session:
+        """A client of the continuum's broker and site, not yet started."""
+        return Session(self.broker, site=self.site, client_id=client_id)
+
+    def check(self) -> None:
+        """ProcessFailedError if a process has died that nobody killed through us."""
+        for process in self._children():
+            process.check()
+
+    def kill(self, node: str) -> None:
+        """End a node's agent at once, as a power cut would."""
+        self._node(node)
+        self._agents.pop(node).kill()
+
+    def start(self, node: str) -> None:
+        """Start the agent of a node that was killed; it keeps its cache. Does not wait for its birth."""
+        configuration = self._directory / f"{node}.yaml"
+        _write(configuration, self._agent_settings(self._node(node)))
+        self._agents[node] = ChildProcess(
+            f"the agent of {node}", splitrail_command("agent", "--config", str(configuration)), self.log(node)
+        )
+
+    def log(self, name: str) -> Path:
+        """The log of a node's agent, or of `coordinator`."""
+        return self._directory / f"{name}.log"
+
+    def _node(self, name: str) -> EmulatedNode:
+        try:
+            return self._nodes[name]
+        except KeyError:
+            raise UnknownLinkError(f"there is no node {name!r}; the nodes are: {', '.join(self._nodes)}") from None
+
+    def _children(self) -> list[ChildProcess]:
+        return [*self._agents.values(), *([self._coordinator] if self._coordinator else [])]
+
+    def _stop_children(self) -> None:
+        stop_all(self._children())
+
+    def _start_coordinator(self) -> None:
+        self._progress("starting the coordinator")
+        configuration = self._directory / "coordinator.yaml"
+        port = int(self.coordinator_url.rsplit(":", 1)[1])
+        settings = CoordinatorSettings(
+            site=self.site,
+            broker=self.broker,
+            store=self._directory / "telemetry.sqlite",
+            cache=self._directory / "coordinator-cache",
+            http=HttpSettings(host=LOOPBACK, port=port),
+            planning=self._planning,
+            deployments=self._deployments,
+        )
+        _write(configuration, settings)
+        self._coordinator = ChildProcess(
+            "the coordinator",
+            splitrail_command("coordinator", "--config", str(configuration)),
+            self.log("coordinator"),
+        )
+        self._wait("the coordinator", self.log("coordinator"), self._coordinator_answers)
+
+    def _coordinator_answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.coordinator_url}/healthz", timeout=2) as answer:  # our own loopback
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _start_agents(self) -> None:
+        born: set[str] = set()
+
+        def witness(incoming: Incoming[NodeStatus]) -> None:
+            if incoming.message.state == "online":
+                born.add(incoming.message.node)
+
+        self._progress(f"starting the agents of {', '.join(self._nodes)}")
+        observer = self.session("testbed-births")
+        observer.on(STATUS, witness)
+        with observer:
+            for name in self._nodes:
+                self.start(name)
+            for name in self._nodes:
+                self._wait(f"the agent of {name}", self.log(name), lambda name=name: name in born)  # type: ignore[misc]  # mypy cannot type a default in a lambda
+
+    def _wait(self, process: str, log: Path, ready: Callable[[], bool]) -> None:
+        deadline_s = time.monotonic() + START_TIMEOUT_S
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline_s:
+                raise ProcessFailedError(process, f"is not ready after {START_TIMEOUT_S:g} s: {last_line(log)}", log)
+            time.sleep(POLL_S)
+
+    def _agent_settings(self, node: EmulatedNode) -> AgentSettings:
+        emulation = None
+        if node.compute_factor is not None:
+            emulation = EmulationSettings(compute_factor=node.compute_factor, description=node.words)
+        return AgentSettings(
+            site=self.site,
+            node=node.name,
+            tier=node.tier,
+            broker=self.broker,
+            cache=_new_directory(self._directory / f"{node.name}-cache"),
+            memory_mb=node.memory_mb,
+            tensors=TensorSettings(
+                listen=f"tcp://{LOOPBACK}:{self._tensor_ports[node.name]}", peers=self._peers[node.name]
+            ),
+            power=node.power,
+            energy=EnergySettings(meter="modelled"),
+            links=self._probing,
+            emulation=emulation,
+        )
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _new_directory(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _write(path: Path, settings: msgspec.Struct) -> None:
+    """The settings as the YAML file that a user would write."""
+    path.write_text(yaml.safe_dump(msgspec.to_builtins(settings, enc_hook=str), sort_keys=False), encoding="utf-8")

@@ -1,0 +1,134 @@
+"""The demo: an emulated continuum under a link that drops and recovers, and each strategy's figures in one run.
+
+Machines come from `testbed.machines`, the picture from `testbed.screen`; this module is the sequence of events.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from broker.messages import StrategyName
+from coordinator.configuration import DeploymentSettings
+from models.graph import read_graph
+from testbed.comparison import Comparison, compare, verdict
+from testbed.continuum import Continuum
+from testbed.demo_model import Weights, default_cache, prepare
+from testbed.host_timing import unsplit_cpu_ms
+from testbed.machines import LAPTOP, MACHINES, PI, emulated, link_shapes
+from testbed.performance import Performance, PlanChange
+from testbed.scene import Scene
+from testbed.screen import Cast, Screen, comparison_table
+from testbed.traces import Trace, constant
+from testbed.workload import photograph_crops
+
+ADAPTIVE = "adaptive"
+# What each of the five deployments of the one model is called, and how it is planned.
+STRATEGIES: dict[str, StrategyName] = {
+    ADAPTIVE: "exact",
+    "static": "static",
+    "origin-only": "origin-only",
+    "fog-only": "fog-only",
+    "cloud-only": "cloud-only",
+}
+
+LONGEST_RUN_S = 80.0
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What a user may choose. `seconds` None runs the trace once, `LONGEST_RUN_S` at the most."""
+
+    trace: Trace
+    seconds: float | None
+    model: Path | None
+    weights: Weights | None
+    photographs: tuple[Path, ...]
+
+
+class MachineFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """An emulated machine: the words that say so, and its modelled watts."""
+
+    node: str
+    emulated: str
+    idle_w: float | None
+    busy_w: float | None
+
+
+class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
+    """The demo's figures, as `--json` writes them; machines and links are emulated, every energy figure modelled."""
+
+    emulated: bool = True
+    energy: str = "modelled, whole boards"
+    model: str
+    weights: str
+    trace: str
+    seconds: float
+    machines: tuple[MachineFigures, ...]
+    plans: tuple[PlanChange, ...]
+    comparison: Comparison
+
+
+def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
+    """Run it all and return its figures; SplitrailError says what is lacking. Leaves no process behind."""
+    images = photograph_crops(options.photographs)
+    yardstick = prepare(default_cache(), options.weights, screen.say)
+    weights = "the file's own" if options.model else yardstick.weights
+    if options.model is None and yardstick.weights == "random":
+        reason = f" ({yardstick.excuse})" if yardstick.excuse else ""
+        screen.say(f"the weights are random{reason}: times and bytes are real, the classes mean nothing")
+    model = options.model or yardstick.path
+    kinds = tuple(op.kind for op in read_graph(model).ops)
+    with screen.step("measuring this machine with the unsplit MobileNetV2, one thread"):
+        host_ms = unsplit_cpu_ms(yardstick.path)
+    nodes = tuple(emulated(machine, host_ms) for machine in MACHINES)
+    for node in nodes:
+        screen.say(f"{node.name}: {node.words}; {node.power.idle_w:g} to {node.power.busy_w:g} W (modelled)")
+    deployments = tuple(
+        DeploymentSettings(name=name, model=model, origin=PI.node, strategy=strategy)
+        for name, strategy in STRATEGIES.items()
+    )
+    duration_s = options.seconds or min(LONGEST_RUN_S, options.trace.duration_s)
+    cast = Cast(
+        strategies=tuple(STRATEGIES),
+        adaptive=ADAPTIVE,
+        nodes=tuple(node.name for node in nodes),
+        ops=len(kinds),
+        link=(PI.node, LAPTOP.node),
+        trace=options.trace,
+        duration_s=duration_s,
+    )
+    with tempfile.TemporaryDirectory(prefix="splitrail-demo-") as directory:
+        before = link_shapes(constant(options.trace.mbps_at(0.0)))
+        with Continuum(nodes, before, deployments, Path(directory), progress=screen.say) as continuum:
+            performance = Performance(continuum, screen, cast, kinds)
+            with continuum.session("demo") as session:
+                performance.watch(session)
+                performance.wait_until_ready()
+                performance.run(session, images)
+    comparison = _conclude(performance.scene, screen)
+    return DemoResult(
+        model=model.name,
+        weights=weights,
+        trace=options.trace.label,
+        seconds=duration_s,
+        machines=tuple(
+            MachineFigures(node=node.name, emulated=node.words, idle_w=node.power.idle_w, busy_w=node.power.busy_w)
+            for node in nodes
+        ),
+        plans=performance.plan_changes,
+        comparison=comparison,
+    )
+
+
+def _conclude(scene: Scene, screen: Screen) -> Comparison:
+    """Show the final table, in words what adapting was worth, and what was lost."""
+    comparison = compare(scene.samples, tuple(STRATEGIES))
+    screen.show(comparison_table(comparison, ADAPTIVE))
+    for line in verdict(comparison, ADAPTIVE):
+        screen.say(line)
+    for sample in scene.samples:
+        if sample.error is not None:
+            screen.say(f"lost: {sample.strategy} at {sample.sent_s:.1f} s: {sample.error}")
+    return comparison
