@@ -30,6 +30,8 @@ from testbed.errors import ProcessFailedError, UnknownLinkError
 from testbed.processes import ChildProcess, last_line, splitrail_command, stop_all
 from testbed.shaping import LOOPBACK, LinkProxy, LinkShape
 
+log = logging.getLogger("splitrail.testbed")
+
 START_TIMEOUT_S = 60.0
 POLL_S = 0.05
 
@@ -67,7 +69,7 @@ class Continuum:
         site: str = "testbed",
         planning: PlanningSettings | None = None,
         probing: LinkSettings | None = None,
-        progress: Progress = logging.getLogger("splitrail.testbed").info,
+        progress: Progress = log.info,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._deployments = deployments

@@ -85,9 +85,7 @@ def emulated(machine: Machine, host_mobilenetv2_ms: float) -> EmulatedNode:
     """
     factor = machine.mobilenetv2_ms / host_mobilenetv2_ms
     if factor >= 1.0:
-        words = (
-            f"emulated {machine.product}: MobileNetV2 in {machine.mobilenetv2_ms:.1f} ms, this machine x{factor:.1f}"
-        )
+        words = f"emulated {machine.product}: MobileNetV2 in {machine.mobilenetv2_ms:.1f} ms (this host x{factor:.1f})"
     else:
         words = (
             f"emulated {machine.product}, but too slow: it takes {machine.mobilenetv2_ms:.1f} ms for MobileNetV2, "

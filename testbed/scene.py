@@ -44,21 +44,21 @@ def apply(event: Event, scene: Scene) -> Scene:
     """The scene after `event`; what is older than what the scene knows already changes nothing."""
     match event:
         case NodeStatus(state="online"):
-            return replace(scene, online=scene.online | {event.node})
+            scene = replace(scene, online=scene.online | {event.node})
         case NodeStatus():
-            return replace(scene, online=scene.online - {event.node})
+            scene = replace(scene, online=scene.online - {event.node})
         case NodeProfile():
-            return replace(scene, profiles={**scene.profiles, event.node: event})
+            scene = replace(scene, profiles={**scene.profiles, event.node: event})
         case LinkReading():
-            return replace(scene, links={**scene.links, (event.src, event.dst): event})
+            scene = replace(scene, links={**scene.links, (event.src, event.dst): event})
         case Plan():
             known = scene.plans.get(event.deployment)
-            if known is not None and known.epoch >= event.epoch:
-                return scene
-            return replace(scene, plans={**scene.plans, event.deployment: event})
+            if known is None or known.epoch < event.epoch:
+                scene = replace(scene, plans={**scene.plans, event.deployment: event})
         case PlanReady(ready=True):
-            return replace(scene, ready=scene.ready | {(event.deployment, event.epoch, event.node)})
+            scene = replace(scene, ready=scene.ready | {(event.deployment, event.epoch, event.node)})
         case PlanReady():
-            return replace(scene, refusals={**scene.refusals, event.deployment: f"{event.node}: {event.reason}"})
+            scene = replace(scene, refusals={**scene.refusals, event.deployment: f"{event.node}: {event.reason}"})
         case Sample():
-            return replace(scene, samples=(*scene.samples, event))
+            scene = replace(scene, samples=(*scene.samples, event))
+    return scene

@@ -128,7 +128,8 @@ def picture(cast: Cast, scene: Scene, now_s: float) -> RenderableType:
 def status_line(cast: Cast, scene: Scene, now_s: float) -> str:
     """The same in one line, for an output that is no terminal."""
     medians = ", ".join(f"{name} {_ms(_recent_median(scene, name, now_s))}" for name in cast.strategies)
-    return f"run {now_s:.0f} s, link {cast.trace.mbps_at(now_s):.3g} Mbit/s; p50 of the last {RECENT_S:g} s in ms: {medians}"
+    link = f"link {cast.trace.mbps_at(now_s):.3g} Mbit/s"
+    return f"run {now_s:.0f} s, {link}; p50 of the last {RECENT_S:g} s in ms: {medians}"
 
 
 def trace_line(cast: Cast, now_s: float) -> Text:
