@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from models.flatbuffer import Table
 from models.schema import Child, Children, Layout, Scalars, Text, Union
@@ -56,10 +56,19 @@ class Blob:
 
 @dataclass(frozen=True, slots=True)
 class BlobSpan:
-    """The uint64 file position of a blob (`part` "offset") or its length (`part` "size")."""
+    """The uint64 file position of a blob's byte `start` (`part` "offset"), or the blob's length (`part` "size")."""
 
     blob: Blob
-    part: str
+    part: Literal["offset", "size"]
+    start: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """A table or vector that lies ready at byte `position` of a blob."""
+
+    blob: Blob
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ class Copy:
 class Tables:
     """A vector of tables."""
 
-    items: Sequence["Fresh | Copy"]
+    items: Sequence["Fresh | Copy | Within"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +94,7 @@ class Fresh:
     fields: Mapping[int, "Number | BlobSpan | Node"]
 
 
-Node = Fresh | Copy | Tables | Vector | String | Blob
+Node = Fresh | Copy | Tables | Vector | String | Blob | Within
 
 
 class _Skeleton:
@@ -96,16 +105,17 @@ class _Skeleton:
         self.pending: deque[tuple[int, Node]] = deque()
         self.vtables: dict[bytes, int] = {}
         self.blobs: dict[int, Blob] = {}
-        self.blob_offsets: list[tuple[int, Blob]] = []
+        self.blob_offsets: list[tuple[int, Within]] = []
         self.blob_spans: list[tuple[int, BlobSpan]] = []
 
     def write(self, root: Fresh) -> None:
         self.pending.append((0, root))
         while self.pending:
             waiting, node = self.pending.popleft()
-            if isinstance(node, Blob):
-                self.blobs.setdefault(id(node), node)
-                self.blob_offsets.append((waiting, node))
+            if isinstance(node, Blob | Within):
+                place = Within(node, -4) if isinstance(node, Blob) else node  # its length stands before a blob
+                self.blobs.setdefault(id(place.blob), place.blob)
+                self.blob_offsets.append((waiting, place))
                 continue
             struct.pack_into("<I", self.out, waiting, self._place(node) - waiting)
 
@@ -242,10 +252,10 @@ def write_flatbuffer(root: Fresh, identifier: bytes, out: Path) -> int:
     for key, blob in skeleton.blobs.items():
         places[key] = end + 4 + -(end + 4) % BLOB_ALIGNMENT
         end = places[key] + len(blob.data)
-    for waiting, blob in skeleton.blob_offsets:
-        struct.pack_into("<I", skeleton.out, waiting, places[id(blob)] - 4 - waiting)
+    for waiting, within in skeleton.blob_offsets:
+        struct.pack_into("<I", skeleton.out, waiting, places[id(within.blob)] + within.position - waiting)
     for waiting, span in skeleton.blob_spans:
-        value = places[id(span.blob)] if span.part == "offset" else len(span.blob.data)
+        value = places[id(span.blob)] + span.start if span.part == "offset" else len(span.blob.data)
         struct.pack_into("<Q", skeleton.out, waiting, value)
     _replace(out, skeleton, places)
     return end

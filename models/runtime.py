@@ -1,0 +1,199 @@
+"""Runs a .tflite, whole or a segment, on whichever runtime is installed: ai-edge-litert, else tflite-runtime.
+
+Loads by path, so that weights stay reclaimable file pages; who calls it, and when, is the caller's business.
+"""
+
+import importlib
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.errors import RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
+from models.modelfile import open_model
+from models.operators import is_flex
+
+# Import name and distribution, the one that is preferred first.
+_RUNTIMES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
+
+# The runtimes' own words: op_resolver_internal.h and model_builder/interpreter of TensorFlow 2.14 and LiteRT 2.3.
+_MISSING_VERSION = re.compile(r"Didn't find op for builtin opcode '(\w+)' version '(\d+)'")
+_MISSING_CUSTOM = re.compile(r"unresolved custom op: ([^\s.]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """The installed runtime, as its distribution calls itself."""
+
+    name: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """An input or output of a segment.
+
+    `dtype` is numpy's name of the element type ("string" for strings); `signature` has -1 where `shape` may differ
+    from one run to the next.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    signature: tuple[int, ...]
+
+
+@cache
+def runtime_identity() -> Runtime:
+    """The runtime that segments run on. Raises RuntimeMissingError where none is installed."""
+    for module, distribution in _RUNTIMES:
+        if importlib.util.find_spec(module) is not None:
+            return Runtime(distribution, importlib.metadata.version(distribution))
+    raise RuntimeMissingError("no runtime for .tflite files is installed: pip install 'splitrail[agent]'")
+
+
+class Segment:
+    """A loaded .tflite file; not safe for use by two threads at once, but `run` lets go of the GIL.
+
+    Raises UnsupportedOpError where the runtime lacks an op or its version, RuntimeMissingError where there is no
+    runtime, SegmentRunError where the runtime refuses the file, ModelFileError and ModelFormatError as `read_graph`.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self._path = path
+        _refuse_flex(path)
+        self._interpreter: Any = _load(path, threads)  # neither runtime ships types
+        self._allocate()
+        self._input_details = self._interpreter.get_input_details()
+        self._output_details = self._interpreter.get_output_details()
+        self.inputs = tuple(_spec(detail) for detail in self._input_details)
+        self.outputs = tuple(_spec(detail) for detail in self._output_details)
+        self._shapes = [spec.shape for spec in self.inputs]
+
+    def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs, in file order, for `arrays`, which match `inputs` in order, dtype and shape.
+
+        The arrays returned are the caller's own. Raises SegmentInputError where an array does not fit,
+        SegmentRunError where the runtime fails, for example for want of memory.
+        """
+        if self._interpreter is None:
+            raise SegmentRunError(f"{self._path}: the segment is closed")
+        if len(arrays) != len(self.inputs):
+            raise SegmentInputError(f"{self._path}: takes {len(self.inputs)} arrays, and was given {len(arrays)}")
+        for spec, array in zip(self.inputs, arrays, strict=True):
+            self._check(spec, array)
+        self._resize([array.shape for array in arrays])
+        try:
+            for detail, array in zip(self._input_details, arrays, strict=True):
+                self._interpreter.set_tensor(detail["index"], np.ascontiguousarray(array).reshape(array.shape))
+            self._interpreter.invoke()
+            # get_tensor copies; of a tensor without dimensions it gives a scalar, hence the asarray.
+            return [np.asarray(self._interpreter.get_tensor(detail["index"])) for detail in self._output_details]
+        except (RuntimeError, ValueError) as error:
+            raise SegmentRunError(f"{self._path}: cannot be run: {_one_line(error)}") from None
+
+    def close(self) -> None:
+        """Free the interpreter and its memory; what `run` returned stays valid."""
+        self._interpreter = None
+
+    def _check(self, spec: TensorSpec, array: np.ndarray) -> None:
+        expected = "object or bytes" if spec.dtype == "string" else spec.dtype
+        right_type = array.dtype.kind in "OS" if spec.dtype == "string" else array.dtype == np.dtype(spec.dtype)
+        right_shape = len(array.shape) == len(spec.shape) and all(
+            given == wanted or (wanted == -1 and given > 0)
+            for given, wanted in zip(array.shape, spec.signature, strict=True)
+        )
+        if not right_type or not right_shape:
+            raise SegmentInputError(
+                f"{self._path}: the input {spec.name!r} takes {expected} of shape {list(spec.signature)}, "
+                f"and was given {array.dtype} of shape {list(array.shape)}"
+            )
+
+    def _resize(self, shapes: list[tuple[int, ...]]) -> None:
+        if shapes == self._shapes:
+            return
+        for detail, shape in zip(self._input_details, shapes, strict=True):
+            self._interpreter.resize_tensor_input(detail["index"], shape)
+        self._allocate()
+        self._shapes = shapes
+
+    def _allocate(self) -> None:
+        try:
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise _load_error(self._path, error) from None
+
+
+def _refuse_flex(path: Path) -> None:
+    """Say what neither runtime can hold before it is asked to load the file."""
+    with open_model(path) as model:
+        for code in model.codes:
+            if code.custom and is_flex(code.kind):
+                raise UnsupportedOpError(
+                    f"{path}: {runtime_identity().name} has no op {code.kind}, which needs TensorFlow: convert the "
+                    "model with TFLITE_BUILTINS as its only supported ops",
+                    code.kind,
+                    code.version,
+                )
+
+
+def _load(path: Path, threads: int) -> Any:
+    runtime = runtime_identity()
+    module = next(module for module, distribution in _RUNTIMES if distribution == runtime.name)
+    try:
+        interpreter = importlib.import_module(f"{module}.interpreter").Interpreter
+        return interpreter(model_path=str(path), num_threads=threads)
+    except (ImportError, SystemError, AttributeError) as error:
+        # tflite-runtime 2.14 is built for numpy 1, and with numpy 2 fails at its first interpreter with SystemError.
+        hint = "pip install 'numpy<2'" if runtime.name == "tflite-runtime" else f"reinstall {runtime.name}"
+        raise RuntimeMissingError(
+            f"{runtime.name} {runtime.version} does not work with numpy {np.__version__} here ({_one_line(error)}): {hint}"
+        ) from None
+    except (RuntimeError, ValueError) as error:
+        raise _load_error(path, error) from None
+
+
+def _load_error(path: Path, error: Exception) -> UnsupportedOpError | SegmentRunError:
+    """What the runtime's refusal of a file means."""
+    runtime = runtime_identity()
+    words = f"{runtime.name} {runtime.version}"
+    version = _MISSING_VERSION.search(str(error))
+    if version:
+        kind, number = version[1], int(version[2])
+        way_out = (
+            "convert the model without per-channel quantisation of dense layers"
+            if kind == "FULLY_CONNECTED"
+            else "convert the model with an older TensorFlow"
+        )
+        newer = "install a newer one" if runtime.name == "ai-edge-litert" else "install ai-edge-litert >= 1.4"
+        return UnsupportedOpError(
+            f"{path}: {words} has no {kind} version {number}: {newer}, or {way_out}", kind, number
+        )
+    custom = _MISSING_CUSTOM.search(str(error))
+    if custom:
+        return UnsupportedOpError(
+            f"{path}: {words} has no op {custom[1]}: convert the model without custom ops", custom[1], 1
+        )
+    return SegmentRunError(f"{path}: {words} cannot load it: {_one_line(error)}")
+
+
+def _spec(detail: Any) -> TensorSpec:
+    shape = tuple(int(dimension) for dimension in detail["shape"])
+    signature = tuple(int(dimension) for dimension in detail["shape_signature"])
+    kind = np.dtype(detail["dtype"])
+    return TensorSpec(
+        name=str(detail["name"]),
+        shape=shape,
+        dtype="string" if kind.kind in "OSU" else kind.name,
+        signature=signature if len(signature) == len(shape) else shape,
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
