@@ -1,0 +1,57 @@
+"""Fixtures that every package's tests share: real models of the zoo, made once, and real photographs."""
+
+import fcntl
+import functools
+import hashlib
+import importlib.metadata
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.images import sample_photographs
+
+REPOSITORY = Path(__file__).parent.parent
+# What a converted model depends on, besides TensorFlow.
+SOURCES = ("zoo.py", "weights.py", "export.py", "calibration.py", "convert.py")
+
+
+def _tensorflow_version() -> str:
+    for distribution in ("tensorflow-cpu", "tensorflow"):
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    pytest.fail("the tests convert real models: pip install 'splitrail[convert]'")
+
+
+@pytest.fixture(scope="session")
+def zoo_model() -> Callable[..., Path]:
+    """Call with a zoo model's name and a quantisation: the .tflite, with random weights, kept between test runs."""
+
+    @functools.cache
+    def converted(name: str, quantize: str = "none") -> Path:
+        key = hashlib.sha256(_tensorflow_version().encode())
+        for source in SOURCES:
+            key.update((REPOSITORY / "models" / source).read_bytes())
+        directory = REPOSITORY / ".cache" / "test-models" / key.hexdigest()[:16]
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{name}-{quantize}.tflite"
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                # A process of its own keeps TensorFlow's threads, memory and warnings out of the tests.
+                command = [sys.executable, "-m", "splitrail", "convert", name, "--weights", "random"]
+                command += ["--quantize", quantize, "-o", str(path)]
+                subprocess.run(command, cwd=directory, check=True, timeout=280, stdin=subprocess.DEVNULL)
+        return path
+
+    return converted
+
+
+@pytest.fixture(scope="session")
+def photographs() -> tuple[Path, ...]:
+    """The sample photographs."""
+    return sample_photographs()
