@@ -134,7 +134,7 @@ class Connection:
         self._connected = False
         self._ever_connected = False
         self._refusal: ReasonCode | None = None
-        self._reason = "no answer"
+        self._reason = explain_failure(TimeoutError(), broker)
         self._max_packet_bytes = MAX_PACKET_BYTES
         self._acknowledgement = threading.Condition()
         self._unacknowledged = 0
@@ -272,11 +272,11 @@ class Connection:
         except OSError as error:
             self._reason = explain_failure(error, self._broker)
             return False
+        self._reason = "something listens there but does not answer as an MQTT broker"
         deadline = time.monotonic() + self._client.connect_timeout
         while not self._connected and not self._closing.is_set():
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                self._reason = "something listens there but does not answer as an MQTT broker"
                 break
             if not self._exchange(left_s):
                 if self._refusal is None:

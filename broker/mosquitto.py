@@ -83,6 +83,7 @@ class PrivateMosquitto:
             + self._extra_configuration
         )
         with self._log_file.open("ab") as log:
+            log_start = log.tell()
             self._child = subprocess.Popen(
                 [program, "-c", configuration],
                 stdin=subprocess.DEVNULL,
@@ -93,7 +94,7 @@ class PrivateMosquitto:
                 preexec_fn=_end_with_parent,  # noqa: PLW1509  # one system call, which takes no lock
             )
         try:
-            self._wait_until_it_accepts(self._child)
+            self._wait_until_it_runs(self._child, log_start)
         except BaseException:
             self.stop()
             raise
@@ -122,20 +123,16 @@ class PrivateMosquitto:
         self.stop()
         self.start()
 
-    def _wait_until_it_accepts(self, child: subprocess.Popen[bytes]) -> None:
+    def _wait_until_it_runs(self, child: subprocess.Popen[bytes], log_start: int) -> None:
+        """Wait for its own word that it listens: a connection might reach another program on its port."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < deadline:
             if child.poll() is not None:
                 raise MosquittoError(f"Mosquitto did not start: {self._last_words()} (log: {self._log_file})")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1.0).close()
-            except OSError:
-                time.sleep(0.02)
-            else:
+            if b" running\n" in self._log_file.read_bytes()[log_start:]:
                 return
-        raise MosquittoError(
-            f"Mosquitto accepts nothing on port {self.port} after {START_TIMEOUT_S:g} s (log: {self._log_file})"
-        )
+            time.sleep(0.02)
+        raise MosquittoError(f"Mosquitto is not ready after {START_TIMEOUT_S:g} s (log: {self._log_file})")
 
     def _last_words(self) -> str:
         """The end of its log; of an error in its configuration the cause and the place are two lines."""

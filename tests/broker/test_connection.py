@@ -1,0 +1,186 @@
+"""Every way in which a first connection fails, as a sentence that helps; and how reconnecting spreads out."""
+
+import base64
+import errno
+import hashlib
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.connection import BrokerSettings, explain_failure, reconnect_delay_s
+from broker.errors import ConnectionFailedError
+from broker.mosquitto import PrivateMosquitto
+from broker.session import Session
+
+
+def reason_of_failure(settings: BrokerSettings) -> str:
+    """Why a session with these settings cannot start."""
+    with pytest.raises(ConnectionFailedError) as caught:
+        Session(settings, site="site", client_id="client").start()
+    assert caught.value.endpoint == settings.endpoint
+    return caught.value.reason
+
+
+@contextmanager
+def listening(answer: bytes | None) -> Iterator[int]:
+    """A port where something accepts connections and gives this answer to what it is sent; None hangs up at once."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stopping = threading.Event()
+
+        def serve() -> None:
+            server.settimeout(0.05)
+            clients = []
+            while not stopping.is_set():
+                try:
+                    client, _ = server.accept()
+                except TimeoutError:
+                    continue
+                if answer is None:
+                    client.close()
+                else:
+                    client.recv(4096)
+                    client.sendall(answer)
+                    clients.append(client)
+            for client in clients:
+                client.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            stopping.set()
+            thread.join()
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def test_nothing_listens_there(caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that is not there: one line while it goes on trying, then the reason and what to do."""
+    with caplog.at_level(logging.WARNING, "splitrail.broker"):
+        reason = reason_of_failure(BrokerSettings(port=closed_port(), start_timeout_s=0.5))
+    assert "no MQTT broker listens there: start Mosquitto" in reason
+    assert len(caplog.records) == 1
+    assert "trying again" in caplog.text
+
+
+def test_elsewhere_mosquittos_default_is_named() -> None:
+    """From another machine, a refusal is most likely Mosquitto's default, which listens on its own machine only."""
+    reason = explain_failure(ConnectionRefusedError(), BrokerSettings(host="192.0.2.1"))
+    assert "give it a `listener` line" in reason
+
+
+def test_the_name_is_unknown() -> None:
+    """A host name that nobody knows is said to be one."""
+    assert "name is not known" in reason_of_failure(BrokerSettings(host="no.such.host.invalid", start_timeout_s=0.5))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (TimeoutError(), "no answer: check"),
+        (OSError(errno.EHOSTUNREACH, "No route to host"), "no way leads there"),
+        (OSError(errno.EACCES, "Permission denied"), "cannot connect (Permission denied)"),
+    ],
+)
+def test_other_failures_are_told_apart(error: OSError, said: str) -> None:
+    """Silence, no route and the rest each have their sentence."""
+    assert said in explain_failure(error, BrokerSettings())
+
+
+def test_a_listener_that_says_nothing_is_no_broker() -> None:
+    """Something that takes the connection and stays silent does not hold the start for ever."""
+    with listening(b"") as port:
+        assert "does not answer as an MQTT broker" in reason_of_failure(BrokerSettings(port=port, start_timeout_s=0.5))
+
+
+def test_a_listener_that_hangs_up_is_no_broker() -> None:
+    """Something that closes the connection at once is suspected to be no broker."""
+    with listening(None) as port:
+        assert "hangs up" in reason_of_failure(BrokerSettings(port=port, start_timeout_s=0.5))
+
+
+def test_an_answer_that_is_not_mqtt_is_survived() -> None:
+    """A web server's answer ends in a sentence too."""
+    with listening(b"HTTP/1.1 400 Bad Request\r\n\r\n") as port:
+        assert "MQTT broker" in reason_of_failure(BrokerSettings(port=port, start_timeout_s=0.5))
+
+
+def test_an_old_broker_without_mqtt_5_is_named() -> None:
+    """A broker that refuses protocol version 5 fails at once, with the version that does not."""
+    with listening(b"\x20\x02\x00\x01") as port:
+        assert "Mosquitto 1.6 or later" in reason_of_failure(BrokerSettings(port=port, start_timeout_s=0))
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[PrivateMosquitto]:
+    """A broker that admits only `pi` with the password `secret`."""
+    salt = b"twelve bytes"
+    digest = hashlib.pbkdf2_hmac("sha512", b"secret", salt, 101)
+    passwords = tmp_path / "passwords"
+    passwords.write_text(f"pi:$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}\n")
+    with PrivateMosquitto(tmp_path, extra_configuration=f"allow_anonymous false\npassword_file {passwords}\n") as own:
+        yield own
+
+
+def test_the_broker_admits_nobody_without_a_name(guarded: PrivateMosquitto) -> None:
+    """Anonymous clients are refused at once, even where the start would wait for ever."""
+    reason = reason_of_failure(BrokerSettings(port=guarded.port, start_timeout_s=0))
+    assert reason == "the broker admits no anonymous clients: set broker.username and broker.password_file"
+
+
+def test_the_broker_refuses_a_wrong_password(guarded: PrivateMosquitto, tmp_path: Path) -> None:
+    """Wrong credentials fail at once and say which settings to correct."""
+    password_file = tmp_path / "password"
+    password_file.write_text("wrong\n")
+    settings = BrokerSettings(port=guarded.port, username="pi", password_file=password_file, start_timeout_s=0)
+    assert "refuses the user 'pi' or its password" in reason_of_failure(settings)
+    password_file.write_text("secret\n")
+    with Session(settings, site="site", client_id="client") as session:
+        assert session.connected
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\n"])
+def test_a_password_file_that_is_none_is_named(tmp_path: Path, content: bytes | None) -> None:
+    """A missing, empty or unreadable password file is found before anything is sent."""
+    password_file = tmp_path / "password"
+    if content is not None:
+        password_file.write_bytes(content)
+    assert str(password_file) in reason_of_failure(BrokerSettings(username="pi", password_file=password_file))
+
+
+def test_a_password_without_a_name_is_refused(tmp_path: Path) -> None:
+    """A password file alone is a mistake in the settings."""
+    assert "broker.username is not" in reason_of_failure(BrokerSettings(password_file=tmp_path / "password"))
+
+
+def test_a_broker_that_comes_late_is_found(tmp_path: Path) -> None:
+    """The start waits for a broker that is started after it."""
+    late = PrivateMosquitto(tmp_path)
+    session = Session(late.settings, site="site", client_id="client")
+    starting = threading.Thread(target=session.start)
+    starting.start()
+    with late:
+        starting.join()
+        assert session.connected
+        session.close()
+
+
+@given(failures=st.integers(0, 10_000), longest_s=st.floats(0.1, 100), draw=st.floats(0, 1))
+def test_waiting_is_bounded_and_drawn_from_nothing_to_the_bound(failures: int, longest_s: float, draw: float) -> None:
+    """Full jitter: never beyond the longest wait, and any draw scales the whole of it."""
+    bound = reconnect_delay_s(failures, longest_s, lambda: 1.0)
+    assert 0 < bound <= longest_s
+    assert reconnect_delay_s(failures, longest_s, lambda: draw) == draw * bound
+    assert reconnect_delay_s(failures + 1, longest_s, lambda: 1.0) >= bound
