@@ -4,7 +4,6 @@ What the nodes emulate and how the links run is the caller's to say; the demo an
 """
 
 import contextlib
-import logging
 import socket
 import time
 import urllib.error
@@ -27,15 +26,11 @@ from coordinator.configuration import CoordinatorSettings, DeploymentSettings, H
 from edge_agent.configuration import AgentSettings, EmulationSettings, EnergySettings, PowerSettings, TensorSettings
 from edge_agent.probes import LinkSettings
 from testbed.errors import ProcessFailedError, UnknownLinkError
-from testbed.processes import ChildProcess, last_line, splitrail_command, stop_all
+from testbed.processes import ChildProcess, Step, last_line, silently, splitrail_command, stop_all
 from testbed.shaping import LOOPBACK, LinkProxy, LinkShape
-
-log = logging.getLogger("splitrail.testbed")
 
 START_TIMEOUT_S = 60.0
 POLL_S = 0.05
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +64,14 @@ class Continuum:
         site: str = "testbed",
         planning: PlanningSettings | None = None,
         probing: LinkSettings | None = None,
-        progress: Progress = log.info,
+        step: Step = silently,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._deployments = deployments
         self._directory = directory
         self._planning = planning or PlanningSettings()
         self._probing = probing or LinkSettings()
-        self._progress = progress
+        self._step = step
         self._agents: dict[str, ChildProcess] = {}
         self._coordinator: ChildProcess | None = None
         self._tensor_ports = {node.name: _free_port() for node in nodes}
@@ -92,16 +87,18 @@ class Continuum:
     def __enter__(self) -> Self:
         """Start everything; return once the coordinator answers and every agent is born. ProcessFailedError if not."""
         with contextlib.ExitStack() as stack:
-            self._progress("starting a private Mosquitto")
-            mosquitto = stack.enter_context(PrivateMosquitto(_new_directory(self._directory / "mosquitto")))
+            with self._step("starting a private Mosquitto"):
+                mosquitto = stack.enter_context(PrivateMosquitto(self._directory / "mosquitto"))
             self.broker = mosquitto.settings
             stack.callback(self._stop_children)
             stack.enter_context(self.links)
             for src, dst in self.links.pairs:
                 host, port = self.links.listen(src, dst, (LOOPBACK, self._tensor_ports[dst]))
                 self._peers[src][dst] = f"tcp://{host}:{port}"
-            self._start_coordinator()
-            self._start_agents()
+            with self._step("starting the coordinator"):
+                self._start_coordinator()
+            with self._step(f"starting the agents of {', '.join(self._nodes)}"):
+                self._start_agents()
             self._stack = stack.pop_all()
         return self
 
@@ -109,8 +106,8 @@ class Continuum:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Stop everything, in the reverse order."""
-        self._progress("stopping every process")
-        self._stack.close()
+        with self._step("stopping every process"):
+            self._stack.close()
 
     def session(self, client_id: str) -> Session:
         """A client of the continuum's broker and site, not yet started."""
@@ -151,7 +148,6 @@ class Continuum:
         stop_all(self._children())
 
     def _start_coordinator(self) -> None:
-        self._progress("starting the coordinator")
         configuration = self._directory / "coordinator.yaml"
         port = int(self.coordinator_url.rsplit(":", 1)[1])
         settings = CoordinatorSettings(
@@ -185,7 +181,6 @@ class Continuum:
             if incoming.message.state == "online":
                 born.add(incoming.message.node)
 
-        self._progress(f"starting the agents of {', '.join(self._nodes)}")
         observer = self.session("testbed-births")
         observer.on(STATUS, witness)
         with observer:

@@ -3,7 +3,10 @@
 Machines come from `testbed.machines`, the picture from `testbed.screen`; this module is the sequence of events.
 """
 
+import contextlib
+import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import msgspec
 from broker.messages import StrategyName
 from coordinator.configuration import DeploymentSettings
 from models.graph import read_graph
+from splitrail.errors import SplitrailError
 from testbed.comparison import Comparison, compare, verdict
 from testbed.continuum import Continuum
 from testbed.demo_model import Weights, default_cache, prepare
@@ -73,12 +77,14 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
 def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
     """Run it all and return its figures; SplitrailError says what is lacking. Leaves no process behind."""
     images = photograph_crops(options.photographs)
-    yardstick = prepare(default_cache(), options.weights, screen.say)
+    if options.model is not None:
+        read_graph(options.model)  # a wrong file is found here, before anything is started
+    yardstick = prepare(default_cache(), options.weights, screen.step)
     weights = "the file's own" if options.model else yardstick.weights
     if options.model is None and yardstick.weights == "random":
-        reason = f" ({yardstick.excuse})" if yardstick.excuse else ""
-        screen.say(f"the weights are random{reason}: times and bytes are real, the classes mean nothing")
-    model = options.model or yardstick.path
+        excuse = f" ({yardstick.excuse})" if yardstick.excuse else ""
+        screen.say(f"MobileNetV2 has random weights{excuse}: the classes mean nothing, times and bytes are as ever")
+    model = (options.model or yardstick.path).resolve()
     kinds = tuple(op.kind for op in read_graph(model).ops)
     with screen.step("measuring this machine with the unsplit MobileNetV2, one thread"):
         host_ms = unsplit_cpu_ms(yardstick.path)
@@ -99,9 +105,10 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
         trace=options.trace,
         duration_s=duration_s,
     )
-    with tempfile.TemporaryDirectory(prefix="splitrail-demo-") as directory:
-        before = link_shapes(constant(options.trace.mbps_at(0.0)))
-        with Continuum(nodes, before, deployments, Path(directory), progress=screen.say) as continuum:
+    first_mbps = next(filter(None, options.trace.mbps)) * options.trace.scale
+    with _scratch_directory() as directory:
+        before = link_shapes(constant(first_mbps))
+        with Continuum(nodes, before, deployments, directory, step=screen.step) as continuum:
             performance = Performance(continuum, screen, cast, kinds)
             with continuum.session("demo") as session:
                 performance.watch(session)
@@ -120,6 +127,21 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
         plans=performance.plan_changes,
         comparison=comparison,
     )
+
+
+@contextlib.contextmanager
+def _scratch_directory() -> Iterator[Path]:
+    """A temporary directory, which is kept only where a SplitrailError leaves logs in it that say more."""
+    directory = Path(tempfile.mkdtemp(prefix="splitrail-demo-"))
+    keep = False
+    try:
+        yield directory
+    except SplitrailError:
+        keep = True
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _conclude(scene: Scene, screen: Screen) -> Comparison:

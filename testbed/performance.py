@@ -164,4 +164,4 @@ class Performance:
                 missing.append(f"{name} has no plan")
             elif not self.scene.is_ready(name):
                 missing.append(f"{name}'s plan is not ready ({self.scene.refusals.get(name, 'a node still loads it')})")
-        return f"after {READY_TIMEOUT_S:g} s {', '.join(missing)}; the coordinator's log says why"
+        return f"after {READY_TIMEOUT_S:g} s {', '.join(missing)} (logs: {self._continuum.log('coordinator').parent})"

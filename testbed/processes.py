@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from testbed.errors import ProcessFailedError
@@ -14,7 +15,16 @@ from testbed.errors import ProcessFailedError
 STOP_TIMEOUT_S = 5.0
 LONGEST_LOG_TAIL = 4_000
 _PR_SET_PDEATHSIG = 1
+
+Step = Callable[[str], AbstractContextManager[None]]
+"""Names a step that may take more than a second, for as long as it lasts."""
+
 _prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: little may be done between fork and exec
+
+
+def silently(_words: str) -> AbstractContextManager[None]:
+    """A step that nobody hears of."""
+    return nullcontext()
 
 
 class ChildProcess:
