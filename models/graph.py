@@ -3,15 +3,19 @@
 Reading the file is modelfile.py's business, cutting it slicer.py's.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 from models.constants import Constants, find_constants
+from models.flatbuffer import Table
 from models.modelfile import ModelFile, OperatorRecord, SubgraphRecord, open_model
 from models.operators import RESOURCE_KINDS
 from models.schema import SENDABLE_TYPES
+from models.schema import Quantization as QuantizationSlots
+from models.schema import Tensor as TensorSlots
 
 MAX_OPS = 20_000
 """More ops than any published .tflite has; the protocol's messages are bounded by the same number."""
@@ -20,8 +24,16 @@ MAX_CUT_ENTRIES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
+class Quantization:
+    """A tensor's value q stands for scale * (q - zero_point)."""
+
+    scale: float
+    zero_point: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
-    """A tensor of the main subgraph.
+    """A tensor of the main subgraph; `quantization` is None where it has none, or one for each channel.
 
     `dtype` is numpy's name of the element type, or the file's ("string", "resource", "int4", ...) where numpy has
     none. `shape` has the batch bound; where `dynamic`, some dimensions are known only at run time and `shape` and
@@ -34,6 +46,7 @@ class Tensor:
     dtype: str
     size_bytes: int
     dynamic: bool
+    quantization: Quantization | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +147,19 @@ def _tensor(main: SubgraphRecord, constants: Constants, index: int) -> Tensor:
     record, shape = main.tensors[index], constants.shapes[index]
     bound = tuple(filed if known is None else known for known, filed in zip(shape, record.shape, strict=True))
     size_bytes = (prod(bound) * record.bits + 7) // 8
-    return Tensor(index, record.name, bound, record.type_name, size_bytes, None in shape)
+    return Tensor(index, record.name, bound, record.type_name, size_bytes, None in shape, _quantization(record.table))
+
+
+def _quantization(tensor: Table) -> Quantization | None:
+    parameters = tensor.table(TensorSlots.QUANTIZATION)
+    if parameters is None:
+        return None
+    scales = parameters.raw(QuantizationSlots.SCALE, 4) or b""
+    zero_points = parameters.integers(QuantizationSlots.ZERO_POINT, "q") or ()
+    if len(scales) != 4 or len(zero_points) != 1:  # noqa: PLR2004  # one float
+        return None
+    [scale] = struct.unpack("<f", scales)
+    return Quantization(scale, zero_points[0])
 
 
 class _Weights:

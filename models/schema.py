@@ -106,7 +106,7 @@ class Metadata:
 class Quantization:
     """Slots of QuantizationParameters and of its blockwise and multi-axis details."""
 
-    DETAILS_TYPE, DETAILS = 4, 5
+    SCALE, ZERO_POINT, DETAILS_TYPE, DETAILS = 2, 3, 4, 5
     SCALES, ZERO_POINTS, BLOCK_SIZE, DIMENSIONS = range(4)
 
 
