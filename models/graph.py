@@ -156,7 +156,7 @@ def _quantization(tensor: Table) -> Quantization | None:
         return None
     scales = parameters.raw(QuantizationSlots.SCALE, 4) or b""
     zero_points = parameters.integers(QuantizationSlots.ZERO_POINT, "q") or ()
-    if len(scales) != 4 or len(zero_points) != 1:  # noqa: PLR2004  # one float
+    if len(scales) != 4 or len(zero_points) != 1:  # one float
         return None
     [scale] = struct.unpack("<f", scales)
     return Quantization(scale, zero_points[0])
