@@ -38,7 +38,7 @@ from edge_agent.intake import Intake
 from edge_agent.origin import Origin
 from edge_agent.pipeline import Pipeline
 from edge_agent.preparation import Preparation
-from edge_agent.probes import Prober
+from edge_agent.prober import LinkProber
 from edge_agent.routes import named_nodes, route
 from edge_agent.transport import Delivery, Transport
 from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
@@ -71,7 +71,7 @@ class Agent:
         self._origin = Origin(
             settings.node,
             active=self._active,
-            begin=lambda plan, message: self._pipeline.carry(plan, message),
+            begin=lambda plan, message: self._pipeline.carry(plan, message),  # noqa: PLW0108  # made below: they need each other
             power=self._powers,
             timeout_s=settings.request_timeout_s,
         )
@@ -85,7 +85,7 @@ class Agent:
             send=self._transport.send,
         )
         self._intake = Intake(self._origin, cache, active=self._active, reported=self._publish_report)
-        self._prober = Prober(settings.node, self._transport, settings.links, publish=self._publish_link)
+        self._prober = LinkProber(settings.node, self._transport, settings.links, publish=self._publish_link)
         self._readings = Readings(
             self._choose_meter(),
             node=settings.node,
@@ -170,7 +170,7 @@ class Agent:
         plan = self._plan_of(delivery.route.deployment, delivery.route.epoch)
         if plan is None:
             return
-        transfer_ms = max(0.0, delivery.elapsed_ms - self._prober.rtt_ms(delivery.dst) / 2)
+        transfer_ms = self._prober.transfer_ms(delivery)
         if plan.origin == self._node:
             transfer = TransferReport(
                 src=self._node, dst=delivery.dst, size_bytes=delivery.size_bytes, transfer_ms=transfer_ms
