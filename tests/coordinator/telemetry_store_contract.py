@@ -1,0 +1,124 @@
+"""What every telemetry store keeps to; a test module derives from it and offers a `store` fixture."""
+
+import pytest
+from made_site import birth_message, link_message, plan_message
+
+from broker.messages import EnergyReading, InferenceReport, LinkReading, NodeStatus, StageReport, TransferReport
+from coordinator.telemetry import InferenceSummary, PowerSummary, TelemetryStore
+
+
+def reading(sequence: int, power_w: float, *, node: str = "pi", meter: str = "model") -> EnergyReading:
+    return EnergyReading(
+        node=node,
+        session="s1",
+        sequence=sequence,
+        at=float(sequence),
+        energy_j=10.0 * sequence,
+        power_w=power_w,
+        interval_s=1.0,
+        meter=meter,
+        source="modelled" if meter == "model" else "measured",
+        scope="board" if meter == "model" else "package",
+    )
+
+
+def inference(
+    request_id: str, latency_ms: float, *, error: str | None = None, deployment: str = "photos"
+) -> InferenceReport:
+    return InferenceReport(
+        deployment=deployment,
+        epoch=1,
+        request_id=request_id,
+        origin="pi",
+        at=0.0,
+        latency_ms=latency_ms,
+        stages=(StageReport(node="pi", start=0, stop=4, compute_ms=latency_ms, wait_ms=0.0),),
+        transfers=(TransferReport(src="pi", dst="pc", size_bytes=9, transfer_ms=1.0),),
+        origin_energy_j=latency_ms / 100.0,
+        total_energy_j=latency_ms / 50.0,
+        error=error,
+    )
+
+
+class TelemetryStoreContract:
+    """The behaviour that the coordinator relies on, whatever keeps the telemetry."""
+
+    def test_an_empty_store_has_nothing_to_say(self, store: TelemetryStore) -> None:
+        """Before anything is recorded the summaries are empty, not wrong."""
+        nothing = InferenceSummary(
+            count=0,
+            errors=0,
+            latency_p50_ms=None,
+            latency_p95_ms=None,
+            origin_energy_j=None,
+            total_energy_j=None,
+            energy_source=None,
+            energy_scope=None,
+        )
+        assert store.summarise_inferences("photos", 0.0) == nothing
+        assert store.summarise_power(0.0) == ()
+        assert store.last_epoch("photos") == 0
+        assert store.lost == 0
+
+    def test_inferences_are_summarised(self, store: TelemetryStore) -> None:
+        """Percentiles and means are over what succeeded; failures are counted."""
+        for number in range(101):
+            store.record(inference(f"r{number}", float(number)), 10.0)
+        store.record(inference("bad", 9_999.0, error="pc did not answer"), 10.0)
+        store.flush()
+        summary = store.summarise_inferences("photos", 10.0)
+        assert (summary.count, summary.errors) == (102, 1)
+        assert summary.latency_p50_ms == pytest.approx(50.0)
+        assert summary.latency_p95_ms == pytest.approx(95.0)
+        assert summary.origin_energy_j == pytest.approx(0.5)
+        assert summary.total_energy_j == pytest.approx(1.0)
+        assert (summary.energy_source, summary.energy_scope) == ("modelled", "board")
+
+    def test_a_summary_is_of_one_deployment_and_one_while(self, store: TelemetryStore) -> None:
+        """What arrived before, or belongs to another deployment, does not count."""
+        store.record(inference("old", 1.0), 9.9)
+        store.record(inference("other", 2.0, deployment="other"), 10.0)
+        store.record(inference("new", 3.0), 10.0)
+        store.flush()
+        assert store.summarise_inferences("photos", 10.0).latency_p50_ms == 3.0
+        assert store.summarise_inferences("photos", 10.0).count == 1
+
+    def test_a_message_that_comes_twice_counts_once(self, store: TelemetryStore) -> None:
+        """At-least-once delivery repeats messages; the store does not."""
+        for _ in range(2):
+            store.record(inference("r", 1.0), 10.0)
+            store.record(reading(1, 4.0), 10.0)
+        store.record(reading(2, 6.0), 10.0)
+        store.flush()
+        assert store.summarise_inferences("photos", 0.0).count == 1
+        assert [power.power_w for power in store.summarise_power(0.0)] == [5.0]
+
+    def test_power_is_summarised_by_meter_with_source_and_scope(self, store: TelemetryStore) -> None:
+        """Figures of different meters are never mixed; the counter is the newest."""
+        store.record(reading(1, 2.0), 10.0)
+        store.record(reading(2, 4.0), 11.0)
+        store.record(reading(1, 30.0, node="pc"), 11.0)
+        store.record(reading(2, 25.0, node="pc", meter="rapl"), 12.0)
+        store.flush()
+        assert store.summarise_power(10.0) == (
+            PowerSummary("pc", 30.0, 10.0, "model", "modelled", "board", 11.0),
+            PowerSummary("pc", 25.0, 20.0, "rapl", "measured", "package", 12.0),
+            PowerSummary("pi", 3.0, 20.0, "model", "modelled", "board", 11.0),
+        )
+        assert [power.node for power in store.summarise_power(12.0)] == ["pc"]
+
+    def test_the_last_epoch_is_remembered(self, store: TelemetryStore) -> None:
+        """The numbering of plans can go on where it ended."""
+        for epoch in (1, 3, 2):
+            store.record(plan_message(epoch, ("pi", 0, 4)), 1.0)
+        store.flush()
+        assert store.last_epoch("photos") == 3
+        assert store.last_epoch("other") == 0
+
+    def test_every_kind_of_telemetry_is_taken(self, store: TelemetryStore) -> None:
+        """Links and node events are kept too."""
+        telemetry: list[LinkReading | NodeStatus] = [link_message("pi", "pc"), birth_message("pi")]
+        for message in telemetry:
+            store.record(message, 1.0)
+        store.flush()
+        assert store.lost == 0

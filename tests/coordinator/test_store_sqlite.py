@@ -1,0 +1,144 @@
+"""The SQLite store: the contract of every store, and what only a file has."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import pytest
+from made_site import birth_message, link_message, plan_message
+from telemetry_store_contract import TelemetryStoreContract, inference, reading
+
+from coordinator.errors import StoreError
+from coordinator.store_sqlite import SqliteTelemetryStore, percentile
+
+TABLES = ("energy", "link", "inference", "inference_stage", "inference_transfer", "plan", "plan_stage", "node_event")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "new" / "telemetry.sqlite"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteTelemetryStore]:
+    # The contract's times lie in 1970: keep them.
+    opened = SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: 0.0)
+    yield opened
+    opened.close()
+    assert "splitrail-store" not in {thread.name for thread in threading.enumerate()}
+
+
+class TestSqliteTelemetryStore(TelemetryStoreContract):
+    """The contract, over a real file."""
+
+
+def rows(path: Path, query: str) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(query).fetchall()
+
+
+def record_one_of_each(store: SqliteTelemetryStore, arrived_at: float) -> None:
+    for message in (
+        reading(1, 4.0),
+        link_message("pi", "pc"),
+        inference("r", 5.0),
+        plan_message(1, ("pi", 0, 1), ("pc", 1, 4)),
+        birth_message("pi"),
+    ):
+        store.record(message, arrived_at)
+
+
+def test_every_message_becomes_rows(store: SqliteTelemetryStore, path: Path) -> None:
+    """All tables are filled, and every energy figure bears its source and scope."""
+    record_one_of_each(store, 1.0)
+    store.flush()
+    counts = {table: rows(path, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES}
+    assert counts == dict.fromkeys(TABLES, 1) | {"plan_stage": 2}
+    assert rows(path, "SELECT source, scope FROM energy") == [("modelled", "board")]
+    assert rows(path, "SELECT source, scope FROM inference") == [("modelled", "board")]
+
+
+def test_the_file_is_in_wal_mode(store: SqliteTelemetryStore, path: Path) -> None:
+    """Readers never wait for the writer."""
+    assert rows(path, "PRAGMA journal_mode") == [("wal",)]
+
+
+def test_what_is_older_than_the_retention_is_deleted(path: Path) -> None:
+    """The file does not grow for ever: the next start finds only what is young enough."""
+    with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: 1_000.0)) as store:
+        record_one_of_each(store, 1_000.0)
+    now = 1_101.0
+    with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: now)) as store:
+        store.record(inference("young", 1.0), now)
+    assert {table: rows(path, f"SELECT count(*) FROM {table}")[0][0] for table in TABLES} == {
+        **dict.fromkeys(TABLES, 0),
+        "inference": 1,
+        "inference_stage": 1,
+        "inference_transfer": 1,
+    }
+
+
+def test_closing_keeps_what_was_recorded(path: Path) -> None:
+    """A clean stop loses nothing, and another start goes on with the same file."""
+    with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: 0.0)) as store:
+        for number in range(1_234):
+            store.record(inference(f"r{number}", 1.0), 1.0)
+    with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: 0.0)) as store:
+        assert store.summarise_inferences("photos", 0.0).count == 1_234
+
+
+def test_a_number_that_sqlite_cannot_hold_loses_its_own_message_only(store: SqliteTelemetryStore, path: Path) -> None:
+    """A hostile sequence number is counted as lost; what came with it is kept."""
+    store.record(msgspec.structs.replace(reading(1, 1.0), sequence=2**70), 1.0)
+    store.record(reading(2, 1.0), 1.0)
+    store.flush()
+    assert store.lost == 1
+    assert rows(path, "SELECT sequence FROM energy") == [(2,)]
+
+
+def test_a_failing_disk_is_counted_and_survived(store: SqliteTelemetryStore, path: Path) -> None:
+    """Where a batch cannot be written it is lost and counted, and the store goes on."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE energy RENAME TO elsewhere")
+        store.record(reading(1, 1.0), 1.0)
+        store.flush()
+        assert store.lost == 1
+        connection.execute("ALTER TABLE elsewhere RENAME TO energy")
+    store.record(reading(2, 1.0), 1.0)
+    store.flush()
+    assert rows(path, "SELECT sequence FROM energy") == [(2,)]
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """Another kind of file is left alone, and the message names the way out."""
+    path = tmp_path / "notes.txt"
+    path.write_text("These are my notes, and they are longer than a header.\n" * 10)
+    with pytest.raises(StoreError, match=r"notes\.txt: cannot be used as the telemetry store: .* under `store`"):
+        SqliteTelemetryStore(path, retention_s=1.0)
+
+
+def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
+    """A database with other tables is left alone."""
+    path = tmp_path / "other.sqlite"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE cats (name TEXT)")
+    with pytest.raises(StoreError, match="is a database of something else"):
+        SqliteTelemetryStore(path, retention_s=1.0)
+
+
+def test_a_newer_schema_is_refused(store: SqliteTelemetryStore, path: Path) -> None:
+    """A store that a newer splitrail has written is not touched."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 99")
+    with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 1"):
+        SqliteTelemetryStore(path, retention_s=1.0)
+
+
+def test_percentiles_are_interpolated() -> None:
+    """A percentile between two values lies between them."""
+    assert percentile([], 0.5) is None
+    assert percentile([3.0], 0.95) == 3.0
+    assert percentile([1.0, 2.0], 0.5) == 1.5
