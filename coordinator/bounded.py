@@ -1,6 +1,6 @@
 """The exact planner where bounds bind: a best-first search over partial plans that no other partial plan beats.
 
-It decides between plans; reading the problem, pricing it and scoring the result are left to others.
+It decides between plans; the steps that they are made of, and the estimate of what lies ahead, are left to others.
 """
 
 import heapq
@@ -11,16 +11,18 @@ from dataclasses import dataclass
 
 from coordinator.cost import PartitionPlan, evaluate
 from coordinator.errors import PlanInfeasibleError
-from coordinator.memory import memory_shortage
-from coordinator.prices import Prices, WayBack, within
+from coordinator.memory import memory_shortage, not_enough_memory
+from coordinator.prices import Prices, WayBack
 from coordinator.problem import Problem
-from coordinator.routes import Route, routes_of
+from coordinator.relaxation import Limits, LowerBound, plain_bound, relaxed_bound
+from coordinator.routes import Route
+from coordinator.steps import Steps, Weighting
 from coordinator.walk import stages_of
 
 ROUNDING = 1e-9
 """Relative slack of a bound, so that the rounding of sums breaks none; prices.within forgives the same."""
-
-
+RELAX_AFTER = 1_000
+"""Partial plans made before a better estimate is worth its price of some dozen shortest paths."""
 ANY_TIME = sys.float_info.max
 """No deadline; finite, so that what cannot return to the origin at all still misses it."""
 
@@ -37,127 +39,108 @@ class _Label:
     spent: float
     ms: float
     stored_mb: tuple[float, ...]
-    """Weights on each node whose bound could break, in the order of `_Search.tight`."""
     before: "_Label | None"
     route: Route | None
     """The transfer before the last op, if there was one."""
 
 
-class _Search:
-    """The tables of one problem; `run` finds the cheapest plan, or the quickest, within memory and deadline."""
-
-    def __init__(self, problem: Problem, prices: Prices, back: Sequence[WayBack | None]) -> None:
-        model = problem.model
-        self.problem = problem
-        self.back = back
-        self.ops = model.ops
-        self.compute_ms = [[ms * node.stretch for ms in node.op_ms] for node in problem.nodes]
-        self.compute_price = [
-            [ms * price for ms in row] for row, price in zip(self.compute_ms, prices.compute_ms, strict=True)
-        ]
-        self.weights = model.weight_mb or (0.0,) * model.ops
-        total_mb = math.fsum(self.weights)
-        self.tight = [index for index, node in enumerate(problem.nodes) if not within(total_mb, node.memory_mb)]
-        self.room_mb = [_slack(problem.nodes[index].memory_mb or 0.0) for index in self.tight]
-        self.slot = {node: slot for slot, node in enumerate(self.tight)}
-        self.routes = routes_of(problem, prices, quick_ones=True)
-        self.steps = [self._steps_at(cut) for cut in range(model.ops)]
-
-    def _steps_at(self, cut: int) -> list[list[tuple[int, float, float, Route]]]:
-        """For each node, the transfers at a cut that none beats in both price and time: (dst, price, ms, route)."""
-        steps: list[list[tuple[int, float, float, Route]]] = [[] for _ in self.problem.nodes]
-        if cut in self.problem.model.forbidden_cuts:
-            return steps
-        size = self.problem.model.cut_bytes[cut]
-        for (src, dst), routes in self.routes.items():
-            quickest = math.inf
-            priced = sorted(((route.price(size), route.ms(size), route) for route in routes), key=lambda it: it[:2])
-            for price, ms, route in priced:
-                if ms < quickest:
-                    quickest = ms
-                    steps[src].append((dst, price, ms, route))
-        return steps
-
-    def least_to_go(self, ms_weight: float, price_weight: float) -> list[list[float]]:
-        """For each (ops done, node), the least of a weighting of time and price up to the end, memory ignored."""
-        to_go = [[price_weight * back.price + ms_weight * back.ms if back else math.inf for back in self.back]]
-        for op in range(self.ops - 1, -1, -1):
-            run = [
-                ms_weight * ms[op] + price_weight * price[op] + later
-                for ms, price, later in zip(self.compute_ms, self.compute_price, to_go[-1], strict=True)
-            ]
-            to_go.append(
-                [
-                    min(
-                        run[node],
-                        min(
-                            (
-                                price_weight * price + ms_weight * ms + run[dst]
-                                for dst, price, ms, _ in self.steps[op][node]
-                            ),
-                            default=math.inf,
-                        ),
-                    )
-                    for node in range(len(self.problem.nodes))
-                ]
-            )
-        return to_go[::-1]
-
-    def run(self, *, deadline_ms: float, quickest: bool = False) -> "_Label | None":
-        """The full plan of least price (or, with `quickest`, time) that keeps memory and deadline; None without one."""
-        ms_to_go = self.least_to_go(1.0, 0.0)
-        to_go = ms_to_go if quickest else self.least_to_go(0.0, 1.0)
-        start = _Label(0, self.problem.origin_index, 0.0, 0.0, (0.0,) * len(self.tight), None, None)
-        queue: list[tuple[float, int, _Label]] = [(to_go[0][start.node], 0, start)]
-        settled: dict[tuple[int, int], list[_Label]] = {}
-        made = 0
-        while queue:
-            _, _, label = heapq.heappop(queue)
-            if label.op == self.ops:
-                return label
-            rivals = settled.setdefault((label.op, label.node), [])
-            if any(_beats(rival, label) for rival in rivals):
-                continue
-            rivals.append(label)
-            for after in self._after(label, quickest):
-                if after.ms + ms_to_go[after.op][after.node] <= deadline_ms:
-                    made += 1
-                    # Among equals the latest comes first, which goes deep instead of wide.
-                    heapq.heappush(queue, (after.spent + to_go[after.op][after.node], -made, after))
-        return None
-
-    def _after(self, label: _Label, quickest: bool) -> Iterator[_Label]:
-        """The partial plans that run one more op, within memory."""
-        stay: tuple[int, float, float, Route | None] = (label.node, 0.0, 0.0, None)
-        for node, price, ms, route in (stay, *self.steps[label.op][label.node]):
-            stored_mb = label.stored_mb
-            slot = self.slot.get(node)
-            if slot is not None:
-                stored = stored_mb[slot] + self.weights[label.op]
-                if stored > self.room_mb[slot]:
-                    continue
-                stored_mb = (*stored_mb[:slot], stored, *stored_mb[slot + 1 :])
-            took = ms + self.compute_ms[node][label.op]
-            spent = took if quickest else price + self.compute_price[node][label.op]
-            yield _Label(label.op + 1, node, label.spent + spent, label.ms + took, stored_mb, label, route)
-
-
 def plan_within_bounds(problem: Problem, prices: Prices, back: Sequence[WayBack | None]) -> PartitionPlan:
     """The plan of least objective that keeps all bounds. PlanInfeasibleError says which cannot be."""
-    search = _Search(problem, prices, back)
-    deadline_ms = ANY_TIME if problem.deadline_ms is None else _slack(problem.deadline_ms)
-    found = search.run(deadline_ms=deadline_ms)
+    shortage = not_enough_memory(problem, back)
+    if shortage:
+        raise PlanInfeasibleError("memory_mb", shortage)
+    steps = Steps(problem, prices, back)
+    room_mb = tuple(_slack(problem.nodes[node].memory_mb or 0.0) for node in steps.tight)
+    limits = Limits(ANY_TIME if problem.deadline_ms is None else _slack(problem.deadline_ms), room_mb)
+    found = _search(steps, limits, quickest=False)
     if found is not None:
         return _planned(problem, found)
-    quickest = search.run(deadline_ms=ANY_TIME, quickest=True)
+    quickest = _search(steps, Limits(ANY_TIME, room_mb), quickest=True)
     if quickest is None:
         raise PlanInfeasibleError("memory_mb", memory_shortage(problem, back))
     best_ms, deadline = _planned(problem, quickest).score.latency_ms, problem.deadline_ms or 0.0
     raise PlanInfeasibleError(
         "deadline_ms",
         f"no plan keeps the deadline_ms of {deadline:.6g}: the quickest"
-        f"{' that fits the memory_mb of the nodes' if search.tight else ''} takes {best_ms:.6g} ms, "
+        f"{' that fits the memory_mb of the nodes' if steps.tight else ''} takes {best_ms:.6g} ms, "
         f"{best_ms - deadline:.6g} ms too many",
+    )
+
+
+def _search(steps: Steps, limits: Limits, *, quickest: bool) -> _Label | None:
+    """The full plan of least price (or, with `quickest`, time) within the limits; None without one."""
+    no_mb = (0.0,) * len(steps.tight)
+    ms_bounds = [plain_bound(steps, Weighting(0.0, 1.0, no_mb))]
+    bounds = ms_bounds if quickest else [plain_bound(steps, Weighting(1.0, 0.0, no_mb))]
+    if ms_bounds[0].to_go[0][steps.origin] > limits.ms:
+        return None
+    room_mb = math.fsum(limits.stored_mb) if len(steps.tight) == len(steps.back) else math.inf
+    to_store_mb = [math.fsum(steps.weight_mb[op:]) for op in range(steps.ops + 1)]
+
+    queue = [(0.0, 0, _Label(0, steps.origin, 0.0, 0.0, no_mb, None, None))]
+    settled: dict[tuple[int, int], list[_Label]] = {}
+    made = 0
+    relax_at = RELAX_AFTER
+    while queue:
+        if made >= relax_at:
+            relax_at = sys.maxsize
+            ms_bounds, bounds = _relaxed(steps, limits, ms_bounds, bounds, quickest=quickest)
+            queue = [(_least(bounds, label, label.spent), order, label) for _, order, label in queue]
+            heapq.heapify(queue)
+        _, _, label = heapq.heappop(queue)
+        if label.op == steps.ops:
+            return label
+        rivals = settled.setdefault((label.op, label.node), [])
+        if any(_beats(rival, label) for rival in rivals):
+            continue
+        rivals.append(label)
+        for after in _after(steps, limits, label, quickest=quickest):
+            if _least(ms_bounds, after, after.ms) > limits.ms:
+                continue
+            if to_store_mb[after.op] > room_mb - math.fsum(after.stored_mb):
+                continue
+            made += 1
+            # Among equals the latest comes first, which goes deep instead of wide.
+            heapq.heappush(queue, (_least(bounds, after, after.spent), -made, after))
+    return None
+
+
+def _relaxed(
+    steps: Steps, limits: Limits, ms_bounds: list[LowerBound], bounds: list[LowerBound], *, quickest: bool
+) -> tuple[list[LowerBound], list[LowerBound]]:
+    """The bounds on time, and on what the search keeps least, with those added that know the limits."""
+    timed = limits.ms < ANY_TIME
+    if steps.tight and (timed or quickest):
+        ms_bounds = [*ms_bounds, relaxed_bound(steps, ms_bounds[0].weighting, limits, price_ms=False)]
+    if quickest:
+        return ms_bounds, ms_bounds
+    return ms_bounds, [*bounds, relaxed_bound(steps, bounds[0].weighting, limits, price_ms=timed)]
+
+
+def _after(steps: Steps, limits: Limits, label: _Label, *, quickest: bool) -> Iterator[_Label]:
+    """The partial plans that run one more op, within memory."""
+    for node, price, ms, route in steps.at[label.op][label.node]:
+        stored_mb = label.stored_mb
+        slot = steps.slot[node]
+        if slot is not None:
+            stored = stored_mb[slot] + steps.weight_mb[label.op]
+            if stored > limits.stored_mb[slot]:
+                continue
+            stored_mb = (*stored_mb[:slot], stored, *stored_mb[slot + 1 :])
+        took = ms + steps.compute_ms[node][label.op]
+        spent = took if quickest else price + steps.compute_price[node][label.op]
+        yield _Label(label.op + 1, node, label.spent + spent, label.ms + took, stored_mb, label, route)
+
+
+def _least(bounds: Sequence[LowerBound], label: _Label, spent: float) -> float:
+    return max(bound.of(label.op, label.node, spent, label.ms, label.stored_mb) for bound in bounds)
+
+
+def _beats(rival: _Label, label: _Label) -> bool:
+    return (
+        rival.spent <= label.spent
+        and rival.ms <= label.ms
+        and all(theirs <= mine for theirs, mine in zip(rival.stored_mb, label.stored_mb, strict=True))
     )
 
 
@@ -172,14 +155,6 @@ def _planned(problem: Problem, found: _Label) -> PartitionPlan:
         label = label.before
     stages = stages_of(problem, op_nodes[::-1], taken)
     return PartitionPlan(stages, evaluate(problem, stages))
-
-
-def _beats(rival: _Label, label: _Label) -> bool:
-    return (
-        rival.spent <= label.spent
-        and rival.ms <= label.ms
-        and all(theirs <= mine for theirs, mine in zip(rival.stored_mb, label.stored_mb, strict=True))
-    )
 
 
 def _slack(bound: float) -> float:

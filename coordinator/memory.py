@@ -7,35 +7,47 @@ from coordinator.prices import WayBack, within
 from coordinator.problem import Node, Problem
 
 
-def memory_shortage(problem: Problem, back: Sequence[WayBack | None]) -> str:
-    """One sentence for a problem that no plan fits: every node within reach has a bound, or one would."""
+def not_enough_memory(problem: Problem, back: Sequence[WayBack | None]) -> str | None:
+    """One sentence if the weights exceed all memory within reach, or a part that cannot be cut exceeds each node's."""
     reach = _within_reach(problem, back)
-    names = ", ".join(f"{node.name} {_room_mb(node):.6g}" for node in reach)
-    weights = problem.model.weight_mb
-    total_mb, room_mb = math.fsum(weights), math.fsum(map(_room_mb, reach))
+    total_mb, room_mb = math.fsum(problem.model.weight_mb), math.fsum(map(_room_mb, reach))
     if not within(total_mb, room_mb):
         return (
             f"the model's weights are {total_mb:.6g} MB, but the memory_mb of the nodes within reach adds up to "
-            f"{room_mb:.6g} ({names}): {total_mb - room_mb:.6g} MB are missing"
+            f"{room_mb:.6g} ({_listing(reach)}): {total_mb - room_mb:.6g} MB are missing"
         )
-    starts = [0, *sorted(set(range(1, problem.model.ops)) - set(problem.model.forbidden_cuts))]
-    blocks = [
-        (math.fsum(weights[start:stop]), start, stop)
-        for start, stop in zip(starts, [*starts[1:], problem.model.ops], strict=True)
-    ]
-    block_mb, start, stop = max(blocks)
+    block_mb, start, stop = max(_blocks(problem))
     largest_mb = max(map(_room_mb, reach))
     if not within(block_mb, largest_mb):
         subject = f"op {start} weighs" if stop == start + 1 else f"ops [{start}, {stop}) cannot be cut apart and weigh"
         return (
-            f"{subject} {block_mb:.6g} MB, but the largest memory_mb within reach is {largest_mb:.6g} ({names}): "
-            f"{block_mb - largest_mb:.6g} MB are missing"
+            f"{subject} {block_mb:.6g} MB, but the largest memory_mb within reach is {largest_mb:.6g} "
+            f"({_listing(reach)}): {block_mb - largest_mb:.6g} MB are missing"
         )
-    more_mb, name = min((_more_mb(node, reach, [block for block, *_ in blocks]), node.name) for node in reach)
+    return None
+
+
+def memory_shortage(problem: Problem, back: Sequence[WayBack | None]) -> str:
+    """One sentence for a problem whose weights fit in sum but not op by op: what would do."""
+    reach = _within_reach(problem, back)
+    blocks_mb = [block_mb for block_mb, _, _ in _blocks(problem)]
+    more_mb, name = min((_more_mb(node, reach, blocks_mb), node.name) for node in reach)
     return (
-        f"the ops cannot be shared out so that each node keeps its memory_mb ({names}), although the weights of "
-        f"{total_mb:.6g} MB fit in sum: {more_mb:.6g} MB more on {name!r} would do"
+        f"the ops cannot be shared out so that each node keeps its memory_mb ({_listing(reach)}), although the "
+        f"weights of {sum(blocks_mb):.6g} MB fit in sum: {more_mb:.6g} MB more on {name!r} would do"
     )
+
+
+def _blocks(problem: Problem) -> list[tuple[float, int, int]]:
+    """The parts that cannot be cut: their weights in MB, their first op and the op after their last."""
+    weights = problem.model.weight_mb or (0.0,) * problem.model.ops
+    starts = [0, *sorted(set(range(1, problem.model.ops)) - set(problem.model.forbidden_cuts))]
+    stops = [*starts[1:], problem.model.ops]
+    return [(math.fsum(weights[start:stop]), start, stop) for start, stop in zip(starts, stops, strict=True)]
+
+
+def _listing(nodes: Sequence[Node]) -> str:
+    return ", ".join(f"{node.name} {_room_mb(node):.6g}" for node in nodes)
 
 
 def _within_reach(problem: Problem, back: Sequence[WayBack | None]) -> list[Node]:

@@ -27,7 +27,7 @@ class StageFigures(msgspec.Struct, frozen=True):
 
 
 class PlanFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints; the figures are None where no plan keeps the bounds, and `reason` says why."""
+    """What `--json` prints; the figures are None where no plan keeps the bounds, and only then `reason` says why."""
 
     strategy: str
     feasible: bool
@@ -38,7 +38,7 @@ class PlanFigures(msgspec.Struct, frozen=True, kw_only=True):
     total_energy_j: float | None = None
     objective: float | None = None
     planning_ms: float
-    reason: str | None = None
+    reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -96,16 +96,18 @@ def _print_plan(name: str, problem: Problem, plan: PartitionPlan, planning_ms: f
     from rich.text import Text  # noqa: PLC0415
 
     score = plan.score
-    table = Table("node", "ops", "taken by", "weights", box=None, pad_edge=False, header_style="bold")
+    table = Table("node", "ops", "codec in", "weights", box=None, pad_edge=False, header_style="bold")
     for stage in plan.stages:
         relays = stage.start == stage.stop
         weights_mb = math.fsum(problem.model.weight_mb[stage.start : stage.stop])
         table.add_row(
             Text(stage.node),
-            "relays" if relays else f"{stage.start}..{stage.stop - 1}",
+            "relays" if relays else f"[{stage.start}, {stage.stop})",
             Text(stage.codec or "-"),
             "-" if relays else f"{weights_mb:.6g} MB",
         )
+    weights = problem.objective
+    of_origin_only = weights.latency + weights.origin_energy + weights.total_energy
     console = Console(highlight=False)
     title = f"{problem.model.name or 'model'}, {problem.model.ops} ops, by {name} in {planning_ms:.1f} ms"
     console.print(Text(title, style="bold"))
@@ -114,6 +116,6 @@ def _print_plan(name: str, problem: Problem, plan: PartitionPlan, planning_ms: f
         console.print(Text(f"the result returns {' -> '.join(score.way_back)}"))
     console.print(
         f"latency {score.latency_ms:.6g} ms, energy (modelled) {score.origin_energy_j:.6g} J on the origin, "
-        f"{score.total_energy_j:.6g} J in total, objective {score.objective:.6g} (1 weighs as much as origin-only)",
+        f"{score.total_energy_j:.6g} J in total, objective {score.objective:.6g} (origin-only: {of_origin_only:.6g})",
         soft_wrap=True,
     )
