@@ -14,6 +14,7 @@ PASSIVE_MIN_BYTES: Final = 40_000  # above 40 KB a real tensor's bandwidth was w
 RAMP_BYTES: Final = 20_000  # after 20 KB a receiver's timeline has the line's slope within 2 % (p90), measured
 
 _GAIN: Final = 0.2  # of a new sample against the mean, once there are five
+_SPREAD_GAIN: Final = 0.05  # slower, so that a quiet moment does not make the next usual sample look like a jump
 _JUMP_SIGMAS: Final = 4.0
 _JUMP_MIN: Final = math.log(1.4)  # less than 40 % away is never a change
 _SPREAD_FIRST: Final = 0.25  # relative spread assumed of a single sample
@@ -180,10 +181,10 @@ class LinkEstimator:
                 self._suspect = sample
             return
         self._suspect = None
-        gain = max(1 / (self._count + 1), _GAIN)
         self._count += 1
+        gain, spread_gain = max(1 / self._count, _GAIN), max(1 / self._count, _SPREAD_GAIN)
         self._mean += gain * residual
-        self._variance = max((1 - gain) * (self._variance + gain * residual**2), _SPREAD_FLOOR**2)
+        self._variance = max((1 - spread_gain) * (self._variance + spread_gain * residual**2), _SPREAD_FLOOR**2)
 
     def _agrees(self, residual: float) -> bool:
         return self._suspect is not None and (self._suspect > self._mean) == (residual > 0)

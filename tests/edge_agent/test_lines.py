@@ -1,0 +1,102 @@
+"""What a line to a peer owes: replies in order, what is lost, and when silence means death."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.lines import HEARTBEAT_NS, SILENCE_NS, Line
+
+SECOND_NS = 1_000_000_000
+
+
+def test_a_reply_settles_its_message() -> None:
+    """The time from the send to the reply and the size come back; the line is idle again."""
+    line = Line(0)
+    line.send(1, 5_000, at_ns=100)
+    settled = line.settle(1, at_ns=400)
+    assert settled is not None
+    assert (settled.size_bytes, settled.elapsed_ns, settled.gap_ns, settled.alone) == (5_000, 300, None, True)
+    assert (line.owed, line.owed_bytes, line.in_flight(500)) == (0, 0, None)
+
+
+def test_messages_that_share_the_line_know_the_gap() -> None:
+    """A message that waited behind another tells how long after the other's reply its own came."""
+    line = Line(0)
+    line.send(1, 5_000, at_ns=100)
+    line.send(2, 5_000, at_ns=110)
+    line.settle(1, at_ns=400)
+    settled = line.settle(2, at_ns=650)
+    assert settled is not None
+    assert (settled.elapsed_ns, settled.gap_ns, settled.alone) == (540, 250, False)
+
+
+def test_a_reply_out_of_order_shows_what_was_lost() -> None:
+    """Replies keep the order of the sends, so what is older than an answered message will never be answered."""
+    line = Line(0)
+    for key in (1, 2, 3):
+        line.send(key, 10, at_ns=key)
+    settled = line.settle(3, at_ns=10)
+    assert settled is not None
+    assert settled.lost == 2
+    assert line.owed == 0
+
+
+def test_an_unknown_reply_is_ignored() -> None:
+    """A reply to nothing that is owed changes nothing."""
+    line = Line(0)
+    line.send(1, 10, at_ns=1)
+    assert line.settle(9, at_ns=2) is None
+    assert line.owed == 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10_000_000), st.booleans())),
+)
+def test_owed_bytes_are_those_of_the_owed_messages(events: list[tuple[int, int, bool]]) -> None:
+    """However sends and replies interleave, nothing is counted twice and nothing stays behind."""
+    line, expected = Line(0), dict[int, int]()
+    for at_ns, (key, size_bytes, is_send) in enumerate(events):
+        if is_send:
+            line.send(key, size_bytes, at_ns)
+            expected.pop(key, None)
+            expected[key] = size_bytes
+        elif line.settle(key, at_ns) is not None:
+            order = list(expected)
+            for older in order[: order.index(key) + 1]:
+                del expected[older]
+    assert (line.owed, line.owed_bytes) == (len(expected), sum(expected.values()))
+
+
+def test_an_idle_line_wants_a_heartbeat() -> None:
+    """A line that has heard nothing for a while is asked for a sign of life, but only while nothing is owed."""
+    line = Line(0)
+    assert not line.wants_heartbeat(HEARTBEAT_NS)
+    assert line.wants_heartbeat(HEARTBEAT_NS + 1)
+    line.send(1, 10, at_ns=HEARTBEAT_NS + 1)
+    assert not line.wants_heartbeat(HEARTBEAT_NS + 2)
+
+
+def test_a_line_that_never_answers_is_silent() -> None:
+    """A small message without a reply for 15 s means that the connection is dead."""
+    line = Line(0)
+    line.send(1, 50, at_ns=40 * SECOND_NS)
+    assert not line.is_silent(41 * SECOND_NS)
+    assert line.is_silent(40 * SECOND_NS + SILENCE_NS + SECOND_NS)
+
+
+def test_a_busy_thin_line_is_not_silent() -> None:
+    """3 MB over 0.05 Mbit/s take eight minutes; the line is given that time before it is called dead."""
+    line = Line(0)
+    line.send(1, 3_000_000, at_ns=0)
+    assert not line.is_silent(480 * SECOND_NS)
+    assert line.is_silent(500 * SECOND_NS)
+
+
+def test_the_wait_in_flight_counts_from_the_reply_before() -> None:
+    """The oldest message's wait begins when the line became free for it."""
+    line = Line(0)
+    line.send(1, 100, at_ns=0)
+    line.send(2, 200, at_ns=1_000_000)
+    line.settle(1, at_ns=5_000_000)
+    in_flight = line.in_flight(8_000_000)
+    assert in_flight is not None
+    assert (in_flight.size_bytes, in_flight.waiting_ms) == (200, 3.0)

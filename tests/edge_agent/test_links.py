@@ -1,0 +1,158 @@
+"""The estimate of a link as a specification: it converges, follows steps, and stays calm in noise."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edge_agent.links import ArrivalTimeline, LinkEstimator
+
+RATES = st.floats(0.05, 1_000)
+
+
+def estimator_at(mbps: float, samples: int = 10) -> LinkEstimator:
+    """An estimator that has settled on a link without noise."""
+    estimator = LinkEstimator()
+    estimator.ping(5.0)
+    for at in range(samples):
+        estimator.probe(mbps, float(at))
+    return estimator
+
+
+def test_nothing_is_known_before_a_ping_and_a_sample() -> None:
+    """An estimate needs both a round trip and a bandwidth."""
+    estimator = LinkEstimator()
+    assert estimator.estimate() is None
+    estimator.ping(3.0)
+    assert estimator.estimate() is None
+    estimator.probe(10.0, 1.0)
+    assert estimator.estimate() is not None
+
+
+def test_the_round_trip_is_the_least_of_five_pings() -> None:
+    """Queues only add to a ping, and old pings are forgotten."""
+    estimator = estimator_at(10.0)
+    for rtt_ms in (9.0, 3.0, 8.0, 30.0, 7.0):
+        estimator.ping(rtt_ms)
+    assert estimator.rtt_ms == 3.0
+    for _ in range(5):
+        estimator.ping(20.0)
+    estimate = estimator.estimate()
+    assert estimate is not None
+    assert (estimate.rtt_ms, estimate.rtt_ms_std) == (20.0, 0.0)
+
+
+@given(RATES, st.integers(0, 10_000))
+def test_a_constant_link_converges(mbps: float, seed: int) -> None:
+    """With 2 % of noise, twenty samples are within 3 % of the truth and the spread says so."""
+    noise = random.Random(seed)
+    estimator = LinkEstimator()
+    estimator.ping(1.0)
+    for at in range(20):
+        estimator.probe(mbps * noise.gauss(1, 0.02), float(at))
+    estimate = estimator.estimate()
+    assert estimate is not None
+    assert estimate.mbps == pytest.approx(mbps, rel=0.03)
+    assert estimate.mbps_std < 0.12 * mbps
+    assert (estimate.at, estimate.method) == (19.0, "probe")
+
+
+@given(RATES, st.sampled_from([0.02, 0.1, 0.3, 3.0, 10.0, 50.0]))
+def test_a_step_is_followed_within_two_samples(mbps: float, factor: float) -> None:
+    """A drop and a recovery are believed when a second sample agrees; the first only raises a suspicion."""
+    estimator = estimator_at(mbps)
+    estimator.probe(mbps * factor, 20.0)
+    assert estimator.mbps == pytest.approx(mbps)
+    assert estimator.suspected_mbps == pytest.approx(mbps * factor, abs=0.001)
+    estimator.probe(mbps * factor * 1.1, 21.0)
+    assert estimator.mbps == pytest.approx(mbps * factor * 1.1, rel=0.01, abs=0.001)
+    assert estimator.suspected_mbps is None
+
+
+def test_a_single_outlier_changes_nothing() -> None:
+    """One slow transfer among normal ones is forgotten."""
+    estimator = estimator_at(20.0)
+    for at in range(20, 60):
+        estimator.probe(0.5 if at % 5 == 0 else 20.0, float(at))
+    assert estimator.mbps == pytest.approx(20.0)
+
+
+@given(st.integers(0, 10_000))
+def test_noise_does_not_make_it_jump(seed: int) -> None:
+    """With 10 % of noise the estimate stays within 30 % of the truth all the time, once it has five samples."""
+    noise = random.Random(seed)
+    estimator = LinkEstimator()
+    estimator.ping(1.0)
+    for at in range(100):
+        estimator.probe(20 * max(noise.gauss(1, 0.1), 0.4), float(at))
+        if at >= 5:
+            assert estimator.mbps == pytest.approx(20, rel=0.3)
+
+
+def test_a_real_transfer_shows_the_bandwidth() -> None:
+    """600 KB in 245 ms over a round trip of 5 ms are 20 Mbit/s."""
+    estimator = LinkEstimator()
+    estimator.ping(5.0)
+    estimator.transfer(600_000, 245.0, None, 1.0)
+    estimate = estimator.estimate()
+    assert estimate is not None
+    assert (estimate.mbps, estimate.method) == (pytest.approx(20.0), "transfer")
+
+
+def test_a_transfer_behind_another_is_judged_by_the_gap() -> None:
+    """A wait in line behind another transfer is not taken for a thin link."""
+    estimator = LinkEstimator()
+    estimator.ping(5.0)
+    estimator.transfer(600_000, 485.0, 240.0, 1.0)
+    assert estimator.mbps == pytest.approx(20.0)
+
+
+def test_small_and_instant_transfers_say_nothing() -> None:
+    """Below 40 KB, or hardly longer than a round trip, the time says nothing of the bandwidth."""
+    estimator = LinkEstimator()
+    estimator.ping(5.0)
+    estimator.transfer(10_000, 50.0, None, 1.0)
+    estimator.transfer(100_000, 5.5, None, 2.0)
+    estimator.transfer(100_000, 4.0, None, 3.0)
+    assert estimator.mbps is None
+
+
+def test_an_overdue_reply_bounds_the_bandwidth_at_once() -> None:
+    """A ceiling far below the estimate is believed, one near it is not, and the next true sample replaces it."""
+    estimator = estimator_at(20.0)
+    assert not estimator.ceiling(15.0, 30.0)
+    assert estimator.ceiling(2.0, 31.0)
+    assert estimator.mbps == pytest.approx(2.0)
+    estimator.probe(0.9, 32.0)
+    assert estimator.mbps == pytest.approx(0.9)
+
+
+@given(st.lists(st.one_of(st.floats(), st.just(0.0), st.just(-1.0)), max_size=30))
+def test_no_sample_breaks_the_estimate(samples: list[float]) -> None:
+    """Whatever is measured, the bandwidth stays positive and finite."""
+    estimator = estimator_at(10.0, samples=1)
+    for at, mbps in enumerate(samples):
+        estimator.probe(mbps, float(at))
+        assert estimator.mbps is not None
+        assert 0 < estimator.mbps < float("inf")
+
+
+def test_a_timeline_counts_after_its_ramp() -> None:
+    """The first 20 KB, which a shaper or the kernel lets through at once, do not count."""
+    timeline = ArrivalTimeline(32_768)
+    for index in range(8):
+        late = max(index - 4, 0)
+        timeline.arrive(4_096, at_ns=1_000_000 + late * 2_000_000)
+    slope = timeline.slope()
+    assert slope.counted_bytes == 3 * 4_096
+    assert slope.mbps == pytest.approx(8 * 4_096 / 2_000)
+
+
+def test_a_short_timeline_counts_after_its_first_chunk() -> None:
+    """A probe for a thin line has no 20 KB to spare; one chunk alone has no slope."""
+    timeline = ArrivalTimeline(8_192)
+    timeline.arrive(1_024, 5)
+    assert timeline.slope().mbps is None
+    timeline.arrive(1_024, 5 + 1_000_000)
+    assert timeline.slope().mbps == pytest.approx(8.192)

@@ -1,0 +1,413 @@
+"""The tensor transport over real sockets: delivery, acknowledgement, bounds, restarts, and nothing left behind."""
+
+import contextlib
+import logging
+import queue
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+import zmq
+
+from edge_agent.errors import SendError, TransportError
+from edge_agent.transport import MAX_OWED_MESSAGES, Transport
+from edge_agent.wire import MAGIC, FailureMessage, Ping, Route, StageRecord, TensorsMessage, TransferRecord, encode
+from received import Received
+
+PATIENCE_S = 30
+
+
+def route(number: int, hop: int = 0) -> Route:
+    """The route of the request with this number."""
+    return Route("faces", 1, number.to_bytes(16, "little"), hop)
+
+
+def tensors(number: int, size: int = 1_000) -> TensorsMessage:
+    """A message of one float tensor that holds its number."""
+    return TensorsMessage(route(number), (np.full(size, number, np.float32),))
+
+
+class Node:
+    """A transport and what it has received."""
+
+    def __init__(self, name: str, listen: str = "tcp://127.0.0.1:0") -> None:
+        """Listen on a free port of the loopback."""
+        self.received, self.observed = Received(), Received()
+        self.transport = Transport(name, listen)
+        self.transport.start(self.received, self.observed)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Node]]:
+    """Starts nodes, and closes them in the end."""
+    with contextlib.ExitStack() as running:
+
+        def start_node(name: str, listen: str = "tcp://127.0.0.1:0") -> Node:
+            node = Node(name, listen)
+            running.callback(node.transport.close)
+            return node
+
+        yield start_node
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+def stranger(endpoint: str, identity: bytes) -> "tuple[zmq.Context[zmq.Socket[bytes]], zmq.Socket[bytes]]":
+    """A socket that speaks to a transport without being one."""
+    context = zmq.Context()
+    dealer = context.socket(zmq.DEALER)
+    dealer.setsockopt(zmq.ROUTING_ID, identity)
+    dealer.connect(endpoint)
+    return context, dealer
+
+
+def test_tensors_arrive_and_are_acknowledged(start: Callable[..., Node]) -> None:
+    """The receiver gets the values and the sender's name, the sender learns size and time."""
+    edge, fog = start("edge"), start("fog")
+    edge.transport.connect("fog", fog.transport.endpoint)
+    sent = TensorsMessage(route(1), (np.arange(6, dtype=np.int8).reshape(2, 3),), (StageRecord(0, 5, 6),))
+    edge.transport.send("fog", sent)
+    message, src = fog.received.tensors.get(timeout=PATIENCE_S)
+    assert (src, message.route, message.stages) == ("edge", sent.route, sent.stages)
+    assert message.tensors[0].tolist() == [[0, 1, 2], [3, 4, 5]]
+    delivery = edge.received.deliveries.get(timeout=PATIENCE_S)
+    assert edge.observed.deliveries.get(timeout=PATIENCE_S) == delivery
+    assert (delivery.dst, delivery.route) == ("fog", sent.route)
+    assert delivery.size_bytes == sum(map(len, encode(sent)))
+    assert delivery.elapsed_ms > 0
+    assert edge.transport.in_flight("fog") is None
+
+
+def test_a_large_tensor_arrives_whole(start: Callable[..., Node]) -> None:
+    """12.8 MB, VGG16's largest activation, arrive bit for bit."""
+    edge, fog = start("edge"), start("fog")
+    edge.transport.connect("fog", fog.transport.endpoint)
+    values = np.random.default_rng(1).standard_normal((1, 224, 224, 64), dtype=np.float32)
+    edge.transport.send("fog", TensorsMessage(route(1), (values,)))
+    message, _ = fog.received.tensors.get(timeout=PATIENCE_S)
+    assert np.array_equal(message.tensors[0], values)
+
+
+def test_a_node_passes_on_what_it_got(start: Callable[..., Node]) -> None:
+    """Received tensors can be sent on as they are, so that a relay copies nothing of its own."""
+    edge, fog, cloud = start("edge"), start("fog"), start("cloud")
+    edge.transport.connect("fog", fog.transport.endpoint)
+    fog.transport.connect("cloud", cloud.transport.endpoint)
+    for number in range(20):
+        edge.transport.send("fog", tensors(number, 50_000))
+    for number in range(20):
+        message, _ = fog.received.tensors.get(timeout=PATIENCE_S)
+        fog.transport.send("cloud", TensorsMessage(route(number, hop=1), message.tensors))
+    for number in range(20):
+        message, src = cloud.received.tensors.get(timeout=PATIENCE_S)
+        assert (src, message.route) == ("fog", route(number, hop=1))
+        assert message.tensors[0].tolist() == [number] * 50_000
+
+
+def test_failures_and_records_find_their_way(start: Callable[..., Node]) -> None:
+    """A failure and a transfer record arrive as they were sent, with their sender's name."""
+    edge, cloud = start("edge"), start("cloud")
+    cloud.transport.connect("edge", edge.transport.endpoint)
+    failure = FailureMessage(route(1), "the segment is not loaded")
+    record = TransferRecord(route(1), 600_000, 12_000_000)
+    cloud.transport.send("edge", failure)
+    cloud.transport.send("edge", record)
+    assert edge.received.failures.get(timeout=PATIENCE_S) == (failure, "cloud")
+    assert edge.received.records.get(timeout=PATIENCE_S) == (record, "cloud")
+
+
+def test_many_threads_may_send(start: Callable[..., Node]) -> None:
+    """Messages from several threads all arrive, each thread's in order."""
+    edge, fog = start("edge"), start("fog")
+    edge.transport.connect("fog", fog.transport.endpoint)
+
+    def send(first: int) -> None:
+        for number in range(first, first + 50):
+            edge.transport.send("fog", tensors(number))
+
+    threads = [threading.Thread(target=send, args=(first,)) for first in (0, 100, 200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    arrived = [int(fog.received.tensors.get(timeout=PATIENCE_S)[0].tensors[0][0]) for _ in range(150)]
+    for first in (0, 100, 200):
+        assert [number for number in arrived if first <= number < first + 100] == list(range(first, first + 50))
+
+
+def test_pings_and_probes_come_back(start: Callable[..., Node]) -> None:
+    """A ping on an idle line tells the round trip, a probe what its receiver saw of it."""
+    edge, fog = start("edge"), start("fog")
+    edge.transport.connect("fog", fog.transport.endpoint)
+    edge.transport.ping("fog")
+    dst, rtt_ms = edge.observed.round_trips.get(timeout=PATIENCE_S)
+    assert (dst, rtt_ms > 0) == ("fog", True)
+    edge.transport.probe("fog", 8, 4_096)
+    result = edge.observed.probes.get(timeout=PATIENCE_S)
+    assert (result.dst, result.slope.counted_bytes) == ("fog", 3 * 4_096)
+    assert result.size_bytes > 32_768
+
+
+def test_a_peer_that_restarts_is_found_again(start: Callable[..., Node]) -> None:
+    """Another process of the same name on the same port gets what is sent after its start."""
+    edge, fog = start("edge"), start("fog")
+    endpoint = fog.transport.endpoint
+    edge.transport.connect("fog", endpoint)
+    edge.transport.send("fog", tensors(1))
+    fog.received.tensors.get(timeout=PATIENCE_S)
+    edge.received.deliveries.get(timeout=PATIENCE_S)
+    fog.transport.close()
+    restarted = start("fog", endpoint)
+    edge.transport.send("fog", tensors(2))
+    message, _ = restarted.received.tensors.get(timeout=PATIENCE_S)
+    assert message.route == route(2)
+    assert edge.received.deliveries.get(timeout=PATIENCE_S).route == route(2)
+
+
+def test_a_peer_may_come_later(start: Callable[..., Node]) -> None:
+    """What is sent before the peer listens arrives once it does."""
+    with socket.create_server(("127.0.0.1", 0)) as reserved:
+        port = reserved.getsockname()[1]
+    edge = start("edge")
+    edge.transport.connect("fog", f"tcp://127.0.0.1:{port}")
+    edge.transport.send("fog", tensors(7))
+    fog = start("fog", f"tcp://127.0.0.1:{port}")
+    assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(7)
+
+
+def test_a_peer_that_moved_is_reached_at_its_new_endpoint(start: Callable[..., Node]) -> None:
+    """Connecting again with another endpoint replaces the connection; with the same one it keeps it."""
+    edge, old, new = start("edge"), start("fog"), start("fog")
+    edge.transport.connect("fog", old.transport.endpoint)
+    edge.transport.connect("fog", new.transport.endpoint)
+    edge.transport.connect("fog", new.transport.endpoint)
+    edge.transport.send("fog", tensors(3))
+    assert new.received.tensors.get(timeout=PATIENCE_S)[0].route == route(3)
+    assert old.received.tensors.empty()
+
+
+def test_two_agents_of_one_name_do_not_clash(start: Callable[..., Node]) -> None:
+    """A second agent of the same name is served as well as the first."""
+    first, second, fog = start("edge"), start("edge"), start("fog")
+    for number, node in enumerate((first, second)):
+        node.transport.connect("fog", fog.transport.endpoint)
+        node.transport.send("fog", tensors(number))
+        assert node.received.deliveries.get(timeout=PATIENCE_S).route == route(number)
+    assert {fog.received.tensors.get(timeout=PATIENCE_S)[1] for _ in range(2)} == {"edge"}
+
+
+def test_an_unknown_peer_is_refused(start: Callable[..., Node]) -> None:
+    """Sending to a peer that was never connected, or was disconnected, says so."""
+    edge, fog = start("edge"), start("fog")
+    with pytest.raises(SendError, match="cannot send to fog: no such peer"):
+        edge.transport.send("fog", tensors(1))
+    edge.transport.connect("fog", fog.transport.endpoint)
+    edge.transport.disconnect("fog")
+    edge.transport.disconnect("fog")
+    assert edge.transport.peers == ()
+    with pytest.raises(SendError):
+        edge.transport.send("fog", tensors(1))
+
+
+def test_a_queue_is_bounded(start: Callable[..., Node]) -> None:
+    """What is under way to a peer that never answers is bounded in number, and another peer is not touched by it."""
+    edge, fog = start("edge"), start("fog")
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        edge.transport.connect("cloud", f"tcp://127.0.0.1:{never_answers.getsockname()[1]}")
+        edge.transport.connect("fog", fog.transport.endpoint)
+        for number in range(MAX_OWED_MESSAGES):
+            edge.transport.send("cloud", tensors(number))
+        with pytest.raises(SendError, match="its queue is full"):
+            edge.transport.send("cloud", tensors(999))
+        edge.transport.send("fog", tensors(5))
+        assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(5)
+
+
+def test_a_queue_is_bounded_in_bytes(start: Callable[..., Node]) -> None:
+    """However few the messages are, their bytes are bounded too."""
+    edge = start("edge")
+    with socket.create_server(("127.0.0.1", 0)) as never_answers:
+        edge.transport.connect("cloud", f"tcp://127.0.0.1:{never_answers.getsockname()[1]}")
+        large = TensorsMessage(route(1), (np.zeros(60_000_000, np.int8),))
+        with pytest.raises(SendError, match="its queue is full"):
+            for number in range(10):
+                edge.transport.send("cloud", TensorsMessage(route(number), large.tensors))
+
+
+def test_a_peer_of_another_version_is_dropped(start: Callable[..., Node], caplog: pytest.LogCaptureFixture) -> None:
+    """A message of another version is counted, named once in the log, and harms nobody else."""
+    fog, edge = start("fog"), start("edge")
+    context, dealer = stranger(fog.transport.endpoint, b"newer/1")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            dealer.send_multipart([MAGIC + bytes([9, 1]) + bytes(90)])
+        eventually(lambda: fog.transport.counters.malformed == 3)
+    assert [record.getMessage() for record in caplog.records] == [
+        "dropped a message from newer/1: the peer speaks version 9 of the tensor protocol, this agent speaks 1"
+    ]
+    context.destroy(linger=0)
+    edge.transport.connect("fog", fog.transport.endpoint)
+    edge.transport.send("fog", tensors(1))
+    assert fog.received.tensors.get(timeout=PATIENCE_S)[1] == "edge"
+
+
+@pytest.mark.parametrize(
+    ("identity", "frames"),
+    [
+        (b"edge/1", [b"noise"]),
+        (b"edge/1", [b""]),
+        (b"edge/1", [bytes(frame) for frame in encode(tensors(1))][:-1]),
+        (b"a name with spaces/1", [bytes(frame) for frame in encode(Ping(1))]),
+        (b"no-session", [bytes(frame) for frame in encode(Ping(1))]),
+    ],
+    ids=["noise", "empty", "frame missing", "bad name", "no session"],
+)
+def test_strange_messages_are_counted_and_dropped(
+    start: Callable[..., Node], identity: bytes, frames: list[bytes]
+) -> None:
+    """Noise from a stranger ends in a counter; the transport serves on."""
+    fog, edge = start("fog"), start("edge")
+    context, dealer = stranger(fog.transport.endpoint, identity)
+    dealer.send_multipart(frames)
+    eventually(lambda: fog.transport.counters.malformed == 1)
+    context.destroy(linger=0)
+    edge.transport.connect("fog", fog.transport.endpoint)
+    edge.transport.ping("fog")
+    assert edge.observed.round_trips.get(timeout=PATIENCE_S)
+
+
+def test_raw_noise_on_the_port_is_survived(start: Callable[..., Node]) -> None:
+    """Bytes that are not even ZeroMQ do not disturb the transport."""
+    fog, edge = start("fog"), start("edge")
+    port = int(fog.transport.endpoint.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port)) as noise:
+        noise.sendall(b"GET / HTTP/1.1\r\nHost: fog\r\n\r\n" * 100)
+    edge.transport.connect("fog", fog.transport.endpoint)
+    edge.transport.send("fog", tensors(1))
+    assert edge.received.deliveries.get(timeout=PATIENCE_S)
+
+
+def test_a_receiver_that_fails_does_not_stop_the_transport(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception in a callback is logged, and the next message is served."""
+
+    class Failing(Received):
+        def on_tensors(self, message: TensorsMessage, src: str) -> None:
+            super().on_tensors(message, src)
+            raise RuntimeError("a fault of the receiver")
+
+    receiver = Failing()
+    with Transport("fog", "tcp://127.0.0.1:0") as fog, Transport("edge", "tcp://127.0.0.1:0") as edge:
+        fog.start(receiver)
+        edge.start(Received())
+        edge.connect("fog", fog.endpoint)
+        for number in range(2):
+            edge.send("fog", tensors(number))
+            assert receiver.tensors.get(timeout=PATIENCE_S)[0].route == route(number)
+    assert "a fault of the receiver" in caplog.text
+
+
+def test_a_dead_connection_is_made_anew(start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line on which replies are overdue is replaced, what was on it is given up, and the peer is served again."""
+    monkeypatch.setattr("edge_agent.lines.SILENCE_NS", 500_000_000)
+    monkeypatch.setattr("edge_agent.lines.THINNEST_LINK_BITS_PER_S", 10_000_000)
+    edge, fog = start("edge"), start("fog")
+    upstream = ("127.0.0.1", int(fog.transport.endpoint.rsplit(":", 1)[1]))
+    with socket.create_server(("127.0.0.1", 0)) as middle:
+        edge.transport.connect("fog", f"tcp://127.0.0.1:{middle.getsockname()[1]}")
+        edge.transport.send("fog", tensors(1))
+        # The first connection is swallowed, as by a router that forgot it; the second is passed through.
+        swallowed, _ = middle.accept()
+        passed, _ = middle.accept()
+        onward = socket.create_connection(upstream)
+
+        def pump(source: socket.socket, sink: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := source.recv(65_536):
+                    sink.sendall(data)
+
+        pumps = [threading.Thread(target=pump, args=ends, daemon=True) for ends in ((passed, onward), (onward, passed))]
+        for thread in pumps:
+            thread.start()
+        assert edge.transport.counters.undelivered == 1
+        edge.transport.send("fog", tensors(2))
+        assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(2)
+        for end in (swallowed, passed, onward):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        for thread in pumps:
+            thread.join(PATIENCE_S)
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:5757", "tcp://127.0.0.1", "ipc:///tmp/x", "tcp://no host:1", ""])
+def test_a_listening_address_must_make_sense(listen: str) -> None:
+    """What is not tcp://HOST:PORT is refused with the form that would be right."""
+    with pytest.raises(TransportError, match="write tcp://HOST:PORT"):
+        Transport("edge", listen)
+
+
+def test_a_taken_port_is_named() -> None:
+    """A second listener on one port is told so in one sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        endpoint = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(TransportError, match="Address already in use"):
+            Transport("edge", endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["fog:5757", "tcp://fog:0", "tcp://fog:70000", "tcp://fog:*"])
+def test_a_peers_address_must_make_sense(start: Callable[..., Node], endpoint: str) -> None:
+    """An address that cannot be connected to is refused at once."""
+    with pytest.raises(TransportError, match="is not an address of fog"):
+        start("edge").transport.connect("fog", endpoint)
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://0.0.0.0:5757", "tcp://[::]:5757"])
+def test_a_wildcard_is_no_destination(start: Callable[..., Node], endpoint: str) -> None:
+    """A peer that advertises the address it listens on is told what to advertise."""
+    with pytest.raises(TransportError, match="advertise a host"):
+        start("edge").transport.connect("fog", endpoint)
+
+
+def test_closing_leaves_nothing_behind() -> None:
+    """After close no thread of ours, no socket and no file stays, and every call says that it is closed."""
+    before = open_files()
+    for _ in range(3):
+        edge, fog = Node("edge"), Node("fog")
+        edge.transport.connect("fog", fog.transport.endpoint)
+        edge.transport.send("fog", tensors(1, 500_000))
+        fog.received.tensors.get(timeout=PATIENCE_S)
+        for node in (edge, fog):
+            node.transport.close()
+            node.transport.close()
+        with pytest.raises(SendError, match="closed"):
+            edge.transport.send("fog", tensors(2))
+        with pytest.raises(queue.Empty):
+            fog.received.tensors.get(timeout=0.01)
+    assert not [thread for thread in threading.enumerate() if thread.name == "tensor-transport"]
+    eventually(lambda: open_files() <= before + FILES_OF_PYZMQ)
+
+
+FILES_OF_PYZMQ = 8  # one collector of freed messages for the whole process: a context with its sockets
+
+
+def open_files() -> int:
+    """How many file descriptors this process holds."""
+    import psutil  # noqa: PLC0415  # only this count needs it
+
+    return int(psutil.Process().num_fds())
+
+
+def test_a_transport_that_was_never_started_closes() -> None:
+    """Closing right after opening frees the port."""
+    transport = Transport("edge", "tcp://127.0.0.1:0")
+    transport.close()
+    Transport("edge", transport.endpoint).close()
