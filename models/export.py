@@ -54,18 +54,18 @@ def export_keras(model: Any, directory: Path) -> Exported:
     """Export a Keras model into an empty directory; ConversionError if its inputs have no shapes yet."""
     keras = importlib.import_module("keras")
 
-    def at_batch_one(tensor: Any) -> Any:
-        return keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name)
-
-    try:
-        signature = [keras.tree.map_structure(at_batch_one, model.input)]
-    except (AttributeError, ValueError) as error:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
         raise ConversionError(
-            f"the Keras model {model.name!r} has no input shape yet; call it on an example before saving it"
-        ) from error
-    model.export(directory, verbose=False, input_signature=signature)
-    inputs = keras.tree.flatten(signature)
-    return Exported(directory, tuple(tuple(spec.shape) for spec in inputs), tuple(spec.dtype for spec in inputs))
+            f"the Keras model {model.name!r} does not tell its inputs' shapes, as functional and Sequential models do; "
+            "export it as a SavedModel and convert that"
+        )
+    specs = [keras.InputSpec(shape=(1, *tensor.shape[1:]), dtype=tensor.dtype, name=tensor.name) for tensor in inputs]
+    # A functional model over the same layers, whatever structure the inputs of this one had.
+    alone = len(specs) == 1
+    functional = keras.Model(inputs[0] if alone else inputs, model.outputs)
+    functional.export(directory, verbose=False, input_signature=specs if alone else [specs])
+    return Exported(directory, tuple(tuple(spec.shape) for spec in specs), tuple(spec.dtype for spec in specs))
 
 
 def export_saved_model(tensorflow: Any, source: Path, directory: Path) -> Exported:

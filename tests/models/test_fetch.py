@@ -294,7 +294,7 @@ def test_a_redirect_to_http_is_followed(origin: Origin, cache: ModelCache) -> No
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
 def test_a_redirect_to_another_scheme_is_refused(origin: Origin, cache: ModelCache, target: str) -> None:
     """A server cannot make us open a file or another kind of address."""
-    with pytest.raises(FetchError, match="(?i)redirect"):
+    with pytest.raises(FetchError, match=r"(?i)redirect"):
         fetch(origin, cache, redirecting(target))
 
 
