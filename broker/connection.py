@@ -208,8 +208,6 @@ class Connection:
 
     def close(self) -> None:
         """Sign off in order and stop the network thread; closing twice is closing once."""
-        if self._closing.is_set():
-            return
         self._closing.set()
         if self._connected:
             properties = _properties(PacketTypes.DISCONNECT)
@@ -218,8 +216,8 @@ class Connection:
         self._wake()
         if self._thread.is_alive() and not self.on_network_thread:
             self._thread.join(CONNECT_TIMEOUT_S + FLUSH_TIMEOUT_S)
-        self._wake_sender.close()
-        self._wake_receiver.close()
+        if not self._thread.is_alive():
+            self._close_wake()
 
     def _make_client(
         self, client_id: str, will: Will | None, on_message: Callable[[mqtt.MQTTMessage], None]
@@ -263,6 +261,10 @@ class Connection:
             failures = 0 if connected else failures + 1
             longest_s = LONGEST_DELAY_S if self._ever_connected else LONGEST_FIRST_DELAY_S
             self._closing.wait(reconnect_delay_s(failures, longest_s))
+        left_open = self._client.socket()
+        if left_open is not None:
+            left_open.close()
+        self._close_wake()
 
     def _connect(self) -> bool:
         """One attempt, until the broker has answered or the time is over; the reason is left in `_reason`."""
@@ -349,6 +351,10 @@ class Connection:
         except OSError:
             # Full: the thread is about to wake anyway. Closed: it needs to wake no more.
             return
+
+    def _close_wake(self) -> None:
+        self._wake_sender.close()
+        self._wake_receiver.close()
 
 
 def _read_password(broker: BrokerSettings) -> str | None:

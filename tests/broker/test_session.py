@@ -225,6 +225,16 @@ def test_no_reply_goes_where_it_could_do_harm(
         assert not session.reply(incoming, REPLY, InferReply(request_id="r1"))
 
 
+def test_a_handler_may_close_its_session(mosquitto: PrivateMosquitto, site: str) -> None:
+    """Closing from a handler ends the session in order, and closing again does no harm."""
+    session = Session(mosquitto.settings, site=site, client_id=f"{site}-a")
+    session.on(ENERGY, lambda _: session.close())
+    session.start()
+    session.publish(ENERGY, energy(0), "pi")
+    assert eventually(lambda: not session.connected)
+    session.close()
+
+
 def test_the_socket_does_not_wait_to_fill_its_packets(mosquitto: PrivateMosquitto, site: str) -> None:
     """TCP_NODELAY is set; without it every acknowledged message costs 44 ms."""
     with Session(mosquitto.settings, site=site, client_id=f"{site}-a") as session:
