@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 
 from testbed.traces import Trace
 
-TURN_S = 0.002
+TURN_S = 0.001
 PACKET_BYTES = 1_448  # what an Ethernet frame of 1,500 bytes holds of a TCP stream with timestamps
-LARGEST_TURN_BYTES = 65_536
+LARGEST_TURN_BYTES = 8_192  # so that a probe of tens of KB does not arrive as one burst
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +55,5 @@ def admit(link: LinkState, size_bytes: int, arrived_s: float) -> tuple[LinkState
 
 
 def chunk_bytes(mbps: float) -> int:
-    """How much one connection sends before the next one's turn: about 2 ms of the link, a packet at the least."""
+    """How much one connection sends before the next one's turn: about a millisecond of the link, at least a packet."""
     return round(min(LARGEST_TURN_BYTES, max(PACKET_BYTES, mbps * 1e6 / 8 * TURN_S)))

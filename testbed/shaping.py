@@ -5,6 +5,7 @@ No root and no netem. When bytes leave is decided in `testbed.serialiser`; this 
 
 import asyncio
 import math
+import selectors
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Mapping
@@ -22,7 +23,7 @@ LOOPBACK = "127.0.0.1"
 # Small kernel buffers, so that what a sender believes to have sent is not hidden in front of the shaping.
 SOCKET_BUFFER_BYTES = 64_000
 SMALLEST_WINDOW_BYTES = 64_000
-LEAD_S = 0.002  # a chunk is handed on this long before it is due, or timer slack would cost capacity on fast links
+LEAD_S = 0.0005  # a chunk is handed on this long before it is due, or timer slack would cost capacity on fast links
 TURNS_READ_AHEAD = 2
 
 R = TypeVar("R")
@@ -168,7 +169,8 @@ class LinkProxy:
         self._links: Mapping[tuple[str, str], DirectedLink] = {}
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
+        # `select` waits to the microsecond; the default epoll rounds up to whole milliseconds, half a packet too late.
+        self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
         self._thread = threading.Thread(target=self._loop.run_forever, name="link-proxy", daemon=True)
 
     def __enter__(self) -> Self:

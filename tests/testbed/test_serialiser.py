@@ -52,10 +52,10 @@ def test_queue() -> None:
 
 
 def test_turns() -> None:
-    """A turn is 2 ms of the link, at least a packet and at most 64 KiB, also while the link is cut."""
-    assert chunk_bytes(40) == 10_000
+    """A turn is a millisecond of the link, at least a packet and at most 8 KiB, also while the link is cut."""
+    assert chunk_bytes(40) == 5_000
     assert chunk_bytes(0) == chunk_bytes(0.05) == 1_448
-    assert chunk_bytes(10_000) == 65_536
+    assert chunk_bytes(10_000) == 8_192
 
 
 rates = st.lists(st.floats(0.05, 1000), min_size=1, max_size=8)
