@@ -1,0 +1,26 @@
+"""The generated reference says what the code says."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def generator() -> ModuleType:
+    """docs/generate.py, which is no module of a package."""
+    spec = importlib.util.spec_from_file_location("generate_reference", DOCS / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["topics.md", "configuration.md", "telemetry.md", "commands.md"])
+def test_a_page_of_the_reference_is_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make docs` was run after the last change of what the page tells of."""
+    monkeypatch.setenv("COLUMNS", "100")
+    assert (DOCS / "reference" / name).read_text(encoding="utf-8") == generator().page(name), "run `make docs`"
