@@ -1,0 +1,250 @@
+"""The whole coordinator over a real Mosquitto, with agents that are plain sessions."""
+
+import hashlib
+import sqlite3
+import threading
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from eventually import eventually
+from fake_fleet import FakeAgent, coordinating
+
+from broker.connection import BrokerSettings
+from broker.errors import ConnectionFailedError
+from broker.messages import Plan
+from broker.mosquitto import PrivateMosquitto
+from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
+from coordinator.errors import DeclarationError, ListenError
+from coordinator.service import Coordinator
+
+
+@pytest.fixture(autouse=True)
+def leaves_no_thread(mosquitto: PrivateMosquitto) -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    assert eventually(lambda: set(threading.enumerate()) <= before, 5.0), "a thread was left running"
+
+
+@pytest.fixture
+def settings(
+    mosquitto: PrivateMosquitto, site: str, tmp_path: Path, zoo_model: Callable[..., Path]
+) -> CoordinatorSettings:
+    return settings_for(mosquitto.settings, site, tmp_path, zoo_model("mobilenetv2"))
+
+
+def settings_for(broker: BrokerSettings, site: str, directory: Path, model: Path) -> CoordinatorSettings:
+    return CoordinatorSettings(
+        site=site,
+        broker=broker,
+        store=directory / "telemetry.sqlite",
+        cache=directory / "cache",
+        http=HttpSettings(port=0),
+        deployments=(DeploymentSettings(name="photos", model=model, origin="pi"),),
+    )
+
+
+def nodes_of(plan: Plan) -> list[str]:
+    return [stage.node for stage in plan.stages]
+
+
+def test_a_site_is_planned_and_its_plan_follows_the_links(settings: CoordinatorSettings) -> None:
+    """Announced, fetched, planned on the origin, then split, and taken back when the link drops."""
+    with (
+        coordinating(settings),
+        FakeAgent(settings.broker, settings.site, "pi") as pi,
+        FakeAgent(settings.broker, settings.site, "pc") as pc,
+    ):
+        assert eventually(lambda: pi.notices)
+        model = pi.notices[0].model
+        with urllib.request.urlopen(model.url) as answer:
+            content = answer.read()
+        assert hashlib.sha256(content).hexdigest() == model.sha256
+        assert len(content) == model.size_bytes
+        pi.profile(model)
+        assert eventually(lambda: pi.plans)
+        assert nodes_of(pi.plans[0]) == ["pi"]
+        assert pi.plans[0].epoch == 1
+        pc.profile(model)
+        pi.link("pc", 500.0)
+        pc.link("pi", 500.0)
+        assert eventually(lambda: "pc" in nodes_of(pi.plans[-1]))
+        pi.link("pc", 0.1)
+        assert eventually(lambda: nodes_of(pi.plans[-1]) == ["pi"])
+        assert "fell from 500 to 0.1 Mbit/s" in pi.plans[-1].reason
+        pi.link("pc", 500.0)
+        assert eventually(lambda: "pc" in nodes_of(pi.plans[-1]))
+        epoch = pi.plans[-1].epoch
+        pc.refuse(epoch, "disk full")
+        assert eventually(lambda: nodes_of(pi.plans[-1]) == ["pi"])
+        epochs = [plan.epoch for plan in pi.plans]
+        assert epochs == sorted(set(epochs))
+
+
+def test_the_death_of_a_node_is_planned_around(settings: CoordinatorSettings) -> None:
+    """An agent that leaves takes its stages with it."""
+    with coordinating(settings), FakeAgent(settings.broker, settings.site, "pi") as pi:
+        with FakeAgent(settings.broker, settings.site, "pc") as pc:
+            assert eventually(lambda: pi.notices)
+            model = pi.notices[0].model
+            pi.profile(model)
+            pc.profile(model)
+            pi.link("pc", 500.0)
+            pc.link("pi", 500.0)
+            assert eventually(lambda: pi.plans and "pc" in nodes_of(pi.plans[-1]))
+        assert eventually(lambda: nodes_of(pi.plans[-1]) == ["pi"])
+        assert pi.plans[-1].reason == "pc is offline"
+
+
+def test_a_restarted_coordinator_goes_on_where_it_ended(settings: CoordinatorSettings) -> None:
+    """The retained plan is read before anything is planned: a good plan stays, and epochs rise."""
+    with FakeAgent(settings.broker, settings.site, "pi") as pi:
+        with coordinating(settings):
+            assert eventually(lambda: pi.notices)
+            pi.profile(pi.notices[0].model)
+            assert eventually(lambda: pi.plans)
+        with coordinating(settings) as coordinator:
+            assert eventually(lambda: coordinator.state.deployments["photos"].evaluation)
+            assert coordinator.state.deployments["photos"].plan == pi.plans[0]
+            assert {plan.epoch for plan in pi.plans} == {1}
+            with FakeAgent(settings.broker, settings.site, "pc") as pc:
+                pc.profile(pi.notices[0].model)
+                pi.link("pc", 500.0)
+                pc.link("pi", 500.0)
+                assert eventually(lambda: pi.plans[-1].epoch == 2)
+
+
+def test_a_broker_that_forgot_everything_is_told_again(
+    site: str, tmp_path: Path, zoo_model: Callable[..., Path]
+) -> None:
+    """After a reconnect the notice and the plan in force are published anew, and epochs go on."""
+    (tmp_path / "first").mkdir()
+    (tmp_path / "second").mkdir()
+    with PrivateMosquitto(tmp_path / "first") as first:
+        port = first.port
+        settings = settings_for(first.settings, site, tmp_path, zoo_model("mobilenetv2"))
+        with coordinating(settings):
+            with FakeAgent(settings.broker, site, "pi") as pi:
+                assert eventually(lambda: pi.notices)
+                pi.profile(pi.notices[0].model)
+                assert eventually(lambda: pi.plans)
+            first.stop()
+            with (
+                PrivateMosquitto(tmp_path / "second", port=port) as second,
+                FakeAgent(second.settings, site, "laptop") as other,
+            ):
+                assert eventually(lambda: other.notices and other.plans, 60.0)
+                assert other.plans[0].epoch == 1
+
+
+def test_epochs_go_on_when_the_broker_forgot_and_the_coordinator_was_away(
+    site: str, tmp_path: Path, zoo_model: Callable[..., Path]
+) -> None:
+    """After a power cut the store still knows the last epoch, which agents may still hold."""
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        with PrivateMosquitto(tmp_path / name) as broker:
+            settings = settings_for(broker.settings, site, tmp_path, zoo_model("mobilenetv2"))
+            with coordinating(settings), FakeAgent(settings.broker, site, "pi") as pi:
+                assert eventually(lambda: pi.notices)  # used up before the next round
+                pi.profile(pi.notices[0].model)
+                assert eventually(lambda: pi.plans)  # used up before the next round
+    assert pi.plans[0].epoch == 2
+
+
+def test_another_protocol_is_shown_and_never_planned(settings: CoordinatorSettings) -> None:
+    """A node of another version is in the status with the reason."""
+    with (
+        coordinating(settings) as coordinator,
+        FakeAgent(settings.broker, settings.site, "pc", protocol=2),
+    ):
+        assert eventually(lambda: "pc" in coordinator.state.nodes)
+        (node,) = coordinator.status().nodes
+        assert node.online
+        assert node.refused is not None
+        assert "speaks protocol 1" in node.refused
+
+
+def test_nobody_speaks_in_the_name_of_another(settings: CoordinatorSettings) -> None:
+    """A message under another node's topic is dropped."""
+    with coordinating(settings) as coordinator, FakeAgent(settings.broker, settings.site, "pi") as pi:
+        pi.link_in_the_name_of("laptop", "pc", 0.001)
+        pi.link("pc", 5.0)
+        assert eventually(lambda: coordinator.state.links)
+        assert list(coordinator.state.links) == [("pi", "pc")]
+
+
+def test_telemetry_is_stored(settings: CoordinatorSettings) -> None:
+    """Energy, links, inferences, plans and node events end up in the store's file, and in the status."""
+    with coordinating(settings) as coordinator, FakeAgent(settings.broker, settings.site, "pi") as pi:
+        assert eventually(lambda: pi.notices)
+        pi.profile(pi.notices[0].model)
+        pi.link("pc", 5.0)
+        pi.energy(1, 4.0)
+        pi.inference("r1", 80.0)
+        pi.inference("r2", 0.0, error="pc did not answer")
+        assert eventually(lambda: pi.plans)
+        assert eventually(lambda: coordinator.status().deployments[0].last_minute.count == 2)
+        assert eventually(lambda: coordinator.status().nodes[0].power)
+        status = coordinator.status()
+        assert status.deployments[0].last_minute.latency_p50_ms == 80.0
+        assert status.deployments[0].last_failure == "pc did not answer"
+        assert status.nodes[0].power[0].source == "modelled"
+    with closing(sqlite3.connect(settings.store)) as connection:
+        for table in ("energy", "link", "inference", "plan", "plan_stage", "node_event"):
+            (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
+            assert count > 0, table
+
+
+def test_a_broker_that_is_not_there_is_an_error(
+    settings: CoordinatorSettings, tmp_path: Path, zoo_model: Callable[..., Path]
+) -> None:
+    """The coordinator does not start without its broker, and leaves nothing open."""
+    nowhere = BrokerSettings(port=1, start_timeout_s=0.2)
+    with (
+        pytest.raises(ConnectionFailedError, match="no MQTT broker listens there"),
+        Coordinator(settings_for(nowhere, "nowhere", tmp_path, zoo_model("mobilenetv2")), lambda before, after: None),
+    ):
+        pytest.fail("it started")
+
+
+def test_an_address_that_nobody_could_guess_must_be_given(settings: CoordinatorSettings) -> None:
+    """Listening on every interface says nothing of where agents find it."""
+    everywhere = settings_with_http(settings, HttpSettings(host="0.0.0.0", port=0))
+    with (
+        pytest.raises(DeclarationError, match=r"give http\.advertise"),
+        Coordinator(everywhere, lambda before, after: None),
+    ):
+        pytest.fail("it started")
+
+
+def test_an_advertised_address_is_what_agents_are_told(settings: CoordinatorSettings) -> None:
+    """The models' URLs begin with `http.advertise`."""
+    advertised = settings_with_http(settings, HttpSettings(port=0, advertise="http://pc.local:8484/splitrail/"))
+    with coordinating(advertised) as coordinator:
+        url = coordinator.state.deployments["photos"].declared.model.reference.url
+    assert url.startswith("http://pc.local:8484/splitrail/models/")
+
+
+def test_a_port_that_is_taken_is_an_error(settings: CoordinatorSettings) -> None:
+    """Two coordinators cannot serve on one port."""
+    with coordinating(settings) as coordinator:
+        port = int(coordinator.url.rpartition(":")[2])
+        with (
+            pytest.raises(ListenError, match="Address already in use"),
+            Coordinator(settings_with_http(settings, HttpSettings(port=port)), lambda before, after: None),
+        ):
+            pytest.fail("it started")
+
+
+def settings_with_http(settings: CoordinatorSettings, http: HttpSettings) -> CoordinatorSettings:
+    return CoordinatorSettings(
+        site=settings.site,
+        broker=settings.broker,
+        store=settings.store,
+        cache=settings.cache,
+        http=http,
+        deployments=settings.deployments,
+    )
