@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         if arguments.watch:
             raise SplitrailError("--watch draws a screen and --json prints once: choose one of them")
-        sys.stdout.write(msgspec.json.format(_fetch(arguments.coordinator), indent=2).decode() + "\n")
+        figures = msgspec.json.encode(_report(arguments.coordinator))
+        sys.stdout.write(msgspec.json.format(figures, indent=2).decode() + "\n")
         return 0
     report = _report(arguments.coordinator)
     console = Console()

@@ -1,0 +1,159 @@
+"""`splitrail status` against a live coordinator, and against what is none."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import msgspec
+import pytest
+from eventually import eventually
+from fake_fleet import FakeAgent, coordinating
+from made_site import declared, folded, plan_message, received, whole_site
+from rich.console import Console
+
+from broker.mosquitto import PrivateMosquitto
+from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
+from coordinator.service import Coordinator
+from coordinator.status_report import NodeReport, StatusReport, status_report
+from coordinator.telemetry import InferenceSummary, PowerSummary
+from splitrail.cli import main
+from splitrail.commands.status import rendered
+
+NONE_YET = InferenceSummary(
+    count=0,
+    errors=0,
+    latency_p50_ms=None,
+    latency_p95_ms=None,
+    origin_energy_j=None,
+    total_energy_j=None,
+    energy_source=None,
+    energy_scope=None,
+)
+
+
+def made_report() -> StatusReport:
+    plan = plan_message(3, ("pi", 0, 1), ("pc", 1, 4))
+    state = folded([declared(), *whole_site(at=100.0), *received(plan, at=100.0)])
+    power = (PowerSummary("pi", 3.25, 100.0, "model", "modelled", "board", 100.0),)
+    return status_report("lab", state, now=105.0, power=power, inferences={"photos": NONE_YET}, lost_telemetry=0)
+
+
+def drawn(report: StatusReport, width: int = 120) -> str:
+    console = Console(width=width, no_color=True)
+    with console.capture() as capture:
+        console.print(rendered(report, width))
+    return capture.get()
+
+
+@pytest.fixture
+def coordinator(
+    mosquitto: PrivateMosquitto, site: str, tmp_path: Path, zoo_model: Callable[..., Path]
+) -> Iterator[Coordinator]:
+    settings = CoordinatorSettings(
+        site=site,
+        broker=mosquitto.settings,
+        store=tmp_path / "telemetry.sqlite",
+        cache=tmp_path / "cache",
+        http=HttpSettings(port=0),
+        deployments=(DeploymentSettings(name="photos", model=zoo_model("mobilenetv2"), origin="pi"),),
+    )
+    with coordinating(settings) as running:
+        yield running
+
+
+def test_a_live_site_is_shown(
+    coordinator: Coordinator, mosquitto: PrivateMosquitto, site: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nodes, links, plan and the last minute come from the running coordinator."""
+    with FakeAgent(mosquitto.settings, site, "pi") as pi:
+        assert eventually(lambda: pi.notices)
+        pi.profile(pi.notices[0].model)
+        pi.link("pc", 5.0)
+        pi.inference("r1", 80.0)
+        pi.energy(1, 4.0)
+        assert eventually(lambda: pi.plans)
+        assert eventually(lambda: coordinator.status().deployments[0].last_minute.count)
+        assert main(["status", "--coordinator", coordinator.url]) == 0
+        text = capsys.readouterr().out
+        assert "pi → pc" in text
+        assert "first plan" in text
+        assert "80.0 ms p50" in text
+        assert main(["status", "--coordinator", coordinator.url, "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["site"] == site
+        assert report["deployments"][0]["plan"]["epoch"] == 1
+
+
+def test_a_plan_is_drawn_with_its_reason() -> None:
+    """The strip, the age and the reason of the plan in force are shown."""
+    text = drawn(made_report())
+    assert "photos  net, 4 ops, from pi, exact, plan 3" in text
+    assert "made up" in text
+    assert any(" pi " in line and " pc " in line and line.strip().startswith("0━") for line in text.splitlines())
+
+
+def test_every_power_figure_says_what_it_is() -> None:
+    """Watts never stand without their source and scope."""
+    assert "3.25 W modelled, board" in drawn(made_report())
+
+
+def test_text_from_the_network_cannot_steer_the_terminal() -> None:
+    """Escape sequences and markup in a node's words are shown, not obeyed."""
+    report = made_report()
+    hostile = [with_words(node, "\x1b[2J[bold red]gone\n") for node in report.nodes]
+    text = drawn(msgspec.structs.replace(report, nodes=tuple(hostile)), width=200)
+    assert "\x1b" not in text
+    assert "?[2J[bold red]gone?" in text
+
+
+def with_words(node: NodeReport, words: str) -> NodeReport:
+    return msgspec.structs.replace(node, emulated=words)
+
+
+def test_no_coordinator_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nothing listens the command says so and how to go on."""
+    assert main(["status", "--coordinator", "http://127.0.0.1:1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("splitrail: no coordinator answers at http://127.0.0.1:1 ")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1:8484", "file:///etc/passwd", "nonsense", "http://[bad", "http://"])
+def test_what_is_no_url_is_one_line(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only http and https are asked."""
+    assert main(["status", "--coordinator", url]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_json_and_watch_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    """A stream of JSON objects is not offered."""
+    assert main(["status", "--json", "--watch"]) == 2
+    assert "choose one of them" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [[], ["--json"]])
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"site": 3}', b"\xff\xfe"])
+def test_another_server_is_recognised(body: bytes, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever else answers there is not taken for a coordinator."""
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        assert main(["status", "--coordinator", f"http://127.0.0.1:{server.server_port}", *flags]) == 2
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    assert "not as a coordinator of this version would" in capsys.readouterr().err
