@@ -24,8 +24,10 @@ def find_images(places: Sequence[Path]) -> tuple[Path, ...]:
             if not inside:
                 raise ImageError(f"the directory {place} has no images ({', '.join(sorted(_IMAGE_SUFFIXES))})")
             found.extend(inside)
-        else:
+        elif place.is_file():
             found.append(place)
+        else:
+            raise ImageError(f"there is no image {place}")
     return tuple(found)
 
 
@@ -34,11 +36,15 @@ def calibration_samples(paths: Sequence[Path], count: int = SAMPLES) -> Iterator
 
     The crops are the same at every call. ImageError where an image cannot be read.
     """
-    images = [load_image(path) for path in paths[:MAX_SAMPLES]]
-    yield from images
+    kept: list[Image.Image] = []
+    for path in paths[:MAX_SAMPLES]:
+        image = load_image(path)
+        yield image
+        if len(paths) < count:
+            kept.append(image)
     generator = np.random.default_rng(0)
-    for number in range(count - len(images)):
-        image = images[number % len(images)]
+    for number in range(count - len(paths)):
+        image = kept[number % len(kept)]
         width, height = image.size
         share = generator.uniform(_LEAST_CROP, 1.0)
         crop_width, crop_height = max(1, round(width * share)), max(1, round(height * share))

@@ -68,6 +68,7 @@ def convert_zoo_model(
     zoo_model = find_zoo_model(name)
     check_weights(zoo_model, weights)
     _check_out(out)
+    photographs = _calibration_photographs(quantize, images)
     report("loading TensorFlow")
     tensorflow = load_tensorflow()
     if weights == "imagenet":
@@ -84,7 +85,7 @@ def convert_zoo_model(
         report(f"tracing {name}")
         exported = export_keras(model, Path(scratch))
         report(_CONVERTING[quantize])
-        content = _tflite(tensorflow, exported, quantize, images, zoo_model.preprocessing)
+        content = _tflite(tensorflow, exported, quantize, photographs, zoo_model.preprocessing)
     _write(out, content, metadata_entries(zoo_model.preprocessing, labels))
 
 
@@ -105,6 +106,7 @@ def convert_model(
     """
     _check_source(source)
     _check_out(out)
+    photographs = _calibration_photographs(quantize, images)
     report("loading TensorFlow")
     tensorflow = load_tensorflow()
     with tempfile.TemporaryDirectory(prefix="splitrail-convert-") as scratch:
@@ -114,7 +116,7 @@ def convert_model(
         else:
             exported = export_keras(load_keras(source), Path(scratch))
         report(_CONVERTING[quantize])
-        content = _tflite(tensorflow, exported, quantize, images, preprocessing)
+        content = _tflite(tensorflow, exported, quantize, photographs, preprocessing)
     _write(out, content, metadata_entries(preprocessing, labels))
 
 
@@ -137,8 +139,20 @@ def _check_out(out: Path) -> None:
         raise ConversionError(f"the directory {out.parent} of the output does not exist; make it first")
 
 
+def _calibration_photographs(quantize: Quantize, images: Sequence[Path]) -> tuple[Path, ...]:
+    if quantize != "int8":
+        if images:
+            raise ConversionError(f"images calibrate int8; --quantize {quantize} has no use for {images[0]}")
+        return ()
+    return find_images(images) if images else sample_photographs()
+
+
 def _tflite(
-    tensorflow: Any, exported: Exported, quantize: Quantize, images: Sequence[Path], preprocessing: Preprocessing | None
+    tensorflow: Any,
+    exported: Exported,
+    quantize: Quantize,
+    photographs: Sequence[Path],
+    preprocessing: Preprocessing | None,
 ) -> bytes:
     """The content of the .tflite file, without our metadata."""
     converter = tensorflow.lite.TFLiteConverter.from_saved_model(str(exported.directory))
@@ -147,7 +161,7 @@ def _tflite(
     if quantize == "fp16":
         converter.target_spec.supported_types = [tensorflow.float16]
     if quantize == "int8":
-        samples = _calibration_inputs(exported, images, preprocessing)
+        samples = _calibration_inputs(exported, photographs, preprocessing)
         converter.representative_dataset = lambda: ([sample] for sample in samples())
         converter.target_spec.supported_ops = [tensorflow.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tensorflow.int8
@@ -160,7 +174,7 @@ def _tflite(
 
 
 def _calibration_inputs(
-    exported: Exported, images: Sequence[Path], preprocessing: Preprocessing | None
+    exported: Exported, photographs: Sequence[Path], preprocessing: Preprocessing | None
 ) -> Callable[[], Iterator[NDArray[np.float32]]]:
     """What gives the model's input for each calibration image, as often as it is called."""
     if len(exported.input_shapes) != 1 or exported.input_dtypes != ("float32",) or None in exported.input_shapes[0]:
@@ -172,10 +186,10 @@ def _calibration_inputs(
             f"{described}; use --quantize dynamic"
         )
     shape = tuple(size for size in exported.input_shapes[0] if size is not None)
-    paths = find_images(images) if images else sample_photographs()
     try:
         samples = [
-            to_input(sample, shape, np.float32, preprocessing=preprocessing) for sample in calibration_samples(paths)
+            to_input(sample, shape, np.float32, preprocessing=preprocessing)
+            for sample in calibration_samples(photographs)
         ]
     except ImageError as error:
         raise ConversionError(f"int8 cannot be calibrated: {error}") from error
