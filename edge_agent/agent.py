@@ -19,7 +19,6 @@ from broker.messages import (
     Plan,
     PlanReady,
     PowerModel,
-    TransferReport,
 )
 from broker.presence import Presence, last_will, new_session_id
 from broker.session import Incoming, Session
@@ -39,7 +38,7 @@ from edge_agent.origin import Origin
 from edge_agent.pipeline import Pipeline
 from edge_agent.preparation import Preparation
 from edge_agent.prober import LinkProber
-from edge_agent.routes import named_nodes, route
+from edge_agent.routes import named_nodes
 from edge_agent.transport import Delivery, Transport
 from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
 from models.cache import ModelCache
@@ -154,28 +153,14 @@ class Agent:
 
     def on_transfer_record(self, message: TransferRecord, src: str) -> None:
         """Another node tells how long a hop of our request took it."""
-        plan = self._plan_of(message.route.deployment, message.route.epoch)
-        if plan is None or message.route.hop >= len(route(plan)):
-            return
-        transfer = TransferReport(
-            src=src,
-            dst=route(plan)[message.route.hop].node,
-            size_bytes=message.size_bytes,
-            transfer_ms=message.transfer_ns / 1e6,
-        )
-        self._origin.transferred(message.route, transfer)
+        self._origin.transferred(message.route, src, message.size_bytes, message.transfer_ns / 1e6)
 
     def on_delivered(self, delivery: Delivery) -> None:
         """Tensors that we sent have arrived: their request's origin learns how long it took."""
         plan = self._plan_of(delivery.route.deployment, delivery.route.epoch)
-        if plan is None:
-            return
         transfer_ms = self._prober.transfer_ms(delivery)
-        if plan.origin == self._node:
-            transfer = TransferReport(
-                src=self._node, dst=delivery.dst, size_bytes=delivery.size_bytes, transfer_ms=transfer_ms
-            )
-            self._origin.transferred(delivery.route, transfer)
+        if plan is None or plan.origin == self._node:
+            self._origin.transferred(delivery.route, self._node, delivery.size_bytes, transfer_ms)
             return
         record = TransferRecord(delivery.route, delivery.size_bytes, round(transfer_ms * 1e6))
         try:

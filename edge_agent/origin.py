@@ -95,13 +95,16 @@ class Origin:
             request.finished_ns = time.monotonic_ns()
         self._end_if_complete(request)
 
-    def transferred(self, where: Route, transfer: TransferReport) -> None:
-        """A hop has been timed by its sender."""
+    def transferred(self, where: Route, src: str, size_bytes: int, transfer_ms: float) -> None:
+        """The hop `where` has been timed by its sender `src`; what is no hop of a request of ours is ignored."""
         with self._lock:
             request = self._current(where)
-            if request is None:
+            hops = route(request.plan) if request is not None else ()
+            if request is None or not 0 < where.hop < len(hops):
                 return
-            request.transfers[where.hop] = transfer
+            request.transfers[where.hop] = TransferReport(
+                src=src, dst=hops[where.hop].node, size_bytes=size_bytes, transfer_ms=transfer_ms
+            )
         self._end_if_complete(request)
 
     def failed(self, where: Route, reason: str) -> None:

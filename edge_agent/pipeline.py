@@ -75,9 +75,11 @@ class Pipeline:
             self._hand_on(plan, message)
 
     def pass_failure(self, message: FailureMessage) -> None:
-        """A failure that another node told: ours to handle as the origin, else the origin's to know."""
+        """A failure that another node told: the origin's to know; without the plan, perhaps of a request of ours."""
         plan = self._plan_of(message.route.deployment, message.route.epoch)
-        if plan is not None:
+        if plan is None:
+            self._requests.failed(message.route, message.reason)
+        else:
             self._fail(plan, message.route, message.reason)
 
     def _compute(self, plan: Plan, hop: Hop, message: TensorsMessage) -> None:

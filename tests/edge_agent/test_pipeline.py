@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from plans import plan_of
 
-from broker.messages import Plan, PowerModel, TransferReport
+from broker.messages import Plan, PowerModel
 from edge_agent.errors import SendError
 from edge_agent.executor import Executor
 from edge_agent.origin import Finished, Origin
 from edge_agent.pipeline import Pipeline
 from edge_agent.transport import Sendable
-from edge_agent.wire import FailureMessage, TensorsMessage
+from edge_agent.wire import FailureMessage, Route, TensorsMessage
 from models.runtime import Segment
 
 INPUT = (np.zeros(3, np.float32),)
@@ -88,8 +88,7 @@ class Site:
             self.nodes[dst].pipeline.pass_failure(message)
         elif isinstance(message, TensorsMessage):
             size = sum(tensor.nbytes for tensor in message.tensors)
-            hop = TransferReport(src=src, dst=dst, size_bytes=size, transfer_ms=1.0)
-            self.nodes["pi"].origin.transferred(message.route, hop)
+            self.nodes["pi"].origin.transferred(message.route, src, size, 1.0)
             self.nodes[dst].pipeline.arrive(message, src)
 
     def adopt(self, plan: Plan) -> None:
@@ -192,6 +191,21 @@ def test_a_request_under_a_replaced_plan_is_tried_again_under_the_new_one(site: 
     assert (report.error, report.epoch) == (None, 2)
 
 
+def test_a_failure_reaches_its_request_even_when_the_origin_has_dropped_the_plan_too(site: Site) -> None:
+    """Plans may change several times while one slow request is under way; it is tried again, not forgotten."""
+    old, new = plan_of(*THREE_STAGES, way_back=("pc", "pi"), epoch=1), plan_of(("pi", 0, 10), epoch=9)
+    pi = site.nodes["pi"]
+    pi.plans.append(old)
+    site.lost = {"laptop"}
+    ended: Queue[Finished] = Queue()
+    pi.origin.submit("photos", INPUT, ended.put)
+    [identity] = pi.origin._requests
+    pi.plans = [new]
+    pi.pipeline.pass_failure(FailureMessage(Route("photos", 1, identity, 1), "laptop does not know epoch 1"))
+    report = ended.get(timeout=10).report
+    assert (report.error, report.epoch) == (None, 9)
+
+
 def test_a_request_that_nobody_answers_ends_with_the_place_where_it_was_last_seen() -> None:
     """The origin gives up after its timeout and says which hop was the last."""
     site = Site("pi", "laptop", "pc", timeout_s=0.0)
@@ -218,7 +232,5 @@ def test_tensors_for_a_hop_that_is_not_ours_are_refused(site: Site) -> None:
         pass
     site.lost = set()
     [identity] = site.nodes["pi"].origin._requests
-    from edge_agent.wire import Route
-
     site.nodes["pc"].pipeline.arrive(TensorsMessage(Route("photos", 1, identity, 1), INPUT), "pi")
     assert "hop 1 of this plan is not for pc" in str(ended.get(timeout=10).report.error)
