@@ -124,8 +124,8 @@ def build_graph(model: ModelFile, constants: Constants) -> Graph:
         for number, op in enumerate(main.operators)
     )
     live = _live_tensors(model, constants)
-    ties = _ties(model)
-    cuts = tuple(_cut(k, live[k], tensors, ties, len(ops)) for k in range(len(ops) + 1))
+    objections = _Objections(tensors, _ties(model), _unranked(main))
+    cuts = tuple(_cut(k, live[k], objections, len(ops)) for k in range(len(ops) + 1))
     return Graph(ops, tensors, main.inputs, main.outputs, cuts)
 
 
@@ -270,19 +270,37 @@ def _reaches_resource(model: ModelFile, op: OperatorRecord) -> bool:
     )
 
 
-def _cut(k: int, live: tuple[int, ...], tensors: tuple[Tensor, ...], ties: tuple[_Tie, ...], count: int) -> CutPoint:
-    why = None if k in (0, count) else next(_objections(k, live, tensors, ties), None)
-    return CutPoint(k, live, sum(tensors[index].size_bytes for index in live), why is None, why)
+def _unranked(main: SubgraphRecord) -> frozenset[int]:
+    """Tensors of which not even the number of dimensions is known, in a file whose converter would have said it."""
+    if not any(tensor.rank_flag for tensor in main.tensors):
+        return frozenset()
+    return frozenset(index for index, tensor in enumerate(main.tensors) if tensor.shape == () and not tensor.rank_flag)
 
 
-def _objections(k: int, live: tuple[int, ...], tensors: tuple[Tensor, ...], ties: tuple[_Tie, ...]) -> Iterator[str]:
-    for tie in ties:
-        if tie.first < k <= tie.last:
-            yield tie.why
-    for tensor in (tensors[index] for index in live):
-        if tensor.dtype not in SENDABLE_TYPES:
-            yield f"the cut tensor {tensor.name!r} is of type {tensor.dtype}, which cannot be sent"
-        elif tensor.size_bytes == 0:
-            yield f"the cut tensor {tensor.name!r} of shape {list(tensor.shape)} has no elements"
-    if not live:
-        yield "no tensor crosses it: nothing after it depends on the model's inputs"
+@dataclass(frozen=True, slots=True)
+class _Objections:
+    """All that speaks against cutting somewhere."""
+
+    tensors: tuple[Tensor, ...]
+    ties: tuple[_Tie, ...]
+    unranked: frozenset[int]
+
+    def at(self, k: int, live: tuple[int, ...]) -> Iterator[str]:
+        for tie in self.ties:
+            if tie.first < k <= tie.last:
+                yield tie.why
+        for tensor in (self.tensors[index] for index in live):
+            if tensor.dtype not in SENDABLE_TYPES:
+                yield f"the cut tensor {tensor.name!r} is of type {tensor.dtype}, which cannot be sent"
+            elif tensor.index in self.unranked:
+                yield f"the cut tensor {tensor.name!r} has no shape before the model runs"
+            elif tensor.size_bytes == 0:
+                yield f"the cut tensor {tensor.name!r} of shape {list(tensor.shape)} has no elements"
+        if not live:
+            yield "no tensor crosses it: nothing after it depends on the model's inputs"
+
+
+def _cut(k: int, live: tuple[int, ...], objections: _Objections, count: int) -> CutPoint:
+    why = None if k in (0, count) else next(objections.at(k, live), None)
+    size_bytes = sum(objections.tensors[index].size_bytes for index in live)
+    return CutPoint(k, live, size_bytes, why is None, why)

@@ -22,7 +22,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class TensorRecord:
-    """A tensor as the file has it; a `signature` dimension of -1 is dynamic."""
+    """A tensor as the file has it; a `signature` dimension of -1 is dynamic.
+
+    `rank_flag` is False where the file does not say that an empty shape means a scalar; old converters never say it.
+    """
 
     table: Table
     name: str
@@ -32,6 +35,7 @@ class TensorRecord:
     bits: int
     buffer: int
     is_variable: bool
+    rank_flag: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,8 @@ class ModelFile:
         self._subgraphs: dict[int, SubgraphRecord] = {}
         if not self._subgraph_tables:
             raise flatbuffer.broken("it has no subgraph")
+        for index in range(len(self.buffers)):
+            self.buffer_data(index)  # a truncated file has lost weights: say so now, not when they are needed
 
     @property
     def main(self) -> SubgraphRecord:
@@ -174,7 +180,8 @@ class ModelFile:
         if any(dimension < 0 for dimension in shape) or len(signature) != len(shape) or min(signature, default=0) < -1:
             raise self.flatbuffer.broken(f"tensor {name!r} has the shape {list(shape)}, signature {list(signature)}")
         is_variable = bool(table.scalar(TensorSlots.IS_VARIABLE, "B"))
-        return TensorRecord(table, name, shape, signature, type_name, bits, buffer, is_variable)
+        rank_flag = bool(table.scalar(TensorSlots.HAS_RANK, "B"))
+        return TensorRecord(table, name, shape, signature, type_name, bits, buffer, is_variable, rank_flag)
 
     def _operator(self, table: Table, indices: Callable[[Table, int, int], tuple[int, ...]]) -> OperatorRecord:
         code_index = table.scalar(Operator.OPCODE_INDEX, "I")

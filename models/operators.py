@@ -74,7 +74,7 @@ SUBGRAPH_VECTOR_SLOTS = {"STABLEHLO_CASE": 0, "STABLEHLO_CUSTOM_CALL": 4}
 def kind_name(builtin_code: int, custom_code: str) -> str:
     """The name of an op: its builtin name, its custom code, or `BUILTIN_<code>` for one newer than this table."""
     if builtin_code == CUSTOM:
-        return custom_code or "CUSTOM"
+        return (custom_code if custom_code.isprintable() else ascii(custom_code)) or "CUSTOM"
     return BUILTIN_NAMES[builtin_code] if builtin_code < len(BUILTIN_NAMES) else f"BUILTIN_{builtin_code}"
 
 

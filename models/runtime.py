@@ -153,7 +153,8 @@ def _load(path: Path, threads: int) -> Any:
         # tflite-runtime 2.14 is built for numpy 1, and with numpy 2 fails at its first interpreter with SystemError.
         hint = "pip install 'numpy<2'" if runtime.name == "tflite-runtime" else f"reinstall {runtime.name}"
         raise RuntimeMissingError(
-            f"{runtime.name} {runtime.version} does not work with numpy {np.__version__} here ({_one_line(error)}): {hint}"
+            f"{runtime.name} {runtime.version} does not work with numpy {np.__version__} here "
+            f"({_one_line(error)}): {hint}"
         ) from None
     except (RuntimeError, ValueError) as error:
         raise _load_error(path, error) from None

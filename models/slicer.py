@@ -57,6 +57,8 @@ def slice_model(path: Path, start: int, stop: int, out: Path) -> None:
     Raises CutError where the segment cannot be cut out, ModelFormatError where the file is not a valid .tflite,
     ModelFileError where a file cannot be read or written.
     """
+    if out.exists() and out.samefile(path):
+        raise CutError(f"{out}: the segment would overwrite the model that it is cut from; name another file")
     with open_model(path) as model:
         constants = find_constants(model, model.main)
         graph = build_graph(model, constants)
@@ -72,8 +74,9 @@ def check_segment(graph: Graph, start: int, stop: int) -> None:
     count = len(graph.ops)
     if not 0 <= start <= stop <= count:
         raise CutError(
-            f"there is no segment [{start}, {stop}): a cut point is 0..{count} here, and the start comes first"
+            f"there is no segment [{start}, {stop}): this model's cut points are 0..{count}, in rising order"
         )
+
     if start == stop:
         raise CutError(f"the segment [{start}, {stop}) is empty: it relays its tensors and has no file")
     for k in (start, stop):
@@ -186,7 +189,7 @@ class _Segment:
             Tensor.SHAPE: Vector.of("i", shape),
             Tensor.TYPE: Number("b", [name for name, _ in TENSOR_TYPES].index(tensor.type_name)),
             Tensor.NAME: String(table.raw(Tensor.NAME) or b""),
-            Tensor.HAS_RANK: Number("B", table.scalar(Tensor.HAS_RANK, "B")),
+            Tensor.HAS_RANK: Number("B", int(tensor.rank_flag)),
         }
         if folded is not None:
             fields[Tensor.BUFFER] = Number("I", self._own_buffer(pack_value(folded, tensor.type_name)))
