@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.messages import LinkReading
+from edge_agent.deliveries import Delivery, ProbeResult
 from edge_agent.errors import SendError
 from edge_agent.links import LinkEstimate
 from edge_agent.probes import LinkSettings, LinkWatch
-from edge_agent.transport import Delivery, ProbeResult, Transport
+from edge_agent.transport import Transport
 
 log = logging.getLogger("splitrail.links")
 

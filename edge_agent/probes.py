@@ -11,9 +11,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 
+from edge_agent.deliveries import Delivery, ProbeResult
 from edge_agent.lines import InFlight
 from edge_agent.links import LinkEstimate, LinkEstimator
-from edge_agent.transport import Delivery, ProbeResult
 
 CHUNKS: Final = 8
 FIRST_PROBE_BYTES: Final = 16_384

@@ -19,7 +19,7 @@ from edge_agent.errors import SendError, WireError
 from edge_agent.inbox import Inbox
 from edge_agent.lines import InFlight, Line, ReplyKey
 from edge_agent.links import Slope
-from edge_agent.sockets import TensorSockets, check_peer_endpoint
+from edge_agent.sockets import Arrived, TensorSockets, check_peer_endpoint
 from edge_agent.wire import (
     Acknowledgement,
     FailureMessage,
@@ -101,10 +101,7 @@ class Transport:
 
     def start(self, receiver: TensorReceiver, links: LinkObserver | None = None) -> None:
         """Take messages in from now on; call once."""
-        self._inbox = Inbox(receiver, lambda identity, message: self._sockets.reply(identity, encode(message)))
-        self._thread = threading.Thread(
-            target=self._run, args=(receiver, links), name="tensor-transport", daemon=True
-        )
+        self._thread = threading.Thread(target=self._run, args=(receiver, links), name="tensor-transport", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -213,14 +210,14 @@ class Transport:
         self._lines[peer] = Line(time.monotonic_ns())
 
     def _run(self, receiver: TensorReceiver, links: LinkObserver | None) -> None:
+        inbox = Inbox(receiver, lambda identity, message: self._sockets.reply(identity, encode(message)))
         next_look = time.monotonic() + 1.0
         while not self._closing:
             for arrived in self._sockets.receive(_TURN_MS):
                 if arrived.peer is None:
-                    identity, *frames = arrived.frames
-                    _tell(inbox.take, bytes(identity), frames, arrived.at_ns)
+                    _tell(self._take_message, inbox, arrived)
                 else:
-                    self._take_reply(arrived.peer, arrived.frames, arrived.at_ns, receiver, links)
+                    self._take_reply(arrived.peer, arrived, receiver, links)
             while self._commands:
                 self._carry_out(self._commands.popleft())
             if time.monotonic() >= next_look:
@@ -249,17 +246,20 @@ class Transport:
             with contextlib.suppress(SendError):  # it was disconnected since
                 self.ping(peer)
 
-    def _take_reply(
-        self, peer: str, frames: Sequence[Frame], at_ns: int, receiver: TensorReceiver, links: LinkObserver | None
-    ) -> None:
-        reply = _decoded_reply(frames)
+    def _take_message(self, inbox: Inbox, arrived: Arrived) -> None:
+        identity, *frames = arrived.frames
+        if not inbox.take(bytes(identity), frames, arrived.at_ns):
+            self._malformed += 1
+
+    def _take_reply(self, peer: str, arrived: Arrived, receiver: TensorReceiver, links: LinkObserver | None) -> None:
+        reply = _decoded_reply(arrived.frames)
         if reply is None:
             self._malformed += 1
             return
         key, message = reply
         with self._lock:
             line = self._lines.get(peer)
-            settled = line.settle(key, at_ns) if line else None
+            settled = line.settle(key, arrived.at_ns) if line else None
             if settled is None:
                 return
             self._undelivered += settled.lost
