@@ -1,0 +1,73 @@
+"""Random planning problems as JSON values, small enough for the brute force to try every plan."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+Json = Any
+
+# Nodes, ops and whether there is a second codec, such that all plans are tried in some hundredths of a second.
+SHAPES = ((1, 8, False), (2, 5, True), (2, 8, False), (3, 3, True), (3, 4, False), (4, 2, True), (4, 3, False))
+
+
+def eighths(least: int, most: int) -> st.SearchStrategy[float]:
+    """Numbers in steps of 1/8, which sum without rounding and so make honest ties."""
+    return st.integers(8 * least, 8 * most).map(lambda number: number / 8)
+
+
+@st.composite
+def problems(draw: st.DrawFn, shapes: tuple[tuple[int, int, bool], ...] = SHAPES, links: str = "any") -> Json:
+    """A problem in the form of the JSON file; `links` is "any", or "line" for nodes in a row."""
+    count, most_ops, second_codec = draw(st.sampled_from(shapes))
+    ops = draw(st.integers(max(1, most_ops - 3), most_ops))
+    names = [f"node{index}" for index in range(count)]
+    pairs = [(src, dst) for src in range(count) for dst in range(count) if src != dst]
+    if links == "line":
+        pairs = [(src, dst) for src, dst in pairs if abs(src - dst) == 1]
+    else:
+        pairs = [pair for pair in pairs if draw(st.integers(0, 3))]
+    sizes = st.one_of(st.just(0.0), eighths(1, 2_000), st.integers(1, 2_000_000).map(float))
+    codecs = [{"name": "raw", "ratio": 1.0, "encode_ms_per_mb": 0.0, "decode_ms_per_mb": 0.0}]
+    if second_codec and draw(st.booleans()):
+        packed = {"encode_ms_per_mb": draw(eighths(0, 30)), "decode_ms_per_mb": draw(eighths(0, 30))}
+        codecs.append({"name": "packed", "ratio": draw(st.sampled_from([0.125, 0.5, 0.9])), **packed})
+    objective = {
+        key: draw(st.sampled_from([0.0, 0.0, 0.25, 1.0])) for key in ("latency", "origin_energy", "total_energy")
+    }
+    if not any(objective.values()):
+        objective["latency"] = 1.0
+    forbidden = draw(st.one_of(st.just([]), st.lists(st.integers(1, max(1, ops - 1)), unique=True)))
+    return {
+        "model": {
+            "name": "random",
+            "bytes": draw(st.lists(sizes, min_size=ops + 1, max_size=ops + 1)),
+            "weight_mb": draw(st.lists(eighths(0, 10), min_size=ops, max_size=ops)),
+            "forbidden_cuts": forbidden if ops > 1 else [],
+        },
+        "origin": draw(st.sampled_from(names)),
+        "nodes": [
+            {
+                "name": name,
+                "op_ms": draw(st.lists(eighths(1, 100), min_size=ops, max_size=ops)),
+                "load": draw(st.sampled_from([0.0, 0.0, 0.25, 0.5])),
+                "memory_mb": draw(st.one_of(st.none(), eighths(0, 6 * ops))),
+                "idle_w": draw(eighths(0, 5)),
+                "busy_w": draw(eighths(5, 20)),
+                "tx_j_per_mb": draw(st.one_of(st.just(0.0), eighths(0, 2))),
+                "rx_j_per_mb": draw(st.one_of(st.just(0.0), eighths(0, 2))),
+            }
+            for name in names
+        ],
+        "links": [
+            {
+                "src": names[src],
+                "dst": names[dst],
+                "rtt_ms": draw(eighths(0, 20)),
+                "mbps": draw(st.sampled_from([1.0, 2.0, 8.0, 64.0, 300.0])),
+            }
+            for src, dst in pairs
+        ],
+        "codecs": codecs,
+        "objective": objective,
+        "deadline_ms": None,
+    }

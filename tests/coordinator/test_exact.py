@@ -1,0 +1,191 @@
+"""The exact planner against a brute force that tries every plan, and against every other strategy."""
+
+import json
+from typing import Any
+
+import brute_force
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from random_problems import problems
+
+from coordinator import bounded
+from coordinator.cost import broken_bound, evaluate
+from coordinator.errors import PlanInfeasibleError
+from coordinator.exact import plan
+from coordinator.problem import Link, Model, Node, Objective, Problem
+from coordinator.problem_file import parse_problem
+
+Json = Any
+
+
+def check_against_brute_force(problem: Json) -> None:
+    """The planner's objective is the least that the brute force finds, or both find no plan."""
+    best = brute_force.best(problem)
+    try:
+        found = plan(parse_problem(json.dumps(problem).encode()))
+    except PlanInfeasibleError:
+        assert best is None
+        return
+    assert best is not None
+    assert found.score.objective == pytest.approx(best.objective, rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems())
+def test_no_plan_within_memory_is_better(problem: Json) -> None:
+    """Over all nodes, orders, relays and codecs, no plan that keeps the memory bounds costs less."""
+    check_against_brute_force(problem)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems(), st.sampled_from([0.5, 0.75, 0.9, 0.99, 1.0, 1.2]))
+def test_no_plan_within_a_deadline_is_better(problem: Json, tightness: float) -> None:
+    """With a deadline near the latency of the best plan, no plan that keeps it costs less."""
+    unhurried = brute_force.best(problem)
+    deadline = 100.0 if unhurried is None else unhurried.latency_ms * tightness
+    check_against_brute_force({**problem, "deadline_ms": deadline})
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems(), st.sampled_from([0.75, 0.99, 1.2]))
+def test_the_relaxed_bound_leaves_the_plan_exact(problem: Json, tightness: float) -> None:
+    """The estimate that shortens long searches never cuts off the best plan."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bounded, "RELAX_AFTER", 1)
+        unhurried = brute_force.best(problem)
+        deadline = 100.0 if unhurried is None else unhurried.latency_ms * tightness
+        check_against_brute_force({**problem, "deadline_ms": deadline})
+
+
+@pytest.mark.slow
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@given(problems(shapes=((4, 8, False),), links="line"), st.sampled_from([None, 0.9, 1.1]))
+def test_no_plan_for_eight_ops_on_four_nodes_is_better(problem: Json, tightness: float | None) -> None:
+    """At eight ops on four nodes in a row, where most transfers are relayed, no plan costs less."""
+    unhurried = brute_force.best(problem)
+    if unhurried is not None and tightness is not None:
+        problem = {**problem, "deadline_ms": unhurried.latency_ms * tightness}
+    check_against_brute_force(problem)
+
+
+@settings(max_examples=100, deadline=None)
+@given(problems(shapes=((4, 8, True), (3, 12, True))))
+def test_a_plan_covers_every_op_once_and_keeps_its_bounds(problem: Json) -> None:
+    """Stages are in order without gap or overlap, score as evaluated, and break no bound."""
+    parsed = parse_problem(json.dumps(problem).encode())
+    try:
+        found = plan(parsed)
+    except PlanInfeasibleError:
+        return
+    assert [op for stage in found.stages for op in range(stage.start, stage.stop)] == list(range(parsed.model.ops))
+    assert found.score == evaluate(parsed, found.stages)
+    assert broken_bound(parsed, found.stages, found.score) is None
+
+
+def chain(**changes: Any) -> Problem:
+    """Four ops; a slow origin, a relay that is slower still, and a fast node that only the relay reaches."""
+    fields: dict[str, Any] = {
+        "model": Model(cut_bytes=(1e6, 1e5, 1e5, 1e4, 1e3), weight_mb=(1.0, 2.0, 3.0, 4.0)),
+        "origin": "pi",
+        "nodes": (
+            Node(name="pi", op_ms=(10.0, 100.0, 100.0, 100.0), memory_mb=100.0, busy_w=5.0),
+            Node(name="relay", op_ms=(1000.0,) * 4, memory_mb=100.0),
+            Node(name="far", op_ms=(1.0,) * 4, memory_mb=100.0),
+        ),
+        "links": tuple(
+            Link(src=src, dst=dst, rtt_ms=2.0, mbps=80.0)
+            for src, dst in (("pi", "relay"), ("relay", "far"), ("far", "relay"), ("relay", "pi"))
+        ),
+    }
+    return Problem(**{**fields, **changes})
+
+
+def with_memory(problem: Problem, **memory_mb: float) -> Problem:
+    """The problem with other memory bounds."""
+    nodes = tuple(
+        Node(name=node.name, op_ms=node.op_ms, memory_mb=memory_mb[node.name], busy_w=node.busy_w)
+        for node in problem.nodes
+    )
+    return Problem(model=problem.model, origin=problem.origin, nodes=nodes, links=problem.links)
+
+
+def test_a_relay_carries_to_a_node_that_the_origin_cannot_reach() -> None:
+    """Where the direct link is missing, an empty stage relays, and the result comes back the same way."""
+    found = plan(chain())
+    assert [(stage.node, stage.start, stage.stop, stage.codec) for stage in found.stages] == [
+        ("pi", 0, 1, None),
+        ("relay", 1, 1, "raw"),
+        ("far", 1, 4, "raw"),
+    ]
+    assert found.score.way_back == ("far", "relay", "pi")
+
+
+def test_a_forbidden_cut_is_not_cut() -> None:
+    """The plan cuts where the model can be cut, at a higher cost."""
+    free, bound = plan(chain()), plan(chain(model=Model(cut_bytes=(1e6, 1e5, 1e5, 1e4, 1e3), forbidden_cuts=(1,))))
+    assert 1 not in [stage.start for stage in bound.stages]
+    assert bound.score.objective > free.score.objective
+
+
+def test_a_missed_deadline_is_named_with_the_best_that_can_be_reached() -> None:
+    """The sentence says which latency the quickest plan would reach."""
+    best_ms = plan(chain()).score.latency_ms
+    with pytest.raises(PlanInfeasibleError, match=f"deadline_ms of 10: the quickest takes {best_ms:.6g} ms") as caught:
+        plan(chain(deadline_ms=10.0))
+    assert caught.value.bound == "deadline_ms"
+
+
+def test_missing_memory_is_named_in_mb() -> None:
+    """Too little in sum, an op too large for any node, and ops that cannot be shared out each have their sentence."""
+    with pytest.raises(PlanInfeasibleError, match=r"10 MB, but .* adds up to 9 .*: 1 MB are missing") as caught:
+        plan(with_memory(chain(), pi=3.0, relay=3.0, far=3.0))
+    assert caught.value.bound == "memory_mb"
+    with pytest.raises(PlanInfeasibleError, match=r"op 3 weighs 4 MB, but the largest .* is 3.5 .*: 0.5 MB are"):
+        plan(with_memory(chain(), pi=3.5, relay=3.5, far=3.5))
+    with pytest.raises(PlanInfeasibleError, match=r"cannot be shared out .*: 1 MB more on 'pc' would do"):
+        plan(unshareable())
+
+
+def unshareable() -> Problem:
+    """Three ops of 2 MB that two nodes of 3 MB hold in sum, but not op by op."""
+    model = Model(cut_bytes=(1.0,) * 4, weight_mb=(2.0, 2.0, 2.0))
+    nodes = tuple(Node(name=name, op_ms=(1.0,) * 3, memory_mb=3.0) for name in ("pi", "pc"))
+    links = tuple(Link(src=src, dst=dst, rtt_ms=1.0, mbps=1.0) for src, dst in (("pi", "pc"), ("pc", "pi")))
+    return Problem(model=model, origin="pi", nodes=nodes, links=links)
+
+
+def test_a_node_out_of_reach_lends_no_memory() -> None:
+    """A node that no links lead back from does not count, however large it is."""
+    nodes = (
+        Node(name="pi", op_ms=(1.0,), memory_mb=1.0),
+        Node(name="pc", op_ms=(1.0,)),
+    )
+    one_way = (Link(src="pi", dst="pc", rtt_ms=1.0, mbps=1.0),)
+    problem = Problem(model=Model(cut_bytes=(1.0, 1.0), weight_mb=(3.0,)), origin="pi", nodes=nodes, links=one_way)
+    with pytest.raises(PlanInfeasibleError, match=r"within reach adds up to 1 \(pi 1\): 2 MB are missing"):
+        plan(problem)
+
+
+def test_a_dearer_but_quicker_way_is_taken_for_a_deadline() -> None:
+    """Energy alone prefers the slow direct link; a deadline makes the plan take the relay, whose radio costs energy."""
+    nodes = (
+        Node(name="pi", op_ms=(500.0,), busy_w=5.0),
+        Node(name="relay", op_ms=(500.0,), busy_w=5.0, tx_j_per_mb=1.0, rx_j_per_mb=1.0),
+        Node(name="pc", op_ms=(1.0,), busy_w=5.0),
+    )
+    links = tuple(
+        Link(src=src, dst=dst, rtt_ms=rtt_ms, mbps=100.0)
+        for src, dst, rtt_ms in (("pi", "pc", 200.0), ("pi", "relay", 2.0), ("relay", "pc", 2.0), ("pc", "pi", 2.0))
+    )
+    problem = Problem(
+        model=Model(cut_bytes=(1e5, 1e3)),
+        origin="pi",
+        nodes=nodes,
+        links=links,
+        objective=Objective(total_energy=1.0),
+    )
+    assert [stage.node for stage in plan(problem).stages] == ["pc"]
+    hurried = plan(msgspec.structs.replace(problem, deadline_ms=50.0))
+    assert [stage.node for stage in hurried.stages] == ["relay", "pc"]
