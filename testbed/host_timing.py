@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+
 from models.runtime import Segment
 
 WARM_UP_RUNS = 5

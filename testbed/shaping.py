@@ -7,6 +7,7 @@ import asyncio
 import math
 import selectors
 import socket
+import sys
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from testbed.errors import UnknownLinkError
-from testbed.serialiser import PACKET_BYTES, LinkState, admit, chunk_bytes
+from testbed.serialiser import PACKET_BYTES, LinkState, admit, arrival_s, chunk_bytes
 from testbed.traces import Trace
 
 LOOPBACK = "127.0.0.1"
@@ -25,6 +26,7 @@ SOCKET_BUFFER_BYTES = 64_000
 SMALLEST_WINDOW_BYTES = 64_000
 LEAD_S = 0.0005  # a chunk is handed on this long before it is due, or timer slack would cost capacity on fast links
 TURNS_READ_AHEAD = 2
+SWITCH_INTERVAL_S = 0.0005
 
 R = TypeVar("R")
 
@@ -50,6 +52,7 @@ class DirectedLink:
         self._clock = clock
         self.state = LinkState(shape.trace, shape.delay_ms, trace_start_s=clock())
         self._turn = asyncio.Lock()
+        self._arrived_s = -math.inf
         self._changed = asyncio.Event()
 
     def change(self, *, trace: Trace | None = None, delay_ms: float | None = None, is_cut: bool | None = None) -> None:
@@ -73,6 +76,14 @@ class DirectedLink:
                     self.state = after
                     return leaves_s + after.delay_ms / 1000
                 arrived_s = self._clock()
+
+    async def arrive(self, size_bytes: int, due_s: float) -> None:
+        """Wait until bytes that are due at `due_s` may come out at the far end; when late, no faster than the link."""
+        now_s = self._clock()
+        arrives_s = arrival_s(due_s, now_s, self._arrived_s, size_bytes, self.state.mbps_at(now_s))
+        self._arrived_s = arrives_s
+        if arrives_s > now_s:
+            await asyncio.sleep(arrives_s - now_s)
 
     async def _changes_before(self, until_s: float) -> bool:
         wait_s = until_s - self._clock()
@@ -134,7 +145,7 @@ async def _pump(source: socket.socket, sink: socket.socket, link: DirectedLink) 
     async def deliver() -> None:
         while True:
             data, due_s = await departures.get()
-            await asyncio.sleep(max(0.0, due_s - loop.time()))
+            await link.arrive(len(data), due_s)
             if not data:
                 sink.shutdown(socket.SHUT_WR)
                 return
@@ -175,6 +186,8 @@ class LinkProxy:
 
     def __enter__(self) -> Self:
         """Start the thread; the traces begin now."""
+        # A thread that draws or decodes would otherwise keep ours from its work for up to 5 ms at a time.
+        sys.setswitchinterval(min(SWITCH_INTERVAL_S, sys.getswitchinterval()))
         self._thread.start()
         self._links = self._on_loop(self._make_links())
         return self

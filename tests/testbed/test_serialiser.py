@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.serialiser import LinkState, admit, chunk_bytes, departure_s
+from testbed.serialiser import LinkState, admit, arrival_s, chunk_bytes, departure_s
 from testbed.traces import Trace, constant
 
 DROP = Trace("drop", (0.0, 1.0), (8.0, 0.8))
@@ -49,6 +49,15 @@ def test_queue() -> None:
     assert second_s == pytest.approx(10.002)
     _, third_s = admit(state, 1_000, arrived_s=11.0)
     assert third_s == pytest.approx(11.001)
+
+
+def test_no_bursts() -> None:
+    """Late bytes are handed on at little more than the link's rate; on time, or a little late, at once."""
+    assert arrival_s(10.0, 9.0, 8.0, 1_000, 8.0) == 10.0
+    assert arrival_s(10.0, 10.0004, 9.9999, 1_000, 8.0) == 10.0004
+    assert arrival_s(10.0, 10.1, 10.1, 1_000, 8.0) == pytest.approx(10.1 + 0.001 / 1.1)
+    assert arrival_s(10.0, 10.1, 9.0, 1_000, 8.0) == 10.1
+    assert arrival_s(10.0, 10.1, 10.1, 1_000, 0.0) == 10.1
 
 
 def test_turns() -> None:
