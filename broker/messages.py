@@ -33,7 +33,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A value that travels as one JSON object; unknown fields are ignored, so that newer peers may say more."""
 
 
-class Hardware(Message):
+class Hardware(Message, frozen=True):
     """What a node is made of, as it announces itself."""
 
     architecture: Text
@@ -45,7 +45,7 @@ class Hardware(Message):
     accelerators: tuple[Text, ...] = ()
 
 
-class PowerModel(Message):
+class PowerModel(Message, frozen=True):
     """The watts and joules that the cost model reckons with for a node; always a model, never a measurement."""
 
     idle_w: NonNegative
@@ -54,7 +54,7 @@ class PowerModel(Message):
     rx_j_per_mb: NonNegative = 0.0
 
 
-class NodeAnnouncement(Message):
+class NodeAnnouncement(Message, frozen=True):
     """What a node says of itself when it is born."""
 
     tier: Tier
@@ -70,7 +70,7 @@ class NodeAnnouncement(Message):
     """None for a real node; otherwise what is emulated, in words that are shown wherever its figures are."""
 
 
-class NodeStatus(Message):
+class NodeStatus(Message, frozen=True):
     """A birth (`online`) or a death (`offline`, also the last will); a death counts only for its own session."""
 
     node: Name
@@ -80,7 +80,7 @@ class NodeStatus(Message):
     """Set at a birth, absent at a death."""
 
 
-class ModelReference(Message):
+class ModelReference(Message, frozen=True):
     """A model by content; the file behind `url` is used only if its sha256 matches."""
 
     sha256: Sha256
@@ -90,7 +90,7 @@ class ModelReference(Message):
     url: Text
 
 
-class DeploymentNotice(Message):
+class DeploymentNotice(Message, frozen=True):
     """One model, one origin, one objective: what every agent fetches and profiles before it can be planned."""
 
     deployment: Name
@@ -99,7 +99,7 @@ class DeploymentNotice(Message):
     strategy: StrategyName = "exact"
 
 
-class NodeProfile(Message):
+class NodeProfile(Message, frozen=True):
     """The measured cost of each op of a model on a node; the ops' times are scaled so that they sum to `unsplit_ms`."""
 
     node: Name
@@ -115,7 +115,7 @@ class NodeProfile(Message):
     emulated: Text | None = None
 
 
-class EnergyReading(Message):
+class EnergyReading(Message, frozen=True):
     """One reading of a node's meter: a cumulative counter and the mean power since the reading before."""
 
     node: Name
@@ -131,7 +131,7 @@ class EnergyReading(Message):
     scope: EnergyScope
 
 
-class LinkReading(Message):
+class LinkReading(Message, frozen=True):
     """A node's estimate of its link to another: round trip and one-way bandwidth, each with its spread."""
 
     src: Name
@@ -144,7 +144,7 @@ class LinkReading(Message):
     method: Literal["probe", "transfer"]
 
 
-class PlanStage(Message):
+class PlanStage(Message, frozen=True):
     """Ops `start`..`stop`-1 on `node`; an empty range relays."""
 
     node: Name
@@ -152,7 +152,7 @@ class PlanStage(Message):
     stop: OpIndex
 
 
-class Prediction(Message):
+class Prediction(Message, frozen=True):
     """What the cost model says of a plan; every figure is modelled."""
 
     latency_ms: NonNegative
@@ -161,7 +161,7 @@ class Prediction(Message):
     objective: NonNegative
 
 
-class Plan(Message):
+class Plan(Message, frozen=True):
     """A partition plan: its stages cover all ops once, in order; `way_back` leads from the last stage to the origin."""
 
     deployment: Name
@@ -177,7 +177,7 @@ class Plan(Message):
     created_at: float
 
 
-class PlanReady(Message):
+class PlanReady(Message, frozen=True):
     """A node holds all segments of a plan that name it, or says why it cannot."""
 
     deployment: Name
@@ -188,7 +188,7 @@ class PlanReady(Message):
     load_ms: NonNegative = 0.0
 
 
-class StageReport(Message):
+class StageReport(Message, frozen=True):
     """What one stage of one inference took on its node."""
 
     node: Name
@@ -199,7 +199,7 @@ class StageReport(Message):
     """From the arrival of its tensors to the start of its compute."""
 
 
-class TransferReport(Message):
+class TransferReport(Message, frozen=True):
     """One hop of one inference, from the send to the receiver's acknowledgement less half a round trip."""
 
     src: Name
@@ -208,7 +208,7 @@ class TransferReport(Message):
     transfer_ms: NonNegative
 
 
-class NodeEnergy(Message):
+class NodeEnergy(Message, frozen=True):
     """What one inference cost one node, by the cost model: its compute, the origin's waiting, and the radio."""
 
     node: Name
@@ -218,7 +218,7 @@ class NodeEnergy(Message):
     radio_j: NonNegative
 
 
-class InferenceReport(Message):
+class InferenceReport(Message, frozen=True):
     """One inference, as its origin saw it: where the time went, and the energy that the model reckons for it."""
 
     deployment: Name
@@ -237,7 +237,7 @@ class InferenceReport(Message):
     error: Text | None = None
 
 
-class InferRequest(Message):
+class InferRequest(Message, frozen=True):
     """An image (JPEG, PNG or another format that Pillow reads) to be classified; base64 in JSON."""
 
     request_id: Name
@@ -245,7 +245,7 @@ class InferRequest(Message):
     top: Annotated[int, Meta(ge=1, le=100)] = 5
 
 
-class ClassScore(Message):
+class ClassScore(Message, frozen=True):
     """One class of a classifier's answer."""
 
     index: Count
@@ -253,7 +253,7 @@ class ClassScore(Message):
     score: float
 
 
-class InferReply(Message):
+class InferReply(Message, frozen=True):
     """The answer to an InferRequest: the best classes, or an error that says what is wrong."""
 
     request_id: Name

@@ -25,13 +25,21 @@ def inference_energy(
     """
     others = {stage.node for stage in stages} | {end for hop in transfers for end in (hop.src, hop.dst)}
     return tuple(
-        _node_energy(node, node == origin, latency_ms, stages, transfers, power.get(node, UNKNOWN))
+        _node_energy(
+            node,
+            is_origin=node == origin,
+            latency_ms=latency_ms,
+            stages=stages,
+            transfers=transfers,
+            power=power.get(node, UNKNOWN),
+        )
         for node in (origin, *sorted(others - {origin}))
     )
 
 
 def _node_energy(
     node: str,
+    *,
     is_origin: bool,
     latency_ms: float,
     stages: tuple[StageReport, ...],

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from models.runtime import Segment
 
 Arrays = Sequence[np.ndarray[Any, Any]]

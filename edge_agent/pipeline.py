@@ -5,14 +5,13 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from models.runtime import Segment
-
 from broker.messages import Plan
 from edge_agent.errors import TransportError, WireError
 from edge_agent.executor import Executor, ExecutorBusyError, Outcome
 from edge_agent.routes import Hop, route
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
+from models.runtime import Segment
 
 log = logging.getLogger("splitrail.agent")
 

@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import psutil
-from models.runtime import Runtime, Segment, runtime_identity
 
 from edge_agent.hardware import machine_identity
 from models.graph import Graph, read_graph
+from models.runtime import Runtime, Segment, runtime_identity
 from models.slicer import slice_model
 
 WARM_UP_RUNS = 3

@@ -14,7 +14,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run the agent until SIGINT or SIGTERM."""
     from edge_agent.agent import run_agent  # noqa: PLC0415  # `--help` stays quick without the runtime
-
     from edge_agent.configuration import AgentSettings  # noqa: PLC0415  # as above
     from splitrail.settings import load_settings  # noqa: PLC0415  # as above
 

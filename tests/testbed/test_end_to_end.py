@@ -62,7 +62,7 @@ class Stream:
 def test_the_split_moves_with_the_link_and_every_request_is_answered(
     tmp_path: Path, zoo_model: Callable[..., Path], photographs: tuple[Path, ...]
 ) -> None:
-    """On a good link the origin sends work away, on a bad one it keeps it; no reply is missing, doubled or different."""
+    """On a good link the origin sends work away, on a bad one it keeps it; no reply is missing or different."""
     model = zoo_model("mobilenetv2")
     image = photographs[0].read_bytes()
     shapes = tuple(LinkShape(src, dst, constant(GOOD_MBPS), 1.0) for src, dst in PAIRS)
