@@ -135,7 +135,7 @@ def _telemetry() -> str:
         "",
         NOTICE,
         f"The coordinator keeps telemetry in SQLite (schema version {SCHEMA_VERSION}). Times are seconds since the",
-        "Unix epoch: `at` by the clock of the node that reports, `arrived_at` by the coordinator's. Units are in the names.",
+        "Unix epoch: `at` by the clock of the node that reports, `arrived_at` by the coordinator's. Names carry units.",
         "Every energy figure has its `source` (measured or modelled) and its `scope` (board, soc, package, gpu, wall);",
         "columns that begin with `modelled_` are predictions of the cost model.",
         "",
