@@ -2,13 +2,12 @@
 
 import socket
 
-from models.runtime import runtime_identity
-
 from broker.messages import PROTOCOL_VERSION, NodeAnnouncement, PowerModel
 from broker.session import BrokerSettings
 from edge_agent.configuration import AgentSettings
 from edge_agent.energy.default_power import default_power
 from edge_agent.hardware import detect_hardware
+from models.runtime import runtime_identity
 from splitrail import __version__
 
 _WILDCARD_HOSTS = ("*", "0.0.0.0", "[::]")  # compared with, not bound to

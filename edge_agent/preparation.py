@@ -10,15 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from models.runtime import Segment
-from models.slicer import slice_model
-
 from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady
 from edge_agent.configuration import AgentSettings
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model
 from edge_agent.routes import computing_segments
 from models.cache import ModelCache
 from models.fetch import fetch_model
+from models.runtime import Segment
+from models.slicer import slice_model
 from splitrail.errors import SplitrailError
 
 log = logging.getLogger("splitrail.agent")

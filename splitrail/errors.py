@@ -1,13 +1,13 @@
 """The root of every error that Splitrail raises; each package draws its own branch in its `errors.py`.
 
-    SplitrailError
-    ├── models.errors.ModelError
-    ├── broker.errors.BrokerError
-    ├── edge_agent.errors.AgentError
-    ├── coordinator.errors.CoordinatorError
-    ├── testbed.errors.TestbedError
-    ├── splitrail.settings.SettingsError
-    └── splitrail.shadowing.ShadowedPackageError
+SplitrailError
+├── models.errors.ModelError
+├── broker.errors.BrokerError
+├── edge_agent.errors.AgentError
+├── coordinator.errors.CoordinatorError
+├── testbed.errors.TestbedError
+├── splitrail.settings.SettingsError
+└── splitrail.shadowing.ShadowedPackageError
 """
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from received import Received
 
 from broker.messages import LinkReading
 from edge_agent.lines import InFlight
@@ -23,7 +24,6 @@ from edge_agent.probes import (
 )
 from edge_agent.transport import Delivery, ProbeResult, Transport
 from edge_agent.wire import Route
-from received import Received
 
 TICK_S = 0.2
 ROUTE = Route("d", 1, bytes(16), 0)

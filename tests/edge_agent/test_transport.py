@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 import zmq
+from received import Received
 
 from edge_agent.errors import SendError, TransportError
 from edge_agent.transport import MAX_OWED_MESSAGES, Transport
 from edge_agent.wire import MAGIC, FailureMessage, Ping, Route, StageRecord, TensorsMessage, TransferRecord, encode
-from received import Received
 
 PATIENCE_S = 30
 
