@@ -17,8 +17,11 @@ from coordinator.state import (
     LinkState,
     ModelFacts,
     NodeState,
+    Refusal,
     State,
 )
+
+MAX_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ def circumstances(deployment: DeploymentState, state: State, now: float, refusal
         refused={
             name: refusal.reason
             for name, refusal in deployment.refusals.items()
-            if sessions.get(name) == refusal.session and 0.0 <= now - refusal.at < refusal_s
+            if sessions.get(name) == refusal.session and 0.0 <= now - refusal.at < left_out_s(refusal, refusal_s)
         },
         links={
             pair: LinkFigures(link.reading.rtt_ms, link.reading.mbps)
@@ -48,6 +51,11 @@ def circumstances(deployment: DeploymentState, state: State, now: float, refusal
             if pair[0] in sessions and pair[1] in sessions
         },
     )
+
+
+def left_out_s(refusal: Refusal, refusal_s: float) -> float:
+    """How long a node is left out after a refusal: twice as long each time, up to a bound."""
+    return refusal_s * 2.0 ** min(refusal.count - 1, MAX_DOUBLINGS)
 
 
 def assemble(deployment: DeploymentState, state: State, around: Circumstances) -> Assembly:

@@ -6,7 +6,7 @@ Planning itself is `coordinator.strategies`' part, and what a plan hangs on is `
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from broker.messages import Plan, PlanStage, Prediction
+from broker.messages import NodeStatus, Plan, PlanStage, Prediction
 from coordinator.assembling import Assembly, assemble, circumstances
 from coordinator.configuration import PlanningSettings
 from coordinator.cost import PartitionPlan, Score, Stage, broken_bound, evaluate
@@ -17,6 +17,9 @@ from coordinator.strategies import STRATEGIES
 
 LEAST_RTT_CHANGE_MS = 2.0
 """Round trips jitter by this much on an idle wireless link; a change below it is never clear."""
+
+REBIRTH_GRACE_S = 90.0
+"""Three times the longest wait of an agent that connects again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,21 @@ def decide(state: State, now: float, settings: PlanningSettings) -> list[Instruc
             assembly = assemble(deployment, state, around)
             instructions += _weigh(_Situation(deployment, state, around, assembly, now, settings), cause)
     return instructions
+
+
+def presumed_dead(state: State, now: float) -> list[NodeStatus]:
+    """The deaths of online nodes that were never born again after the broker was reached anew.
+
+    A broker that forgot its retained messages keeps no last will either, so nobody else would tell.
+    """
+    connected_at = state.connected_at
+    if connected_at is None or not now - connected_at > REBIRTH_GRACE_S:
+        return []
+    return [
+        NodeStatus(node=node.name, session=node.session, state="offline")
+        for node in state.nodes.values()
+        if node.online and node.heard_at < connected_at
+    ]
 
 
 def clear_change(before: Circumstances, after: Circumstances, link_change: float) -> str | None:
@@ -131,25 +149,31 @@ def _weigh(situation: _Situation, cause: str) -> list[Instruction]:
 
 
 def _standing(situation: _Situation) -> _Standing:
-    plan, around = situation.deployment.plan, situation.around
+    plan, problem = situation.deployment.plan, situation.assembly.problem
     if plan is None:
         return _Standing(None, None)
-    for name in dict.fromkeys((*(stage.node for stage in plan.stages), *plan.way_back)):
-        if name in around.refused:
-            return _Standing(None, f"{name} could not take its part: {around.refused[name]}")
-        if name not in around.sessions:
-            return _Standing(None, f"{name} {_absence(situation.state, name)}")
-    if situation.assembly.problem is None:
-        return _Standing(None, situation.assembly.obstacle)
+    named = dict.fromkeys((*(stage.node for stage in plan.stages), *plan.way_back))
+    fault = next(filter(None, (_node_fault(situation, name, plan.epoch) for name in named)), None)
+    if fault is not None or problem is None:
+        return _Standing(None, fault or situation.assembly.obstacle)
     try:
-        return _Standing(evaluate(situation.assembly.problem, _stages(plan)), None)
+        return _Standing(evaluate(problem, _stages(plan)), None)
     except PlanError as error:
         return _Standing(None, str(error))
 
 
-def _absence(state: State, name: str) -> str:
-    node = state.nodes.get(name)
-    return node.refused if node is not None and node.online and node.refused else "is offline"
+def _node_fault(situation: _Situation, name: str, epoch: int) -> str | None:
+    """Why the plan of this epoch cannot stay, as it names this node."""
+    around, node = situation.around, situation.state.nodes.get(name)
+    if name in around.refused:
+        return f"{name} could not take its part: {around.refused[name]}"
+    if name not in around.sessions:
+        return f"{name} {node.refused}" if node is not None and node.online else f"{name} is offline"
+    refusal = situation.deployment.refusals.get(name)
+    if refusal is not None and refusal.epoch == epoch and refusal.session == around.sessions[name]:
+        # Its refusal has ended, but it tries again only under a new epoch.
+        return f"{name} is tried again"
+    return None
 
 
 def _search(situation: _Situation, standing: _Standing) -> tuple[PartitionPlan | None, str | None]:

@@ -17,11 +17,11 @@ from broker.messages import DeploymentNotice, EnergyReading, InferenceReport, Li
 from broker.session import Incoming, Session
 from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, PLAN, PROFILE, READY, STATUS, M, Topic
 from coordinator.configuration import CoordinatorSettings
-from coordinator.deciding import PublishPlan, decide
+from coordinator.deciding import PublishPlan, decide, presumed_dead
 from coordinator.declaring import declare
 from coordinator.errors import DeclarationError
 from coordinator.http_server import HttpServer, application
-from coordinator.state import EMPTY, DeploymentDeclared, Event, Received, State, apply
+from coordinator.state import EMPTY, Connected, DeploymentDeclared, Event, Received, State, apply
 from coordinator.status_report import RECENT_S, StatusReport, status_report
 from coordinator.store_sqlite import SqliteTelemetryStore
 from models.cache import ModelCache
@@ -36,10 +36,6 @@ SECONDS_PER_DAY = 86_400.0
 _ANYWHERE = ("0.0.0.0", "::")  # compared with, never bound to
 
 log = logging.getLogger("splitrail.coordinator")
-
-
-class _Connected:
-    """The broker is there (again): what we keep there may be gone."""
 
 
 class _CaughtUp:
@@ -63,7 +59,7 @@ class Coordinator:
         self._settings = settings
         self._on_change = on_change
         self._clock = clock
-        self._events: queue.Queue[Received | _Connected | _CaughtUp] = queue.Queue(MAX_QUEUED)
+        self._events: queue.Queue[Received | Connected | _CaughtUp] = queue.Queue(MAX_QUEUED)
         self._state = EMPTY
         self._caught_up = False
         self._lost_events = 0
@@ -153,7 +149,7 @@ class Coordinator:
         self._on(PLAN, lambda message: (message.deployment,))
         self._session.on(ENERGY, self._hear_energy)
         self._session.on(DEPLOYMENT, self._hear_notice)
-        self._session.on_connected(lambda: self._queue(_Connected()))
+        self._session.on_connected(lambda: self._queue(Connected(self._clock())))
 
     def _on(self, topic: Topic[M], owner: Callable[[M], tuple[str, ...]]) -> None:
         def hear(incoming: Incoming[Any]) -> None:
@@ -172,15 +168,15 @@ class Coordinator:
         if incoming.levels == (incoming.message.node,):
             self._store.record(incoming.message, self._clock())
 
-    def _queue(self, event: Received | _Connected | _CaughtUp) -> None:
+    def _queue(self, event: Received | Connected | _CaughtUp) -> None:
         try:
             self._events.put(event, timeout=QUEUE_TIMEOUT_S)
         except queue.Full:
             self._lost_events += 1
 
-    def _next_events(self) -> list[Received | _Connected | _CaughtUp]:
+    def _next_events(self) -> list[Received | Connected | _CaughtUp]:
         """What has come since the last call: a burst is taken whole, so that it makes one plan and not many."""
-        events: list[Received | _Connected | _CaughtUp] = []
+        events: list[Received | Connected | _CaughtUp] = []
         try:
             events.append(self._events.get(timeout=TICK_S))
             deadline = time.monotonic() + BURST_S
@@ -190,13 +186,14 @@ class Coordinator:
             pass
         return events
 
-    def _take(self, event: Received | _Connected | _CaughtUp) -> None:
+    def _take(self, event: Received | Connected | _CaughtUp) -> None:
         match event:
             case Received(message, at):
                 if isinstance(message, NodeStatus | LinkReading | InferenceReport):
                     self._store.record(message, at)
                 self._state = apply(event, self._state)
-            case _Connected():
+            case Connected():
+                self._state = apply(event, self._state)
                 self._republish()
             case _CaughtUp():
                 self._caught_up = True
@@ -216,6 +213,8 @@ class Coordinator:
 
     def _act(self) -> None:
         now = self._clock()
+        for death in presumed_dead(self._state, now):
+            self._take(Received(death, now))
         for instruction in decide(self._state, now, self._settings.planning):
             event: Event
             if isinstance(instruction, PublishPlan):

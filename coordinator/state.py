@@ -62,6 +62,8 @@ class NodeState:
     announcement: NodeAnnouncement
     since: float
     refused: str | None
+    heard_at: float
+    """When its last birth came; an agent repeats it whenever the broker was away."""
 
     @property
     def usable(self) -> bool:
@@ -91,8 +93,11 @@ class Refusal:
     """A node's word that it cannot take its part of a plan; it ends with the node's session or after a while."""
 
     session: str
+    epoch: int
     reason: str
     at: float
+    count: int
+    """How many plans this session has refused; each time it is left out for longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +164,8 @@ class State:
     links: Mapping[Pair, LinkState]
     """By (src, dst)."""
     deployments: Mapping[str, DeploymentState]
+    connected_at: float | None = None
+    """When the broker was last reached."""
 
 
 EMPTY = State(nodes={}, profiles={}, links={}, deployments={})
@@ -181,6 +188,13 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True)
+class Connected:
+    """The broker was reached, for the first time or again; it may have forgotten everything."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluated:
     """A deployment's plan was weighed."""
 
@@ -188,7 +202,7 @@ class Evaluated:
     evaluation: Evaluation
 
 
-Event = DeploymentDeclared | Received | Evaluated
+Event = DeploymentDeclared | Received | Connected | Evaluated
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -201,6 +215,8 @@ def apply(event: Event, state: State) -> State:
             return _with_deployment(state, DeploymentState(declared=deployment, epoch=epoch))
         case Received(message, at):
             return _apply_message(message, at, state)
+        case Connected(at):
+            return replace(state, connected_at=at)
         case Evaluated(name, evaluation):
             return _with_deployment(state, replace(state.deployments[name], evaluation=evaluation))
 
@@ -231,7 +247,8 @@ def _apply_status(status: NodeStatus, at: float, state: State) -> State:
         return state
     elif known is not None and known.online and known.session == status.session:
         # The same birth again, as after every reconnect.
-        node = replace(known, announcement=status.announcement, refused=protocol_refusal(status.announcement))
+        refused = protocol_refusal(status.announcement)
+        node = replace(known, announcement=status.announcement, refused=refused, heard_at=at)
     else:
         node = NodeState(
             name=status.node,
@@ -240,6 +257,7 @@ def _apply_status(status: NodeStatus, at: float, state: State) -> State:
             announcement=status.announcement,
             since=at,
             refused=protocol_refusal(status.announcement),
+            heard_at=at,
         )
     return replace(state, nodes=_with(state.nodes, node.name, node))
 
@@ -284,9 +302,21 @@ def _apply_ready(ready: PlanReady, at: float, state: State) -> State:
     node = state.nodes.get(ready.node)
     if deployment is None or deployment.plan is None or node is None or ready.epoch != deployment.plan.epoch:
         return state
+    before = deployment.refusals.get(ready.node)
     if ready.ready:
-        return _with_deployment(state, replace(deployment, ready=deployment.ready | {ready.node}))
-    refusal = Refusal(node.session, ready.reason or "it gave no reason", at)
+        others = {name: refusal for name, refusal in deployment.refusals.items() if name != ready.node}
+        return _with_deployment(state, replace(deployment, ready=deployment.ready | {ready.node}, refusals=others))
+    same_session = before is not None and before.session == node.session
+    if before is not None and same_session and before.epoch == ready.epoch:
+        # Agents repeat their reports after a reconnect.
+        return state
+    refusal = Refusal(
+        session=node.session,
+        epoch=ready.epoch,
+        reason=ready.reason or "it gave no reason",
+        at=at,
+        count=before.count + 1 if before is not None and same_session else 1,
+    )
     return _with_deployment(state, replace(deployment, refusals=_with(deployment.refusals, ready.node, refusal)))
 
 

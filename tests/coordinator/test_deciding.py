@@ -8,8 +8,8 @@ from made_site import birth_message, declared, folded, link_message, offline, pr
 
 from broker.messages import PROTOCOL_VERSION, Plan
 from coordinator.configuration import PlanningSettings
-from coordinator.deciding import PublishPlan, decide
-from coordinator.state import DeploymentState, Evaluation, Event, Received, State, apply
+from coordinator.deciding import REBIRTH_GRACE_S, PublishPlan, decide, presumed_dead
+from coordinator.state import Connected, DeploymentState, Evaluation, Event, Received, State, apply
 
 SETTINGS = PlanningSettings(interval_s=5.0, hysteresis=0.03, link_change=0.2, settle_s=5.0, refusal_s=60.0)
 
@@ -167,6 +167,43 @@ def test_a_refusal_ends_after_a_while() -> None:
     state, plans = carry_out(state, 61.0)
     assert [stages(plan) for plan in plans] == [[("pi", 0, 1), ("pc", 1, 4)]]
     assert plans[0].reason.startswith("pc is tried again")
+
+
+def test_a_node_that_refuses_again_and_again_is_left_out_for_longer_each_time() -> None:
+    """A node that can never take its part does not make the plan swing every minute."""
+    state, now = settled(), 1.0
+    for wait_s in (60.0, 120.0, 240.0):
+        plan = photos(state).plan
+        assert plan is not None
+        assert ("pc", 1, 4) in stages(plan)
+        state, _ = carry_out(after(state, ready_message("pc", plan.epoch, ready=False), at=now), now)
+        assert carry_out(state, now + wait_s - 1.0)[1] == []
+        now += wait_s
+        state, plans = carry_out(state, now)
+        assert len(plans) == 1
+
+
+def test_the_only_node_that_could_is_tried_again_under_a_new_epoch() -> None:
+    """Where nobody else can take over, the plan is published anew once the refusal has ended."""
+    state, _ = carry_out(folded([declared("cloud-only"), *made_site.whole_site()]), 0.0)
+    state, plans = carry_out(after(state, ready_message("pc", 1, ready=False, reason="disk full"), at=1.0), 1.0)
+    assert plans == []
+    assert (weighed(state).obstacle or "").startswith("pc could not take its part: disk full; ")
+    state, plans = carry_out(state, 61.0)
+    assert [(plan.epoch, stages(plan), plan.reason) for plan in plans] == [(2, [("pc", 0, 4)], "pc is tried again")]
+    assert carry_out(after(state, ready_message("pc", 2), at=62.0), 62.0)[1] == []
+
+
+def test_nodes_that_a_forgetful_broker_does_not_bring_back_are_presumed_dead() -> None:
+    """After a reconnect every living agent is born again; who is not within the grace counts as gone."""
+    state = folded([Connected(0.0), *made_site.whole_site(at=1.0), Connected(50.0)])
+    state = after(state, birth_message("pi"), at=51.0)
+    assert presumed_dead(state, 51.0 + REBIRTH_GRACE_S / 2) == []
+    deaths = presumed_dead(state, 51.0 + REBIRTH_GRACE_S)
+    assert [death.node for death in deaths] == ["laptop", "pc"]
+    state = after(state, *deaths, at=150.0)
+    assert [node.name for node in state.nodes.values() if node.online] == ["pi"]
+    assert presumed_dead(state, 1e9) == []
 
 
 def test_without_the_origin_the_plan_stays_and_the_obstacle_is_told() -> None:

@@ -91,6 +91,16 @@ def test_readiness_belongs_to_the_plan_in_force() -> None:
     assert state.deployments["photos"].ready == frozenset()
 
 
+def test_a_report_that_is_repeated_counts_once() -> None:
+    """Agents repeat their reports after a reconnect; a refusal is not renewed by that, and readiness ends it."""
+    refusal = ready_message("pc", 1, ready=False, reason="disk full")
+    plan = made_site.plan_message(1, ("pi", 0, 1), ("pc", 1, 4))
+    once = folded([declared(), *made_site.whole_site(), *received(plan, refusal, at=1.0)])
+    assert folded(received(refusal, at=50.0), once) == once
+    assert once.deployments["photos"].refusals["pc"].reason == "disk full"
+    assert not folded(received(ready_message("pc", 1)), once).deployments["photos"].refusals
+
+
 def test_epochs_only_rise() -> None:
     """A plan older than the one in force changes nothing."""
     newer, older = made_site.plan_message(5, ("pi", 0, 4)), made_site.plan_message(4, ("pi", 0, 1), ("pc", 1, 4))
