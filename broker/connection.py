@@ -76,7 +76,7 @@ def reconnect_delay_s(failures: int, longest_s: float, draw: Callable[[], float]
     return draw() * min(longest_s, 0.5 * 2.0 ** min(failures, 16))
 
 
-def explain_failure(error: OSError, broker: BrokerSettings) -> str:
+def explain_failure(error: OSError | UnicodeError, broker: BrokerSettings) -> str:
     """Why no connection came about, and what would help."""
     match error:
         case ConnectionRefusedError() if _is_loopback(broker.host):
@@ -86,13 +86,13 @@ def explain_failure(error: OSError, broker: BrokerSettings) -> str:
                 "no MQTT broker listens there: start Mosquitto and give it a `listener` line "
                 "(without one it listens on its own machine only), or correct broker.host and broker.port"
             )
-        case socket.gaierror():
+        case socket.gaierror() | UnicodeError():
             return "this name is not known: correct broker.host, or give an IP address"
         case TimeoutError():
             return "no answer: check broker.host, the network and the firewall"
         case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
             return "no way leads there: check broker.host and the network"
-        case _:
+        case OSError():
             return f"cannot connect ({error.strerror or error}): check broker.host and broker.port"
 
 
@@ -271,7 +271,7 @@ class Connection:
         self._refusal = None
         try:
             self._client.reconnect()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             self._reason = explain_failure(error, self._broker)
             return False
         self._reason = "something listens there but does not answer as an MQTT broker"
