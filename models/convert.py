@@ -45,6 +45,8 @@ _CONVERTING = {
     "dynamic": "converting, with weights in 8 bits",
     "int8": "converting to int8, calibrated on images",
 }
+_ZIP_SIGNATURE = b"PK\x03\x04"
+_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _UNSUPPORTED_OPS = re.compile(r"(?:TF Select|Flex|Custom) ops: ([\w, ]+)")
 _UNQUANTIZED_OP = re.compile(r"[Qq]uantization not yet supported for op: '?([\w, ]+)'?")
 
@@ -130,6 +132,11 @@ def _check_source(source: Path) -> None:
         raise ConversionError(
             f"{source} is no .keras file; a Keras file, a SavedModel directory or a zoo model is needed"
         )
+    else:
+        with source.open("rb") as file:
+            begins = file.read(len(_HDF5_SIGNATURE))
+        if not begins.startswith((_ZIP_SIGNATURE, _HDF5_SIGNATURE)):
+            raise ConversionError(f"{source} is not what Keras writes, a zip archive or HDF5; save the model again")
 
 
 def _check_out(out: Path) -> None:
@@ -158,6 +165,9 @@ def _tflite(
     converter = tensorflow.lite.TFLiteConverter.from_saved_model(str(exported.directory))
     if quantize != "none":
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    if quantize == "dynamic":
+        # One scale for a dense layer's weights: with one a channel, tflite-runtime 2.14 (32-bit Arm) refuses the op.
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
     if quantize == "fp16":
         converter.target_spec.supported_types = [tensorflow.float16]
     if quantize == "int8":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from mosquitto_fixture import *  # noqa: F403  # its fixtures, which pytest finds here by name
 
 from models.images import sample_photographs
 

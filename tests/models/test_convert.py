@@ -72,6 +72,13 @@ def test_int8_is_whole(made: Path) -> None:
     assert not kinds(graph) & {"QUANTIZE", "DEQUANTIZE"}
 
 
+def test_old_runtimes_take_the_dense_layers(made: Path) -> None:
+    """Dynamic range quantisation keeps to op versions that tflite-runtime 2.14 has (FULLY_CONNECTED 11)."""
+    dense = [op.version for op in read_graph(made / "dynamic.tflite").ops if op.kind == "FULLY_CONNECTED"]
+    assert len(dense) == 1
+    assert dense[0] <= 11
+
+
 def test_quantising_makes_the_file_smaller(made: Path) -> None:
     """Weights of 16 and of 8 bits take less room than those of 32."""
     sizes = [(made / f"{name}.tflite").stat().st_size for name in ("none", "fp16", "int8")]
@@ -179,12 +186,14 @@ def test_the_output_needs_a_directory(tmp_path: Path) -> None:
     [
         ("absent.keras", "there is no file or directory"),
         ("notes.txt", r"is no \.keras file"),
+        ("notes.keras", "is not what Keras writes, a zip archive or HDF5"),
         ("directory", r"is no SavedModel: it has no saved_model\.pb"),
     ],
 )
 def test_a_source_of_another_kind_is_refused(tmp_path: Path, name: str, message: str) -> None:
     """What is neither a Keras file nor a SavedModel is named at once."""
     (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / "notes.keras").write_text("notes")
     (tmp_path / "directory").mkdir()
     with pytest.raises(ConversionError, match=message):
         convert_model(tmp_path / name, "none", tmp_path / "x.tflite")
@@ -192,6 +201,6 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path, name: str, message:
 
 def test_calibration_images_are_looked_at_first(tmp_path: Path) -> None:
     """A place without images is refused before TensorFlow is loaded."""
-    (tmp_path / "source.keras").write_bytes(b"")
+    (tmp_path / "source.keras").write_bytes(b"PK\x03\x04")
     with pytest.raises(ImageError, match="has no images"):
         convert_model(tmp_path / "source.keras", "int8", tmp_path / "x.tflite", images=[tmp_path])
