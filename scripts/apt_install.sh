@@ -15,4 +15,4 @@ fi
 echo "make: apt-get install $1" >&2
 # One unreachable source need not matter: whether the package can be installed decides.
 $as_root apt-get update -qq >&2 || true
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >&2
+$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$1" >/dev/null
