@@ -59,10 +59,12 @@ def parse_problem(text: bytes) -> Problem:
         if isinstance(error.__cause__, ProblemError):
             raise ProblemError(str(error.__cause__)) from None
         raise ProblemError(_misfit(str(error))) from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        # Its own position counts from the start of one string of the text.
+        place = _line_and_column(text, text.find(error.object[error.start : error.end]))
+        raise ProblemError(f"{place}: not UTF-8: {error.reason}") from None
+    except msgspec.DecodeError as error:
         raise ProblemError(_not_json(text, str(error))) from None
-    except RecursionError:
-        raise ProblemError("this is no planning problem: its lists are nested too deeply") from None
 
 
 def _misfit(message: str) -> str:
@@ -93,6 +95,9 @@ def _not_json(text: bytes, message: str) -> str:
         return "it is empty, it must be a planning problem in JSON"
     match = _BYTE.fullmatch(message)
     what, offset = (match["what"], int(match["offset"])) if match else ("the text ends too early", len(text))
+    return f"{_line_and_column(text, offset)}: not JSON: {what}"
+
+
+def _line_and_column(text: bytes, offset: int) -> str:
     before = text[:offset].decode("utf-8", errors="replace")
-    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
-    return f"line {line}, column {column}: not JSON: {what}"
+    return f"line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
