@@ -131,3 +131,23 @@ def test_a_file_that_is_not_there_or_an_unknown_strategy_is_one_line(
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "origin-only" in error
+
+
+def test_the_example_of_the_page_prints_what_the_page_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/planning.md shows what its own problem gives, but for the time that planning took."""
+    page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text()
+    blocks = [block.split("\n", 1)[1].strip() for block in page.split("```")[1::2]]
+    path = tmp_path / "problem.json"
+    path.write_text(blocks[0])
+
+    assert main(["plan", str(path)]) == 0
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert printed[1:] == blocks[1].splitlines()[2:]
+
+    assert main(["plan", str(path), "--json"]) == 0
+    shown = json.loads(next(block for block in blocks if "--json" in block).splitlines()[1])
+    assert {**json.loads(capsys.readouterr().out), "planning_ms": None} == {**shown, "planning_ms": None}
+
+    path.write_text(json.dumps({**json.loads(blocks[0]), "deadline_ms": 50}))
+    assert main(["plan", str(path)]) == 2
+    assert capsys.readouterr().err.strip() in blocks
