@@ -10,6 +10,7 @@ from math import prod
 from models.flatbuffer import Table
 
 Shape = tuple[int | None, ...]
+MAX_DIMENSION = 2**31 - 1  # the file holds dimensions as int32
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,5 +265,7 @@ def infer(op: OpView, signature: Shape) -> Shape:
         return signature
     found = _RULES[op.kind](op)
     if found is None or len(found) != len(signature):
+        return signature
+    if any(dimension is not None and not 0 <= dimension <= MAX_DIMENSION for dimension in found):
         return signature
     return tuple(given if given is not None else inferred for given, inferred in zip(signature, found, strict=True))
