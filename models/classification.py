@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import NotAClassifierError
-from models.images import Quantization
+from models.graph import Quantization
 
 # TensorFlow Lite fixes SOFTMAX's output to this scale, with the zero point at the type's least value
 # (https://ai.google.dev/edge/litert/models/quantization_spec).

@@ -6,13 +6,14 @@ Which preprocessing a model wants is `models.preprocessing`; what its output mea
 import importlib.util
 import io
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image, ImageOps
 
 from models.errors import ImageError
+from models.graph import Quantization as Quantization  # noqa: PLC0414  # callers of `to_input` find it here
 from models.preprocessing import PREPROCESSINGS, Preprocessing
 
 MAX_FILE_BYTES = 64_000_000
@@ -24,13 +25,6 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 CENTRE_SHARE = 0.875
 
 _SAMPLES = ("china.jpg", "flower.jpg")
-
-
-class Quantization(NamedTuple):
-    """A quantised tensor's value q stands for scale * (q - zero_point)."""
-
-    scale: float
-    zero_point: int
 
 
 def load_image(source: bytes | Path) -> Image.Image:
