@@ -3,8 +3,6 @@
 Moves bytes only; what they mean belongs to `broker.session`.
 """
 
-import errno
-import ipaddress
 import logging
 import random
 import select
@@ -25,6 +23,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from broker.errors import ConnectionFailedError
+from broker.explanations import explain_failure, explain_refusal, is_permanent
 
 MAX_PACKET_BYTES = 25_000_000
 MAX_QUEUED_MESSAGES = 1_000
@@ -36,11 +35,6 @@ LONGEST_FIRST_DELAY_S = 2.0
 LONGEST_DELAY_S = 30.0
 
 _UNSPECIFIED = 0x80
-_UNSUPPORTED_PROTOCOL = 0x84
-_BAD_CREDENTIALS = 0x86
-_NOT_AUTHORISED = 0x87
-# MQTT 5.0, table 3-1: refusals that no waiting mends (protocol, client identifier, credentials, ban, method).
-_PERMANENT_REFUSALS = frozenset({_UNSUPPORTED_PROTOCOL, 0x85, _BAD_CREDENTIALS, _NOT_AUTHORISED, 0x8A, 0x8C})
 
 log = logging.getLogger("splitrail.broker")
 
@@ -65,7 +59,7 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Will:
-    """What the broker publishes, retained and at QoS 1, when this client vanishes."""
+    """What the broker publishes, retained and at QoS 1, when this client vanishes or closes."""
 
     address: str
     payload: bytes
@@ -74,40 +68,6 @@ class Will:
 def reconnect_delay_s(failures: int, longest_s: float, draw: Callable[[], float] = random.random) -> float:
     """Full jitter: uniform between 0 and an exponentially growing bound, so that a fleet does not return at once."""
     return draw() * min(longest_s, 0.5 * 2.0 ** min(failures, 16))
-
-
-def explain_failure(error: OSError | UnicodeError, broker: BrokerSettings) -> str:
-    """Why no connection came about, and what would help."""
-    match error:
-        case ConnectionRefusedError() if _is_loopback(broker.host):
-            return "no MQTT broker listens there: start Mosquitto, or correct broker.host and broker.port"
-        case ConnectionRefusedError():
-            return (
-                "no MQTT broker listens there: start Mosquitto and give it a `listener` line "
-                "(without one it listens on its own machine only), or correct broker.host and broker.port"
-            )
-        case socket.gaierror() | UnicodeError():
-            return "this name is not known: correct broker.host, or give an IP address"
-        case TimeoutError():
-            return "no answer: check broker.host, the network and the firewall"
-        case OSError(errno=errno.EHOSTUNREACH | errno.ENETUNREACH):
-            return "no way leads there: check broker.host and the network"
-        case OSError():
-            return f"cannot connect ({error.strerror or error}): check broker.host and broker.port"
-
-
-def explain_refusal(reason: ReasonCode, broker: BrokerSettings) -> str:
-    """Why the broker refused the session, and what would help."""
-    if reason.value == _UNSUPPORTED_PROTOCOL:
-        return "the broker does not speak MQTT 5: use Mosquitto 1.6 or later"
-    if reason.value in (_BAD_CREDENTIALS, _NOT_AUTHORISED):
-        if broker.username is None:
-            return "the broker admits no anonymous clients: set broker.username and broker.password_file"
-        return (
-            f"the broker refuses the user {broker.username!r} or its password: "
-            "correct broker.username and broker.password_file"
-        )
-    return f"the broker refuses the session ({reason})"
 
 
 class Connection:
@@ -124,6 +84,9 @@ class Connection:
     ) -> None:
         self._broker = broker
         self._on_connected = on_connected
+        # As the broker publishes the will itself, nothing of ours can come after this death.
+        farewell = "Normal disconnection" if will is None else "Disconnect with will message"
+        self._farewell = ReasonCode(PacketTypes.DISCONNECT, farewell)
         self._client = self._make_client(client_id, will, on_message)
         self._thread = threading.Thread(target=self._run, name=f"broker-{client_id}", daemon=True)
         self._wake_receiver, self._wake_sender = socket.socketpair()
@@ -134,7 +97,7 @@ class Connection:
         self._connected = False
         self._ever_connected = False
         self._refusal: ReasonCode | None = None
-        self._reason = explain_failure(TimeoutError(), broker)
+        self._reason = explain_failure(TimeoutError(), broker.host)
         self._max_packet_bytes = MAX_PACKET_BYTES
         self._acknowledgement = threading.Condition()
         self._unacknowledged = 0
@@ -207,12 +170,12 @@ class Connection:
             )
 
     def close(self) -> None:
-        """Sign off in order and stop the network thread; closing twice is closing once."""
+        """Sign off, which publishes the will if there is one, and stop the network thread."""
         self._closing.set()
         if self._connected:
             properties = _properties(PacketTypes.DISCONNECT)
             properties.SessionExpiryInterval = 0
-            self._client.disconnect(properties=properties)
+            self._client.disconnect(reasoncode=self._farewell, properties=properties)
         self._wake()
         if self._thread.is_alive() and not self.on_network_thread:
             self._thread.join(CONNECT_TIMEOUT_S + FLUSH_TIMEOUT_S)
@@ -272,7 +235,7 @@ class Connection:
         try:
             self._client.reconnect()
         except (OSError, UnicodeError) as error:
-            self._reason = explain_failure(error, self._broker)
+            self._reason = explain_failure(error, self._broker.host)
             return False
         self._reason = "something listens there but does not answer as an MQTT broker"
         deadline = time.monotonic() + self._client.connect_timeout
@@ -309,7 +272,7 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self._refusal = reason
-            self._reason = explain_refusal(reason, self._broker)
+            self._reason = explain_refusal(reason, self._broker.username)
             return
         self._max_packet_bytes = min(MAX_PACKET_BYTES, getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES))
         self._connected = True
@@ -333,7 +296,7 @@ class Connection:
         """Say once that the connection is lost or does not come about; settle a start that cannot succeed."""
         if self._closing.is_set():
             return
-        if not self._ever_connected and self._refusal is not None and self._refusal.value in _PERMANENT_REFUSALS:
+        if not self._ever_connected and self._refusal is not None and is_permanent(self._refusal):
             self._closing.set()
             self._settled.set()
         elif connected or failures == 0:
@@ -378,10 +341,3 @@ def _send_without_delay(opened: object) -> None:
     # Without it, on either side, each QoS 1 round trip costs 44 ms of delayed acknowledgement (measured on loopback).
     if isinstance(opened, socket.socket):
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

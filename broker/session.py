@@ -17,7 +17,7 @@ from typing import Any, Generic, Self
 from paho.mqtt.client import MQTTMessage
 
 from broker.connection import BrokerSettings, Connection, Will
-from broker.errors import MalformedMessageError, NoReplyError
+from broker.errors import ConnectionFailedError, MalformedMessageError, NoReplyError
 from broker.finite import first_non_finite
 from broker.messages import InferReply
 from broker.topics import INFER, REPLY, ROOT, TOPICS, M, Topic
@@ -81,7 +81,7 @@ class Session:
         self, broker: BrokerSettings, *, site: str, client_id: str, last_will: Outgoing[Any] | None = None
     ) -> None:
         self._site = site
-        self._last_will = last_will
+        self._endpoint = broker.endpoint
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._connected_callbacks: tuple[Callable[[], None], ...] = ()
         self._lock = threading.Lock()
@@ -111,12 +111,9 @@ class Session:
         self._connection.start()
 
     def close(self) -> None:
-        """Publish the last will as a clean farewell, wait shortly for what is under way, and disconnect."""
-        if self._connection.connected:
-            if self._last_will is not None:
-                self.publish(self._last_will.topic, self._last_will.message, *self._last_will.levels)
-            if not self._connection.on_network_thread:
-                self._connection.flush()
+        """Wait shortly for what is under way, and disconnect; the last will is published then too. Safe to repeat."""
+        if self._connection.connected and not self._connection.on_network_thread:
+            self._connection.flush()
         self._connection.close()
 
     def __enter__(self) -> Self:
@@ -157,7 +154,10 @@ class Session:
         return self._send(topic, message, self._address(topic, levels))
 
     def request(self, topic: Topic[M], message: M, *levels: str, timeout_s: float) -> InferReply:
-        """Send a request and wait for its reply; NoReplyError if none comes within `timeout_s` seconds."""
+        """Send a request and wait for its reply; NoReplyError if none comes within `timeout_s` seconds.
+
+        ConnectionFailedError if too many messages wait for the broker, MalformedMessageError as for `publish`.
+        """
         if self._connection.on_network_thread:
             raise RuntimeError("a handler must not wait for a reply: replies arrive on its own thread")
         address = self._address(topic, levels)
@@ -166,7 +166,8 @@ class Session:
         replies: queue.SimpleQueue[InferReply] = queue.SimpleQueue()
         self._pending[correlation] = replies
         try:
-            self._send(topic, message, address, response_topic, correlation)
+            if not self._send(topic, message, address, response_topic, correlation):
+                raise ConnectionFailedError(self._endpoint, "the request cannot be sent: too many wait already")
             return replies.get(timeout=timeout_s)
         except queue.Empty:
             raise NoReplyError(address, timeout_s) from None

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.connection import BrokerSettings, explain_failure, reconnect_delay_s
+from broker.connection import BrokerSettings, reconnect_delay_s
 from broker.errors import ConnectionFailedError
+from broker.explanations import explain_failure
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Session
 
@@ -77,7 +78,7 @@ def test_nothing_listens_there(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_elsewhere_mosquittos_default_is_named() -> None:
     """From another machine, a refusal is most likely Mosquitto's default, which listens on its own machine only."""
-    reason = explain_failure(ConnectionRefusedError(), BrokerSettings(host="192.0.2.1"))
+    reason = explain_failure(ConnectionRefusedError(), "192.0.2.1")
     assert "give it a `listener` line" in reason
 
 
@@ -97,7 +98,7 @@ def test_the_name_is_unknown(host: str) -> None:
 )
 def test_other_failures_are_told_apart(error: OSError, said: str) -> None:
     """Silence, no route and the rest each have their sentence."""
-    assert said in explain_failure(error, BrokerSettings())
+    assert said in explain_failure(error, "127.0.0.1")
 
 
 def test_a_listener_that_says_nothing_is_no_broker() -> None:

@@ -13,7 +13,7 @@ from messages_to_send import REQUEST, energy
 from paho.mqtt import publish as paho_publish
 
 from broker import connection
-from broker.errors import MalformedMessageError, NoReplyError
+from broker.errors import ConnectionFailedError, MalformedMessageError, NoReplyError
 from broker.messages import EnergyReading, InferReply, InferRequest, NodeStatus
 from broker.mosquitto import PrivateMosquitto
 from broker.session import DroppedCounts, Incoming, Session
@@ -273,3 +273,5 @@ def test_a_queue_that_is_full_refuses_and_counts(tmp_path: Path, site: str, monk
         assert eventually(lambda: not session.connected)
         assert [session.publish(ENERGY, energy(number), "pi") for number in range(7)] == [True] * 5 + [False] * 2
         assert session.dropped.unsent == 2
+        with pytest.raises(ConnectionFailedError, match="the request cannot be sent"):
+            session.request(INFER, REQUEST, "deployment", timeout_s=60)
