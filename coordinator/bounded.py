@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from operator import le
 
 from coordinator.cost import PartitionPlan, evaluate
 from coordinator.errors import PlanInfeasibleError
@@ -78,7 +79,7 @@ def _search(steps: Steps, limits: Limits, *, quickest: bool) -> _Label | None:
     to_store_mb = [math.fsum(steps.weight_mb[op:]) for op in range(steps.ops + 1)]
 
     queue = [(0.0, 0, _Label(0, steps.origin, 0.0, 0.0, no_mb, None, None))]
-    settled: dict[tuple[int, int], list[_Label]] = {}
+    settled: dict[tuple[int, int], list[tuple[float, ...]]] = {}
     made = 0
     relax_at = RELAX_AFTER
     while queue:
@@ -90,10 +91,17 @@ def _search(steps: Steps, limits: Limits, *, quickest: bool) -> _Label | None:
         _, _, label = heapq.heappop(queue)
         if label.op == steps.ops:
             return label
+        # A partial plan is no better for room that the ops to come could not fill, nor for time that nothing bounds.
+        to_come_mb = to_store_mb[label.op]
+        mine = (
+            label.spent,
+            label.ms if limits.ms < ANY_TIME else 0.0,
+            *(max(stored, room - to_come_mb) for stored, room in zip(label.stored_mb, limits.stored_mb, strict=True)),
+        )
         rivals = settled.setdefault((label.op, label.node), [])
-        if any(_beats(rival, label) for rival in rivals):
+        if any(all(map(le, theirs, mine)) for theirs in rivals):
             continue
-        rivals.append(label)
+        rivals.append(mine)
         for after in _after(steps, limits, label, quickest=quickest):
             if _least(ms_bounds, after, after.ms) > limits.ms:
                 continue
@@ -134,14 +142,6 @@ def _after(steps: Steps, limits: Limits, label: _Label, *, quickest: bool) -> It
 
 def _least(bounds: Sequence[LowerBound], label: _Label, spent: float) -> float:
     return max(bound.of(label.op, label.node, spent, label.ms, label.stored_mb) for bound in bounds)
-
-
-def _beats(rival: _Label, label: _Label) -> bool:
-    return (
-        rival.spent <= label.spent
-        and rival.ms <= label.ms
-        and all(theirs <= mine for theirs, mine in zip(rival.stored_mb, label.stored_mb, strict=True))
-    )
 
 
 def _planned(problem: Problem, found: _Label) -> PartitionPlan:

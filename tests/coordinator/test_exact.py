@@ -70,7 +70,7 @@ def test_no_plan_for_eight_ops_on_four_nodes_is_better(problem: Json, tightness:
     check_against_brute_force(problem)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(problems(shapes=((4, 8, True), (3, 12, True))))
 def test_a_plan_covers_every_op_once_and_keeps_its_bounds(problem: Json) -> None:
     """Stages are in order without gap or overlap, score as evaluated, and break no bound."""

@@ -31,8 +31,8 @@ PROBLEM = Problem(
 )
 
 
-@settings(max_examples=150, deadline=None)
-@given(problems(shapes=((3, 6, True), (4, 6, True))))
+@settings(max_examples=75, deadline=None)
+@given(problems(shapes=((3, 4, True), (4, 4, True))))
 def test_no_strategy_beats_exact(problem: Any) -> None:
     """Whatever a strategy decides costs at least as much as the exact plan, and where exact finds none, none does."""
     for node, tier in zip(problem["nodes"], ("edge", "fog", "cloud", "cloud"), strict=False):
