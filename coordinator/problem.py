@@ -138,6 +138,7 @@ def _check_names(place: str, values: Iterable[Node | Codec]) -> None:
     for index, value in enumerate(values):
         if not value.name:
             raise ProblemError(f"{place}[{index}].name is empty")
+        _check_printable(f"{place}[{index}].name", value.name)
         if value.name in first:
             raise ProblemError(
                 f"{place}[{index}].name is {value.name!r}, which {place}[{first[value.name]}] has already"
@@ -145,7 +146,14 @@ def _check_names(place: str, values: Iterable[Node | Codec]) -> None:
         first[value.name] = index
 
 
+def _check_printable(place: str, name: str) -> None:
+    # Names go into one-line messages and onto terminals.
+    if not name.isprintable():
+        raise ProblemError(f"{place} is {name!r}, it must have no line breaks or control characters")
+
+
 def _check_model(model: Model) -> None:
+    _check_printable("model.name", model.name)
     if len(model.cut_bytes) < 2:
         raise ProblemError(
             f"model.bytes has {_count(model.cut_bytes)}, it needs one for each cut point: at least input and output"

@@ -94,6 +94,8 @@ def test_a_problem_survives_the_way_to_json_and_back(problem: Json) -> None:
         ("nodes.0.tier", "mist", "nodes[0].tier is 'mist', it must be 'edge', 'fog' or 'cloud'"),
         ("nodes.1.name", "pi", "nodes[1].name is 'pi', which nodes[0] has already"),
         ("nodes.1.name", "", "nodes[1].name is empty"),
+        ("nodes.1.name", "a\nb", "nodes[1].name is 'a\\nb', it must have no line breaks or control characters"),
+        ("model.name", "\x1b[1m", "model.name is '\\x1b[1m', it must have no line breaks or control characters"),
         ("nodes.1.op_mss", [1], "nodes[1] has an unknown field 'op_mss'; did you mean 'op_ms'?"),
         (
             "nodes.0.busy_w",
