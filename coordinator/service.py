@@ -154,8 +154,11 @@ class Coordinator:
     def _on(self, topic: Topic[M], owner: Callable[[M], tuple[str, ...]]) -> None:
         def hear(incoming: Incoming[Any]) -> None:
             # A message counts only under the topic of whom it speaks of.
-            if owner(incoming.message) == incoming.levels:
-                self._queue(Received(incoming.message, self._clock()))
+            message, now = incoming.message, self._clock()
+            if owner(message) == incoming.levels:
+                # The broker may have kept a link's reading for days: its age is told by the clock of its node.
+                kept = incoming.retained and isinstance(message, LinkReading)
+                self._queue(Received(message, min(now, message.at) if kept else now))
 
         self._session.on(topic, hear)
 

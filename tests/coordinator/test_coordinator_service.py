@@ -176,6 +176,16 @@ def test_nobody_speaks_in_the_name_of_another(settings: CoordinatorSettings) -> 
         assert list(coordinator.state.links) == [("pi", "pc")]
 
 
+def test_the_age_of_a_retained_link_survives_a_restart(settings: CoordinatorSettings) -> None:
+    """A reading that the broker has kept is as old as its node says, not as old as the coordinator."""
+    with FakeAgent(settings.broker, settings.site, "pi") as pi:
+        pi.link("pc", 5.0)
+        with coordinating(settings) as coordinator:
+            assert eventually(lambda: coordinator.state.links)
+            # The fake agent's clock stands at 1970.
+            assert coordinator.state.links["pi", "pc"].arrived_at == 0.0
+
+
 def test_telemetry_is_stored(settings: CoordinatorSettings) -> None:
     """Energy, links, inferences, plans and node events end up in the store's file, and in the status."""
     with coordinating(settings) as coordinator, FakeAgent(settings.broker, settings.site, "pi") as pi:

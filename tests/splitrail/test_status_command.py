@@ -1,6 +1,8 @@
 """`splitrail status` against a live coordinator, and against what is none."""
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -92,6 +94,24 @@ def test_a_plan_is_drawn_with_its_reason() -> None:
     assert "photos  net, 4 ops, from pi, exact, plan 3" in text
     assert "made up" in text
     assert any(" pi " in line and " pc " in line and line.strip().startswith("0━") for line in text.splitlines())
+
+
+def test_who_is_not_ready_is_named() -> None:
+    """While a plan is being taken up, the nodes that have not reported are named."""
+    report = made_report()
+    (deployment,) = report.deployments
+    plan = deployment.plan
+    assert plan is not None
+    half = msgspec.structs.replace(deployment, plan=msgspec.structs.replace(plan, ready=("pi",)))
+    assert "not ready yet: pc" in drawn(msgspec.structs.replace(report, deployments=(half,)))
+    assert "not ready yet" not in drawn(report)
+
+
+def test_it_needs_neither_mqtt_nor_a_web_server() -> None:
+    """The command works wherever splitrail is installed, without any extra."""
+    script = "import sys, splitrail.commands.status; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    assert not {"paho", "uvicorn", "starlette", "numpy", "yaml", "sqlite3"} & set(loaded)
 
 
 def test_every_power_figure_says_what_it_is() -> None:
