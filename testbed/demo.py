@@ -14,6 +14,7 @@ import msgspec
 
 from broker.messages import StrategyName
 from coordinator.configuration import DeploymentSettings
+from edge_agent.probes import LinkSettings
 from models.graph import read_graph
 from splitrail.errors import SplitrailError
 from testbed.comparison import Comparison, compare, verdict
@@ -38,6 +39,8 @@ STRATEGIES: dict[str, StrategyName] = {
 }
 
 LONGEST_RUN_S = 80.0
+# More often than by default (5 s): the demo's link is bad for half a minute only.
+PROBING = LinkSettings(probe_interval_s=2.0, max_probe_bytes_per_minute=3_000_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
     first_mbps = next(filter(None, options.trace.mbps)) * options.trace.scale
     with _scratch_directory() as directory:
         before = link_shapes(constant(first_mbps))
-        with Continuum(nodes, before, deployments, directory, step=screen.step) as continuum:
+        with Continuum(nodes, before, deployments, directory, probing=PROBING, step=screen.step) as continuum:
             performance = Performance(continuum, screen, cast, kinds)
             with continuum.session("demo") as session:
                 performance.watch(session)

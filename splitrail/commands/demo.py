@@ -8,6 +8,7 @@ from types import FrameType
 
 import msgspec
 
+from testbed.errors import DemoError
 from testbed.traces import DEMO_TRACE
 
 EXAMPLE = "splitrail demo --trace my-link.csv --scale 10 --seconds 60"
@@ -49,9 +50,14 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
+    if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
+        raise DemoError(f"--json {arguments.json}: the directory {arguments.json.parent} does not exist")
     result = run_demo(options, Screen(colour=not arguments.no_color))
     if arguments.json is not None:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+        try:
+            arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n")
+        except OSError as error:
+            raise DemoError(f"--json {arguments.json}: cannot be written: {error.strerror or error}") from None
     return 0
 
 
@@ -61,7 +67,10 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 
 
 def _positive(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not (math.isfinite(number) and number > 0):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
