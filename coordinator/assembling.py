@@ -7,19 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from broker.messages import LinkReading
+from coordinator.deployment import Deployment, ModelFacts
 from coordinator.errors import ProblemError
+from coordinator.evaluation import Circumstances, LinkFigures
 from coordinator.problem import MAX_NUMBER, MIN_MBPS, Link, Model, Node, Problem
-from coordinator.state import (
-    Circumstances,
-    Deployment,
-    DeploymentState,
-    LinkFigures,
-    LinkState,
-    ModelFacts,
-    NodeState,
-    Refusal,
-    State,
-)
+from coordinator.state import DeploymentState, LinkState, NodeState, Refusal, State
 
 MAX_DOUBLINGS = 6
 

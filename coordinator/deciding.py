@@ -11,8 +11,9 @@ from coordinator.assembling import Assembly, assemble, circumstances
 from coordinator.configuration import PlanningSettings
 from coordinator.cost import PartitionPlan, Score, Stage, broken_bound, evaluate
 from coordinator.errors import CoordinatorError, PlanError
+from coordinator.evaluation import Circumstances, Evaluation, LinkFigures
 from coordinator.problem import RAW
-from coordinator.state import Circumstances, DeploymentState, Evaluated, Evaluation, LinkFigures, Pair, State
+from coordinator.state import DeploymentState, Evaluated, Pair, State
 from coordinator.strategies import STRATEGIES
 
 LEAST_RTT_CHANGE_MS = 2.0

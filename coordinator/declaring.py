@@ -10,9 +10,9 @@ from pathlib import Path
 
 from broker.messages import ModelReference
 from coordinator.configuration import DeploymentSettings
+from coordinator.deployment import Deployment, ModelFacts
 from coordinator.errors import DeclarationError
 from coordinator.problem import BYTES_PER_MB, Objective
-from coordinator.state import Deployment, ModelFacts
 from models.cache import ModelCache, ModelFile
 from models.graph import Graph, read_graph
 

@@ -11,16 +11,14 @@ from broker.messages import (
     PROTOCOL_VERSION,
     InferenceReport,
     LinkReading,
-    ModelReference,
     NodeAnnouncement,
     NodeProfile,
     NodeStatus,
     Plan,
     PlanReady,
-    Prediction,
-    StrategyName,
 )
-from coordinator.problem import Objective
+from coordinator.deployment import Deployment
+from coordinator.evaluation import Evaluation
 from splitrail import __version__
 
 MAX_NODES = 256
@@ -28,28 +26,6 @@ MAX_LINKS = 4_096
 
 Pair = tuple[str, str]
 SiteMessage = NodeStatus | NodeProfile | LinkReading | InferenceReport | PlanReady | Plan
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFacts:
-    """What planning needs of a model of N ops: bytes at its N+1 cut points, weights of each op in MB of 10^6 bytes."""
-
-    reference: ModelReference
-    cut_bytes: tuple[float, ...]
-    weight_mb: tuple[float, ...]
-    forbidden_cuts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """One model, one origin, one objective, as the settings declare it."""
-
-    name: str
-    model: ModelFacts
-    origin: str
-    strategy: StrategyName
-    objective: Objective
-    deadline_ms: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,39 +74,6 @@ class Refusal:
     at: float
     count: int
     """How many plans this session has refused; each time it is left out for longer."""
-
-
-@dataclass(frozen=True, slots=True)
-class LinkFigures:
-    """What an evaluation reckoned with for one link."""
-
-    rtt_ms: float
-    mbps: float
-
-
-@dataclass(frozen=True, slots=True)
-class Circumstances:
-    """All that a deployment's plan hangs on, at one moment; a change of it is a reason to plan at once."""
-
-    sessions: Mapping[str, str]
-    """The usable nodes, each with its session."""
-    profiled: frozenset[str]
-    refused: Mapping[str, str]
-    links: Mapping[Pair, LinkFigures]
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """The last time a deployment's plan was weighed: under what circumstances and with what outcome."""
-
-    at: float
-    circumstances: Circumstances
-    prediction: Prediction | None = None
-    """The plan in force under the estimates of that moment; None where it could not be scored."""
-    obstacle: str | None = None
-    """Why there is no plan, or no better one."""
-    left_out: Mapping[str, str] = field(default_factory=dict)
-    """Online nodes that were left out, each with the reason."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,18 +20,9 @@ from broker.messages import (
     StrategyName,
     Tier,
 )
+from coordinator.deployment import Deployment, ModelFacts
 from coordinator.problem import Objective
-from coordinator.state import (
-    EMPTY,
-    Deployment,
-    DeploymentDeclared,
-    Event,
-    ModelFacts,
-    Received,
-    SiteMessage,
-    State,
-    apply,
-)
+from coordinator.state import EMPTY, DeploymentDeclared, Event, Received, SiteMessage, State, apply
 
 OPS = 4
 SHA256 = "a" * 64

@@ -9,7 +9,8 @@ from made_site import birth_message, declared, folded, link_message, offline, pr
 from broker.messages import PROTOCOL_VERSION, Plan
 from coordinator.configuration import PlanningSettings
 from coordinator.deciding import REBIRTH_GRACE_S, PublishPlan, decide, presumed_dead
-from coordinator.state import Connected, DeploymentState, Evaluation, Event, Received, State, apply
+from coordinator.evaluation import Evaluation
+from coordinator.state import Connected, DeploymentState, Event, Received, State, apply
 
 SETTINGS = PlanningSettings(interval_s=5.0, hysteresis=0.03, link_change=0.2, settle_s=5.0, refusal_s=60.0)
 

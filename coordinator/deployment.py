@@ -1,0 +1,28 @@
+"""A deployment as its settings and its model's file declare it: what never changes while the coordinator runs."""
+
+from dataclasses import dataclass
+
+from broker.messages import ModelReference, StrategyName
+from coordinator.problem import Objective
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What planning needs of a model of N ops: bytes at its N+1 cut points, weights of each op in MB of 10^6 bytes."""
+
+    reference: ModelReference
+    cut_bytes: tuple[float, ...]
+    weight_mb: tuple[float, ...]
+    forbidden_cuts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model, one origin, one objective, as the settings declare it."""
+
+    name: str
+    model: ModelFacts
+    origin: str
+    strategy: StrategyName
+    objective: Objective
+    deadline_ms: float | None
