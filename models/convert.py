@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.calibration import calibration_samples, find_images
-from models.errors import ConversionError, ImageError
+from models.errors import ConversionError, ImageError, ModelError
 from models.export import Exported, export_keras, export_saved_model, load_keras, load_tensorflow, one_line
 from models.images import sample_photographs, to_input
 from models.metadata import attach_metadata
@@ -227,5 +227,7 @@ def _write(out: Path, content: bytes, entries: dict[str, bytes]) -> None:
             unlabelled.write(content)
             unlabelled.flush()
             attach_metadata(Path(unlabelled.name), entries, out)
+    except ModelError:
+        raise
     except OSError as error:
         raise ConversionError(f"cannot write {out}: {error.strerror or error}") from error
