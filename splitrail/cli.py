@@ -55,7 +55,7 @@ def _front_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"splitrail {__version__}")
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
+    parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
@@ -86,7 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     try:
         refuse_shadowed_packages()
-        chosen = _front_parser().parse_args(arguments)
+        front = _front_parser()
+        chosen = front.parse_args(arguments)
+        if chosen.command is None:
+            front.error("which command")
         parser, module = command_parser(chosen.command)
         return int(module.run(parser.parse_args(chosen.arguments)))
     except SplitrailError as error:
