@@ -53,7 +53,7 @@ class Line:
         """A connection that was opened at `at_ns`."""
         self._owed: dict[ReplyKey, _Owed] = {}
         self._owed_bytes = 0
-        self._heard_ns = at_ns
+        self._heard_ns = self._asked_ns = at_ns
 
     @property
     def owed(self) -> int:
@@ -92,8 +92,14 @@ class Line:
         return InFlight(oldest.size_bytes, (at_ns - max(oldest.sent_ns, self._heard_ns)) / 1e6)
 
     def wants_heartbeat(self, at_ns: int) -> bool:
-        """Nothing has come for a while and nothing is owed, so only a ping can tell whether the peer is there."""
-        return not self._owed and at_ns - self._heard_ns > HEARTBEAT_NS
+        """Nothing has come for a while, so ask for a sign of life; True once for each while.
+
+        On a busy line too: an answer that overtakes what is owed shows that the peer restarted and lost it.
+        """
+        if at_ns - max(self._heard_ns, self._asked_ns) <= HEARTBEAT_NS:
+            return False
+        self._asked_ns = at_ns
+        return True
 
     def is_silent(self, at_ns: int) -> bool:
         """Replies are overdue, even if the link were the thinnest: the connection should be made anew."""

@@ -66,13 +66,14 @@ def test_owed_bytes_are_those_of_the_owed_messages(events: list[tuple[int, int, 
     assert (line.owed, line.owed_bytes) == (len(expected), sum(expected.values()))
 
 
-def test_an_idle_line_wants_a_heartbeat() -> None:
-    """A line that has heard nothing for a while is asked for a sign of life, but only while nothing is owed."""
+def test_a_quiet_line_wants_a_heartbeat() -> None:
+    """A line that has heard nothing for a while is asked for a sign of life, once for each while, idle or busy."""
     line = Line(0)
     assert not line.wants_heartbeat(HEARTBEAT_NS)
     assert line.wants_heartbeat(HEARTBEAT_NS + 1)
-    line.send(1, 10, at_ns=HEARTBEAT_NS + 1)
     assert not line.wants_heartbeat(HEARTBEAT_NS + 2)
+    line.send(1, 10, at_ns=HEARTBEAT_NS + 3)
+    assert line.wants_heartbeat(2 * HEARTBEAT_NS + 2)
 
 
 def test_a_line_that_never_answers_is_silent() -> None:

@@ -173,6 +173,30 @@ def test_a_peer_that_restarts_is_found_again(start: Callable[..., Node]) -> None
     assert edge.received.deliveries.get(timeout=PATIENCE_S).route == route(2)
 
 
+def test_what_a_restart_lost_is_noticed(start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors that a peer took with it when it died do not keep the line busy: the next one's answer settles them."""
+    monkeypatch.setattr("edge_agent.lines.HEARTBEAT_NS", 500_000_000)
+    edge = start("edge")
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        port = dying.getsockname()[1]
+        edge.transport.connect("fog", f"tcp://127.0.0.1:{port}")
+        edge.transport.send("fog", tensors(1, 1_000_000))
+        taken, _ = dying.accept()
+        # ZeroMQ's greeting and handshake, by which the tensors are let out; then the peer dies with them.
+        with taken:
+            taken.settimeout(PATIENCE_S)
+            taken.sendall(NULL_GREETING + NULL_READY)
+            received = 0
+            with contextlib.suppress(TimeoutError):
+                while data := taken.recv(1_000_000):
+                    received += len(data)
+                    taken.settimeout(PATIENCE_S if received < 4_000_000 else 0.2)
+    fog = start("fog", f"tcp://127.0.0.1:{port}")
+    eventually(lambda: edge.transport.in_flight("fog") is None)
+    assert edge.transport.counters.undelivered == 1
+    assert fog.received.tensors.empty()
+
+
 def test_a_peer_may_come_later(start: Callable[..., Node]) -> None:
     """What is sent before the peer listens arrives once it does."""
     with socket.create_server(("127.0.0.1", 0)) as reserved:
@@ -396,6 +420,9 @@ def test_closing_leaves_nothing_behind() -> None:
     eventually(lambda: open_files() <= before + FILES_OF_PYZMQ)
 
 
+# ZMTP 3.0, RFC 23 of zeromq.org: signature, version, NULL mechanism; READY with the type of the socket.
+NULL_GREETING = bytes.fromhex("ff00000000000000017f0300") + b"NULL".ljust(20, b"\0") + bytes(32)
+NULL_READY = bytes.fromhex("041c05") + b"READY" + b"\x0bSocket-Type" + bytes.fromhex("00000006") + b"ROUTER"
 FILES_OF_PYZMQ = 8  # one collector of freed messages for the whole process: a context with its sockets
 
 
