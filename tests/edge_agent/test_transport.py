@@ -178,6 +178,7 @@ def test_what_a_restart_lost_is_noticed(start: Callable[..., Node], monkeypatch:
     monkeypatch.setattr("edge_agent.lines.HEARTBEAT_NS", 500_000_000)
     edge = start("edge")
     with socket.create_server(("127.0.0.1", 0)) as dying:
+        dying.settimeout(PATIENCE_S)
         port = dying.getsockname()[1]
         edge.transport.connect("fog", f"tcp://127.0.0.1:{port}")
         edge.transport.send("fog", tensors(1, 1_000_000))
@@ -346,6 +347,7 @@ def test_a_dead_connection_is_made_anew(start: Callable[..., Node], monkeypatch:
     edge, fog = start("edge"), start("fog")
     upstream = ("127.0.0.1", int(fog.transport.endpoint.rsplit(":", 1)[1]))
     with socket.create_server(("127.0.0.1", 0)) as middle:
+        middle.settimeout(PATIENCE_S)
         edge.transport.connect("fog", f"tcp://127.0.0.1:{middle.getsockname()[1]}")
         edge.transport.send("fog", tensors(1))
         # The first connection is swallowed, as by a router that forgot it; the second is passed through.
