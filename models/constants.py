@@ -82,7 +82,7 @@ def _stored(model: ModelFile, subgraph: SubgraphRecord, index: int) -> Value | N
     if form is None or not 0 < count <= MAX_VALUE_ITEMS:
         return None
     data = model.buffer_data(tensor.buffer)
-    if data is None or len(data) != count * struct.calcsize(form):
+    if len(data) != count * struct.calcsize(form):
         return None
     return Value(tensor.shape, struct.unpack(f"<{count}{form}", data))
 

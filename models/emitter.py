@@ -48,10 +48,22 @@ class String:
 
 
 @dataclass(frozen=True, slots=True)
+class FileSource:
+    """Where the bytes of a blob stand: an open file and a byte position in it."""
+
+    descriptor: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
 class Blob:
-    """Bytes that go to the end of the file, aligned; equal objects are written once."""
+    """Bytes that go to the end of the file, aligned; an object is written once, however often it is pointed to.
+
+    With `source`, the kernel copies them from file to file, so that they never enter this process's memory.
+    """
 
     data: bytes | memoryview
+    source: FileSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,8 +290,24 @@ def _write(file: BinaryIO, skeleton: _Skeleton, places: Mapping[int, int]) -> No
     for key, blob in skeleton.blobs.items():
         # An empty gap of NULs, then the vector's length; a blob that only BlobSpans point to may have any length.
         file.write(bytes(places[key] - 4 - written) + struct.pack("<I", min(len(blob.data), 2**32 - 1)))
-        file.write(blob.data)
+        copied = 0 if blob.source is None else _copy_in_kernel(file, blob.source, len(blob.data))
+        file.write(blob.data[copied:])
         written = places[key] + len(blob.data)
+
+
+def _copy_in_kernel(file: BinaryIO, source: FileSource, size: int) -> int:
+    """Copy from file to file where the kernel can; return how many bytes it copied, from the first on."""
+    file.flush()
+    copied = 0
+    while copied < size:
+        try:
+            count = os.copy_file_range(source.descriptor, file.fileno(), size - copied, source.position + copied)
+        except OSError:  # across some file systems, or on old kernels; a full disk shows again when writing
+            break
+        if count == 0:
+            break
+        copied += count
+    return copied
 
 
 def blob_bytes_fit(blobs: Sequence[Blob]) -> bool:

@@ -58,13 +58,18 @@ class FlatBuffer:
         offsets = struct.unpack_from(f"<{(vtable_size - 4) // 2}H", self.data, vtable + 4)
         return Table(self, position, inline_size, offsets)
 
+    def vector_span(self, position: int, item_bytes: int) -> range:
+        """The byte positions of the elements of the vector at `position`."""
+        start = position + 4
+        stop = start + self.scalar("I", position) * item_bytes
+        if stop > len(self.data):
+            raise self.broken(f"the vector at byte {position} runs past the end of the file")
+        return range(start, stop)
+
     def vector(self, position: int, item_bytes: int) -> memoryview:
         """The raw elements of the vector at `position`, uncopied."""
-        count = self.scalar("I", position)
-        start, size = position + 4, count * item_bytes
-        if start + size > len(self.data):
-            raise self.broken(f"the vector at byte {position} runs past the end of the file")
-        return self.data[start : start + size]
+        span = self.vector_span(position, item_bytes)
+        return self.data[span.start : span.stop]
 
     def spend(self, size: int) -> None:
         """Count bytes that are about to be copied out, so that shared vectors cannot multiply without bound."""

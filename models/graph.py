@@ -179,7 +179,7 @@ class _Weights:
         buffers = self._buffers(op)
         for index in self._model.subgraphs_reached((op,)):
             buffers |= {tensor.buffer for tensor in self._model.subgraph(index).tensors}
-        return sum(len(self._model.buffer_data(buffer) or b"") for buffer in buffers)
+        return sum(len(self._model.buffer_span(buffer)) for buffer in buffers)
 
     def _buffers(self, op: OperatorRecord) -> set[int]:
         buffers, seen, waiting = set[int](), set[int](), [index for index in op.inputs if index >= 0]

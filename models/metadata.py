@@ -6,7 +6,19 @@ What they mean is for those who name them; segments do not carry them.
 from collections.abc import Mapping
 from pathlib import Path
 
-from models.emitter import Blob, BlobSpan, Fresh, Node, Number, String, Tables, Vector, Within, write_flatbuffer
+from models.emitter import (
+    Blob,
+    BlobSpan,
+    FileSource,
+    Fresh,
+    Node,
+    Number,
+    String,
+    Tables,
+    Vector,
+    Within,
+    write_flatbuffer,
+)
 from models.errors import ModelFileError
 from models.flatbuffer import Table
 from models.modelfile import ModelFile, open_model
@@ -23,7 +35,7 @@ def read_metadata(path: Path, name: str) -> bytes | None:
     with open_model(path) as model:
         for found, buffer in model.metadata():
             if found == name:
-                data = model.buffer_data(buffer) or b""
+                data = model.buffer_data(buffer)
                 model.flatbuffer.spend(len(data))
                 return bytes(data)
     return None
@@ -43,7 +55,8 @@ def attach_metadata(path: Path, entries: Mapping[str, bytes], out: Path) -> None
 
 
 def _new_root(model: ModelFile, entries: Mapping[str, bytes]) -> Fresh:
-    body, old = Blob(model.flatbuffer.data), model.root
+    data = model.flatbuffer.data
+    body, old = Blob(data, FileSource(model.descriptor, 0)), model.root
     fields: dict[int, Number | BlobSpan | Node] = {Model.VERSION: Number("I", SCHEMA_VERSION)}
     for slot in range(len(old.offsets)):
         target = None if slot in _REWRITTEN else old.target(slot)

@@ -4,8 +4,9 @@ Weights stay in the file, seen through mmap; what the graph means is graph.py's 
 """
 
 import mmap
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -80,8 +81,9 @@ class SubgraphRecord:
 class ModelFile:
     """An open .tflite; get one from `open_model`."""
 
-    def __init__(self, flatbuffer: FlatBuffer) -> None:
+    def __init__(self, flatbuffer: FlatBuffer, descriptor: int) -> None:
         self.flatbuffer = flatbuffer
+        self.descriptor = descriptor
         self.root = flatbuffer.root()
         version = self.root.scalar(Model.VERSION, "I")
         if version != SCHEMA_VERSION:
@@ -96,7 +98,7 @@ class ModelFile:
         if not self._subgraph_tables:
             raise flatbuffer.broken("it has no subgraph")
         for index in range(len(self.buffers)):
-            self.buffer_data(index)  # a truncated file has lost weights: say so now, not when they are needed
+            self.buffer_span(index)  # a truncated file has lost weights: say so now, not when they are needed
 
     @property
     def main(self) -> SubgraphRecord:
@@ -109,20 +111,25 @@ class ModelFile:
             self._subgraphs[index] = self._decode(self._item(self._subgraph_tables, index, "subgraph"))
         return self._subgraphs[index]
 
-    def buffer_data(self, index: int) -> memoryview | None:
-        """The bytes of a buffer, uncopied; None where it is empty."""
+    def buffer_span(self, index: int) -> range:
+        """The byte positions of a buffer in the file; empty where the buffer is."""
         buffer = self.buffers[index]
         offset = buffer.scalar(Buffer.OFFSET, "Q")
-        if offset <= 1:  # 0 and 1 both say that the bytes are in the flatbuffer (schema.fbs, table Buffer)
-            data = buffer.raw(Buffer.DATA)
-            return data if data is not None and len(data) else None
-        return self.span(offset, buffer.scalar(Buffer.SIZE, "Q"))
+        if offset > 1:  # 0 and 1 both say that the bytes are in the flatbuffer (schema.fbs, table Buffer)
+            return self.span(offset, buffer.scalar(Buffer.SIZE, "Q"))
+        position = buffer.target(Buffer.DATA)
+        return range(0) if position is None else self.flatbuffer.vector_span(position, 1)
 
-    def span(self, offset: int, size: int) -> memoryview:
-        """Bytes of the file outside the flatbuffer, uncopied."""
+    def buffer_data(self, index: int) -> memoryview:
+        """The bytes of a buffer, uncopied."""
+        span = self.buffer_span(index)
+        return self.flatbuffer.data[span.start : span.stop]
+
+    def span(self, offset: int, size: int) -> range:
+        """The byte positions of what the file holds outside the flatbuffer."""
         if offset + size > len(self.flatbuffer.data):
             raise self.flatbuffer.broken("weights outside the flatbuffer run past the end of the file")
-        return self.flatbuffer.data[offset : offset + size]
+        return range(offset, offset + size)
 
     def metadata(self) -> Iterator[tuple[str, int]]:
         """The names and buffer indices of the model's metadata."""
@@ -230,21 +237,20 @@ def open_model(path: Path) -> Iterator[ModelFile]:
 
     Raises ModelFileError where the file cannot be read, ModelFormatError where it is not a .tflite.
     """
-    try:
-        with path.open("rb") as file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
             head = file.read(8)
+            size = os.fstat(file.fileno()).st_size
             if len(head) < 8 or head[4:] != IDENTIFIER:
-                size = path.stat().st_size
                 what = "it is empty" if size == 0 else "it does not begin as a TensorFlow Lite model does"
                 raise ModelFormatError(f"{path}: not a .tflite file: {what}; `splitrail convert` makes one")
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError as error:
-        raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
-    view = memoryview(mapped)
-    try:
-        yield ModelFile(FlatBuffer(view, str(path)))
-    finally:
-        _release(view, mapped)
+        except OSError as error:
+            raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
+        view = memoryview(mapped)
+        stack.callback(_release, view, mapped)
+        yield ModelFile(FlatBuffer(view, str(path)), file.fileno())
 
 
 def _release(view: memoryview, mapped: mmap.mmap) -> None:

@@ -12,6 +12,7 @@ from models.emitter import (
     Blob,
     BlobSpan,
     Copy,
+    FileSource,
     Fresh,
     Node,
     Number,
@@ -237,7 +238,7 @@ class _Segment:
             fields[slot] = Copy(options, layouts[chosen])
         offset = table.scalar(Operator.LARGE_CUSTOM_OFFSET, "Q")
         if offset > 1:
-            blob = Blob(self._model.span(offset, table.scalar(Operator.LARGE_CUSTOM_SIZE, "Q")))
+            blob = self._blob(self._model.span(offset, table.scalar(Operator.LARGE_CUSTOM_SIZE, "Q")))
             self._custom_options.append(blob)
             fields[Operator.LARGE_CUSTOM_OFFSET] = BlobSpan(blob, "offset")
             fields[Operator.LARGE_CUSTOM_SIZE] = BlobSpan(blob, "size")
@@ -247,16 +248,21 @@ class _Segment:
         """The index in the segment of a buffer of the file; 0 for an empty one, as the schema has it."""
         if original in self._buffers:
             return self._buffers[original]
-        data = self._model.buffer_data(original)
-        return 0 if data is None else self._new_buffer(original, data)
+        span = self._model.buffer_span(original)
+        return self._new_buffer(original, self._blob(span)) if span else 0
 
     def _own_buffer(self, data: bytes) -> int:
-        return self._buffers.get(data) or self._new_buffer(data, data)
+        return self._buffers.get(data) or self._new_buffer(data, Blob(data))
 
-    def _new_buffer(self, key: int | bytes, data: bytes | memoryview) -> int:
-        self._blobs[key] = Blob(data)
+    def _new_buffer(self, key: int | bytes, blob: Blob) -> int:
+        self._blobs[key] = blob
         self._buffers[key] = len(self._buffers) + 1
         return self._buffers[key]
+
+    def _blob(self, span: range) -> Blob:
+        """Bytes of the file that is cut, to be copied from file to file."""
+        data = self._model.flatbuffer.data[span.start : span.stop]
+        return Blob(data, FileSource(self._model.descriptor, span.start))
 
 
 _EMPTY_SUBGRAPH = Fresh(

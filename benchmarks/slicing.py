@@ -1,0 +1,103 @@
+"""Measures how long segments take to cut and how much anonymous memory that needs: `python benchmarks/slicing.py`.
+
+Without files it converts VGG16 and MobileNetV2 with random weights, which takes a minute and several GB once.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from models.graph import read_graph
+from models.slicer import slice_model
+
+KEPT = Path(__file__).parent.parent / ".cache" / "benchmarks"
+SAMPLING_S = 0.0005
+
+
+class AnonymousMemory:
+    """The peak of this process's anonymous memory while the block runs, above what it was before; MB of 10^6 bytes."""
+
+    def __enter__(self) -> "AnonymousMemory":
+        self._before = self._peak = anonymous_bytes()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._sample)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def grown_mb(self) -> float:
+        return (self._peak - self._before) / 1e6
+
+    def _sample(self) -> None:
+        while not self._done.wait(SAMPLING_S):
+            self._peak = max(self._peak, anonymous_bytes())
+
+
+def anonymous_bytes() -> int:
+    """The resident anonymous memory of this process, from the kernel."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")))
+
+
+def measure(path: Path, directory: Path, repeats: int) -> None:
+    """Print time and memory of cutting the whole, a head and a tail of one model."""
+    with path.open("rb") as file:
+        while file.read(1 << 20):
+            pass  # the figures are those of a page-cached file
+    begun = time.perf_counter()
+    graph = read_graph(path)
+    reading_ms = 1000 * (time.perf_counter() - begun)
+    count = len(graph.ops)
+    allowed = [cut.k for cut in graph.cuts if cut.allowed]
+    middle = min(allowed, key=lambda k: abs(k - count // 2))
+    print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {count} ops, graph read in {reading_ms:.1f} ms")
+    for start, stop in ((0, count), (0, middle), (middle, count)):
+        out = directory / "segment.tflite"
+        times = []
+        with AnonymousMemory() as memory:
+            for _ in range(repeats):
+                begun = time.perf_counter()
+                slice_model(path, start, stop, out)
+                times.append(time.perf_counter() - begun)
+        size_mb = out.stat().st_size / 1e6
+        median_ms, slowest_ms = 1000 * statistics.median(times), 1000 * max(times)
+        print(
+            f"  [{start:3}, {stop:3}) {size_mb:8.1f} MB  median {median_ms:7.1f} ms  slowest {slowest_ms:7.1f} ms  "
+            f"anonymous memory +{memory.grown_mb:.1f} MB"
+        )
+
+
+def zoo_file(name: str) -> Path:
+    """A zoo model with random weights, converted once and kept."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    path = KEPT / f"{name}.tflite"
+    if not path.exists():
+        print(f"converting {name} ...", file=sys.stderr)
+        command = [sys.executable, "-m", "splitrail", "convert", name, "--weights", "random", "-o", str(path)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return path
+
+
+def main() -> None:
+    """Measure the files given, or VGG16 and MobileNetV2."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--directory", type=Path, help="where the segments go (default: beside the system's others)")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
+        for path in arguments.files or [zoo_file("vgg16"), zoo_file("mobilenetv2")]:
+            measure(path, Path(directory), arguments.repeats)
+
+
+if __name__ == "__main__":
+    main()
