@@ -167,9 +167,7 @@ class Session:
         self._pending[correlation] = replies
         try:
             if not self._send(topic, message, address, response_topic, correlation):
-                raise ConnectionFailedError(
-                    self._endpoint, "the request cannot be sent: too many wait, or it is closed"
-                )
+                raise ConnectionFailedError(self._endpoint, "cannot send: too many messages wait, or it is closed")
             return replies.get(timeout=timeout_s)
         except queue.Empty:
             raise NoReplyError(address, timeout_s) from None
@@ -215,9 +213,7 @@ class Session:
         if accepted:
             return True
         self._count("unsent")
-        self._complain(
-            "unsent", topic.pattern, "not sent: too many messages wait for the broker, or the session is closed"
-        )
+        self._complain("unsent", topic.pattern, "not sent: too many messages wait, or the session is closed")
         return False
 
     def _replies(self) -> str:
