@@ -163,6 +163,25 @@ def _strided_slice(op: OpView) -> Shape | None:
     return tuple(dimension for axis, dimension in enumerate(kept) if not op.option(4) >> axis & 1)
 
 
+def _slice(op: OpView) -> Shape | None:
+    data, begin, size = op.shape(0), op.known(1), op.known(2)
+    if data is None or begin is None or size is None or not len(data) == len(begin) == len(size):
+        return None
+    return tuple(
+        taken if taken != -1 else (None if dimension is None else dimension - first)
+        for dimension, first, taken in zip(data, begin, size, strict=True)
+    )
+
+
+def _squeeze(op: OpView) -> Shape | None:
+    data = op.shape(0)
+    axes = op.options.integers(0) if op.options is not None else None
+    if not data or not axes:
+        return None
+    gone = {axis % len(data) for axis in axes}
+    return tuple(dimension for axis, dimension in enumerate(data) if axis not in gone)
+
+
 def _pad(op: OpView) -> Shape | None:
     data, paddings = op.shape(0), op.known(1)
     if data is None or paddings is None or len(paddings) != 2 * len(data):
@@ -234,6 +253,8 @@ _BY_RULE: dict[Callable[[OpView], Shape | None], str] = {
         RESIZE_NEAREST_NEIGHBOR SPACE_TO_DEPTH DEPTH_TO_SPACE UNIDIRECTIONAL_SEQUENCE_LSTM UNIDIRECTIONAL_SEQUENCE_RNN
         """,
     _reduction: "MEAN SUM REDUCE_MAX REDUCE_MIN REDUCE_PROD REDUCE_ANY REDUCE_ALL",
+    _slice: "SLICE",
+    _squeeze: "SQUEEZE",
     _pad: "PAD PADV2 MIRROR_PAD",
     _concatenation: "CONCATENATION",
     _fully_connected: "FULLY_CONNECTED",
@@ -247,7 +268,7 @@ _BY_RULE: dict[Callable[[OpView], Shape | None], str] = {
     _split: "SPLIT",
     _split_v: "SPLIT_V",
     _expand_dims: "EXPAND_DIMS",
-    _first_value: "FILL",
+    _first_value: "FILL TRANSPOSE_CONV",
     _second_value: "BROADCAST_TO",
 }
 _RULES = {kind: rule for rule, kinds in _BY_RULE.items() for kind in kinds.split()}

@@ -55,6 +55,8 @@ def slice_model(path: Path, start: int, stop: int, out: Path) -> None:
     """Write ops `start`..`stop`-1 of the .tflite at `path` as a stand-alone .tflite to `out`, whole or not at all.
 
     Its inputs are the cut tensors at `start` and its outputs those at `stop`, in the order of `CutPoint.tensors`.
+    A chain of segments gives the whole model's outputs bit for bit. Where the file leaves the batch open, that whole
+    is the segment of all ops: with the batch bound, a runtime may pick faster kernels than for the open file.
     Raises CutError where the segment cannot be cut out, ModelFormatError where the file is not a valid .tflite,
     ModelFileError where a file cannot be read or written.
     """
