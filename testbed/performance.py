@@ -21,6 +21,7 @@ from testbed.workload import round_robin
 READY_TIMEOUT_S = 90.0
 TICK_S = 0.2
 CLEAR_CHANGE = 2.0
+MOST_LOST_TOLD = 5
 
 
 class PlanChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +45,7 @@ class Performance:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._start_s: float | None = None
         self._told_mbps = cast.trace.mbps_at(0.0)
+        self._lost = 0
         self.scene = Scene()
         self.plan_changes: tuple[PlanChange, ...] = ()
 
@@ -136,7 +138,9 @@ class Performance:
                     self._screen.say(f"{event.deployment} moves to {plan_words(event)}: {event.reason}")
                     self._screen.show(plan_line(self._cast, event))
             case Sample(error=str() as error):
-                self._screen.say(f"a request of {event.strategy} was lost: {error}")
+                self._lost += 1
+                if self._lost <= MOST_LOST_TOLD:
+                    self._screen.say(f"a request of {event.strategy} was lost: {error}")
 
     def _record(self, plan: Plan) -> None:
         change = PlanChange(

@@ -182,14 +182,16 @@ class LinkProxy:
         self._links: Mapping[tuple[str, str], DirectedLink] = {}
         self._listeners: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        # `select` waits to the microsecond; the default epoll rounds up to whole milliseconds, half a packet too late.
-        self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
-        self._thread = threading.Thread(target=self._run, name="link-proxy", daemon=True)
+        self._loop: asyncio.AbstractEventLoop
+        self._thread: threading.Thread
 
     def __enter__(self) -> Self:
         """Start the thread; the traces begin now."""
         # A thread that draws or decodes would otherwise keep ours from its work for up to 5 ms at a time.
         sys.setswitchinterval(min(SWITCH_INTERVAL_S, sys.getswitchinterval()))
+        # `select` waits to the microsecond; the default epoll rounds up to whole milliseconds, half a packet too late.
+        self._loop = asyncio.SelectorEventLoop(selectors.SelectSelector())
+        self._thread = threading.Thread(target=self._run, name="link-proxy", daemon=True)
         self._thread.start()
         self._links = self._on_loop(self._make_links())
         return self

@@ -50,8 +50,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
-    if arguments.json is not None and not arguments.json.absolute().parent.is_dir():
-        raise DemoError(f"--json {arguments.json}: the directory {arguments.json.parent} does not exist")
+    if arguments.json is not None:
+        if arguments.json.is_dir():
+            raise DemoError(f"--json {arguments.json}: is a directory, it must be a file to write")
+        if not arguments.json.absolute().parent.is_dir():
+            raise DemoError(f"--json {arguments.json}: the directory {arguments.json.parent} does not exist")
     result = run_demo(options, Screen(colour=not arguments.no_color))
     if arguments.json is not None:
         try:

@@ -1,0 +1,85 @@
+"""The continuum's own promises: a failed start explains itself and leaves nothing; nodes die and come back."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from eventually import eventually
+
+from broker.messages import NodeStatus
+from broker.session import Incoming
+from broker.topics import STATUS
+from coordinator.configuration import DeploymentSettings
+from edge_agent.configuration import PowerSettings
+from testbed.continuum import Continuum, EmulatedNode
+from testbed.errors import ProcessFailedError, UnknownLinkError
+from testbed.shaping import LinkShape
+from testbed.traces import constant
+
+PI = EmulatedNode("pi", "edge", 2.0, PowerSettings(idle_w=2.7, busy_w=6.4), "emulated: twice as slow")
+LAPTOP = EmulatedNode("laptop", "fog", None, PowerSettings(idle_w=5.0, busy_w=20.0), "")
+SHAPES = tuple(LinkShape(src, dst, constant(100.0), 1.0) for src, dst in (("pi", "laptop"), ("laptop", "pi")))
+
+
+def continuum(directory: Path, model: Path, *nodes: EmulatedNode) -> Continuum:
+    deployment = DeploymentSettings(name="photos", model=model, origin="pi")
+    return Continuum(nodes, SHAPES, (deployment,), directory)
+
+
+def processes_below(directory: Path) -> list[str]:
+    command_lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            command_lines.append((process / "cmdline").read_bytes().decode(errors="replace"))
+        except OSError:
+            continue
+    return [line for line in command_lines if str(directory) in line]
+
+
+def test_a_failed_start_explains_itself_and_leaves_nothing(tmp_path: Path, zoo_model: Callable[..., Path]) -> None:
+    """An agent that refuses its settings ends the start with the agent's own last words, and all else is stopped."""
+    broken = replace(LAPTOP, power=PowerSettings(idle_w=-5.0, busy_w=20.0))
+    with (
+        pytest.raises(ProcessFailedError, match=r"the agent of laptop ended with exit code 2: .*idle_w"),
+        continuum(tmp_path, zoo_model("mobilenetv2"), PI, broken),
+    ):
+        pass
+    assert processes_below(tmp_path) == []
+
+
+def test_a_missing_model_is_the_coordinators_word(tmp_path: Path) -> None:
+    """What the coordinator cannot serve ends the start with its sentence."""
+    with (
+        pytest.raises(ProcessFailedError, match=r"the coordinator ended with exit code 2: .*none\.tflite"),
+        continuum(tmp_path, tmp_path / "none.tflite", PI, LAPTOP),
+    ):
+        pass
+    assert processes_below(tmp_path) == []
+
+
+def test_a_node_dies_and_comes_back(tmp_path: Path, zoo_model: Callable[..., Path]) -> None:
+    """A killed node is reported dead by its last will, and is born again with its cache when it is started."""
+    states: list[str] = []
+
+    def witness(incoming: Incoming[NodeStatus]) -> None:
+        states.append(incoming.message.state)
+
+    with continuum(tmp_path, zoo_model("mobilenetv2"), PI, LAPTOP) as running:
+        with running.session("witness") as session:
+            session.on(STATUS, witness, levels=("laptop",))
+            assert eventually(lambda: states == ["online"], 20)
+            running.kill("laptop")
+            running.check()
+            assert eventually(lambda: states == ["online", "offline"], 20)
+            running.start("laptop")
+            assert eventually(lambda: states == ["online", "offline", "online"], 20)
+        with pytest.raises(UnknownLinkError, match="no node 'pc'; the nodes are: pi, laptop"):
+            running.kill("pc")
+    assert processes_below(tmp_path) == []
+
+
+def test_links_join_known_nodes(tmp_path: Path) -> None:
+    """A link to a node that is not there is refused before anything starts."""
+    with pytest.raises(UnknownLinkError, match="no node 'laptop'; the nodes are: pi"):
+        continuum(tmp_path, tmp_path / "none.tflite", PI)
