@@ -14,7 +14,7 @@ from edge_agent.origin import Finished, Origin
 from models.cache import ModelCache
 from models.classification import top_classes
 from models.graph import Tensor, read_graph
-from models.images import Quantization, load_image, to_input
+from models.images import load_image, to_input
 from models.preprocessing import Preprocessing, read_labels, read_preprocessing
 from splitrail.errors import SplitrailError
 
@@ -102,7 +102,7 @@ class Intake:
             load_image(arrival.request.image),
             classifier.input.shape,
             classifier.input.dtype,
-            _quantization(classifier.input),
+            classifier.input.quantization,
             classifier.preprocessing,
         )
         self._origin.submit(arrival.deployment, (tensor,), lambda done: self._answer(arrival, classifier, done))
@@ -114,7 +114,7 @@ class Intake:
             return
         try:
             best = top_classes(
-                finished.outputs[0], arrival.request.top, classifier.labels, _quantization(classifier.output)
+                finished.outputs[0], arrival.request.top, classifier.labels, classifier.output.quantization
             )
         except SplitrailError as error:
             self._reply(arrival, report=finished.report, error=str(error))
@@ -158,9 +158,3 @@ class Intake:
         )
         self._classifiers[sha256] = classifier
         return classifier
-
-
-def _quantization(tensor: Tensor) -> Quantization | None:
-    if tensor.quantization is None:
-        return None
-    return Quantization(tensor.quantization.scale, tensor.quantization.zero_point)

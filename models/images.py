@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike, NDArray
 from PIL import Image, ImageOps
 
 from models.errors import ImageError
-from models.graph import Quantization as Quantization  # noqa: PLC0414  # callers of `to_input` find it here
+from models.graph import Quantization
 from models.preprocessing import PREPROCESSINGS, Preprocessing
 
 MAX_FILE_BYTES = 64_000_000

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mosquitto_fixture import *  # noqa: F403  # its fixtures, which pytest finds here by name
+from small_models_fixture import *  # noqa: F403  # as above
 
 from models.images import sample_photographs
 

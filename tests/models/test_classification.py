@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as numpy_strategies
 
 from models.classification import ScoredClass, top_classes
 from models.errors import NotAClassifierError
-from models.images import Quantization
+from models.graph import Quantization
 
 
 def test_a_distribution_is_shown_as_it_is() -> None:

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from models.errors import ImageError
-from models.images import MAX_PIXELS, Quantization, load_image, sample_photographs, to_input
+from models.graph import Quantization
+from models.images import MAX_PIXELS, load_image, sample_photographs, to_input
 from models.preprocessing import PREPROCESSINGS, Preprocessing
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

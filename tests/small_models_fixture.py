@@ -1,4 +1,4 @@
-"""Fixtures of the tests of `models`: small .tflite files, made once by TensorFlow and kept between test runs."""
+"""Small .tflite files for the tests, made once by TensorFlow and kept between test runs."""
 
 import fcntl
 import hashlib
@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("small_models.py")
+__all__ = ["small_model", "small_models"]
+
+SCRIPT = Path(__file__).parent / "models" / "small_models.py"
 
 
 @pytest.fixture(scope="session")
@@ -18,7 +20,7 @@ def small_models() -> Path:
     """The directory of the files that small_models.py builds."""
     versions = [importlib.metadata.version(name) for name in ("keras", "numpy")]
     key = hashlib.sha256(SCRIPT.read_bytes() + repr(versions).encode()).hexdigest()[:16]
-    kept = SCRIPT.parent.parent.parent / ".cache" / "test-models"
+    kept = Path(__file__).parent.parent / ".cache" / "test-models"
     kept.mkdir(parents=True, exist_ok=True)
     directory = kept / f"small-{key}"
     with (kept / f"small-{key}.lock").open("w") as lock:

@@ -1,0 +1,111 @@
+import threading
+import time
+from collections.abc import Iterator
+from queue import Queue
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from edge_agent.executor import Executor, ExecutorBusyError, Outcome
+from models.runtime import Segment
+
+INPUT = (np.ones(2, np.float32),)
+
+
+class Doubling:
+    """Doubles its inputs."""
+
+    def run(self, arrays: Any) -> list[Any]:
+        """Twice each array."""
+        return [2 * array for array in arrays]
+
+
+class Spinning(Doubling):
+    """Spends about 5 ms of CPU time."""
+
+    def run(self, arrays: Any) -> list[Any]:
+        """Spin, then double."""
+        until = time.thread_time_ns() + 5_000_000
+        while time.thread_time_ns() < until:
+            pass
+        return super().run(arrays)
+
+
+class Held(Doubling):
+    """Runs only when it is let go."""
+
+    def __init__(self) -> None:
+        self.started, self.let_go = threading.Event(), threading.Event()
+
+    def run(self, arrays: Any) -> list[Any]:
+        """Wait, then double."""
+        self.started.set()
+        self.let_go.wait(10)
+        return super().run(arrays)
+
+
+class Failing:
+    """Fails as a runtime does."""
+
+    def run(self, arrays: Any) -> list[Any]:
+        """Raise."""
+        raise ValueError("wrong shape")
+
+
+@pytest.fixture
+def executor() -> Iterator[Executor]:
+    """An executor that is closed afterwards."""
+    running = Executor(queue_length=1)
+    yield running
+    running.close()
+
+
+def run(executor: Executor, segment: object) -> Outcome:
+    """One run, to its end."""
+    outcomes: Queue[Outcome] = Queue()
+    executor.submit(cast(Segment, segment), INPUT, time.monotonic_ns(), outcomes.put)
+    return outcomes.get(timeout=10)
+
+
+def test_a_run_gives_its_outputs_and_its_time(executor: Executor) -> None:
+    """What the compute took is counted as busy time too."""
+    outcome = run(executor, Doubling())
+    assert outcome.outputs[0].tolist() == [2.0, 2.0]
+    assert outcome.error is None
+    assert executor.busy_s == pytest.approx(outcome.compute_ns / 1e9)
+
+
+def test_a_failing_segment_is_an_outcome_and_the_executor_goes_on(executor: Executor) -> None:
+    """One model's fault must not end the thread that serves all."""
+    assert run(executor, Failing()).error == "ValueError: wrong shape"
+    assert run(executor, Doubling()).error is None
+
+
+def test_a_full_queue_refuses_at_once(executor: Executor) -> None:
+    """A bounded queue answers early instead of late."""
+    held = Held()
+    done: Queue[Outcome] = Queue()
+    executor.submit(cast(Segment, held), INPUT, time.monotonic_ns(), done.put)
+    held.started.wait(10)
+    executor.submit(cast(Segment, held), INPUT, time.monotonic_ns(), done.put)
+    with pytest.raises(ExecutorBusyError, match="1 requests wait already"):
+        executor.submit(cast(Segment, held), INPUT, time.monotonic_ns(), done.put)
+    held.let_go.set()
+    assert {done.get(timeout=10).error, done.get(timeout=10).error} == {None}
+
+
+def test_an_emulated_machine_takes_its_factor_of_the_cpu_time() -> None:
+    """Slowness is reckoned from what the thread itself computed."""
+    slow = Executor(compute_factor=4.0)
+    outcome = run(slow, Spinning())
+    slow.close()
+    assert outcome.compute_ns >= 4 * 5_000_000
+
+
+def test_waiting_is_told_from_computing(executor: Executor) -> None:
+    """The wait counts from the arrival of the tensors."""
+    outcomes: Queue[Outcome] = Queue()
+    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns() - 50_000_000, outcomes.put)
+    outcome = outcomes.get(timeout=10)
+    assert outcome.wait_ns >= 50_000_000

@@ -1,0 +1,65 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model
+from models.graph import read_graph
+
+PROFILE = MeasuredProfile(
+    op_ms=(1.0, 2.0),
+    op_ms_std=(0.1, 0.2),
+    unsplit_ms=3.0,
+    unsplit_ms_std=0.3,
+    memory_mb=4.0,
+    runtime="some 1.0",
+    threads=1,
+)
+SHA256 = "a" * 64
+
+
+@pytest.mark.parametrize("name", ["branchy", "dynamic_batch", "branchy_int8"])
+def test_the_ops_of_a_profile_sum_to_the_unsplit_time(
+    name: str, small_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Each op has a time and a spread; together they are what the whole model takes."""
+    path = small_model(name)
+    profile = profile_model(path, scratch=tmp_path)
+    assert len(profile.op_ms) == len(profile.op_ms_std) == len(read_graph(path).ops)
+    assert sum(profile.op_ms) == pytest.approx(profile.unsplit_ms)
+    assert min(profile.op_ms) >= 0.0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_the_ops(small_model: Callable[[str], Path]) -> None:
+    """It ends at the last op."""
+    told: list[tuple[int, int]] = []
+    profile = profile_model(small_model("branchy"), progress=lambda done, total: told.append((done, total)))
+    assert told[-1] == (len(profile.op_ms), len(profile.op_ms))
+
+
+def test_a_stretched_profile_is_that_of_a_slower_machine() -> None:
+    """Times and spreads grow alike, memory does not."""
+    slow = PROFILE.stretched(10.0)
+    assert slow.op_ms == (10.0, 20.0)
+    assert slow.unsplit_ms_std == pytest.approx(3.0)
+    assert slow.memory_mb == PROFILE.memory_mb
+
+
+def test_a_kept_profile_is_found_again_under_the_same_conditions_only(tmp_path: Path) -> None:
+    """Another thread count or another clock is another measurement."""
+    store = ProfileStore(tmp_path)
+    store.save(SHA256, False, PROFILE)
+    assert store.load(SHA256, 1, False) == PROFILE
+    assert store.load(SHA256, 2, False) is None
+    assert store.load(SHA256, 1, True) is None
+    assert store.load("b" * 64, 1, False) is None
+
+
+def test_a_broken_profile_file_is_measured_anew(tmp_path: Path) -> None:
+    """A file that was cut off by a power failure is as good as none."""
+    store = ProfileStore(tmp_path)
+    store.save(SHA256, False, PROFILE)
+    [kept] = tmp_path.iterdir()
+    kept.write_bytes(kept.read_bytes()[:20])
+    assert store.load(SHA256, 1, False) is None
