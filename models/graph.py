@@ -4,7 +4,7 @@ Reading the file is modelfile.py's business, cutting it slicer.py's.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -29,6 +29,10 @@ class Quantization:
 
     scale: float
     zero_point: int
+
+
+_VISIT_BYTES = 64
+"""What a step through a chain of constants counts against the reader's bound, so that long chains end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,7 @@ def build_graph(model: ModelFile, constants: Constants) -> Graph:
         for number, op in enumerate(main.operators)
     )
     live = _live_tensors(model, constants)
-    objections = _Objections(tensors, _ties(model), _unranked(main))
+    objections = _Objections(tensors, _tied_cuts(model), _unranked(main))
     cuts = tuple(_cut(k, live[k], objections, len(ops)) for k in range(len(ops) + 1))
     return Graph(ops, tensors, main.inputs, main.outputs, cuts)
 
@@ -188,6 +192,7 @@ class _Weights:
             if index in seen or index in self._folded:
                 continue
             seen.add(index)
+            self._model.flatbuffer.spend(_VISIT_BYTES)
             if index in self._makers:
                 waiting += [inner for inner in self._makers[index].inputs if inner >= 0]
             else:
@@ -262,6 +267,15 @@ def _ties(model: ModelFile) -> tuple[_Tie, ...]:
     return tuple(tie for tie in ties if tie.first < tie.last)
 
 
+def _tied_cuts(model: ModelFile) -> dict[int, str]:
+    """The cut points that would part ops which belong together, and why they do."""
+    reasons, done = dict[int, str](), 0
+    for tie in sorted(_ties(model), key=lambda tie: tie.first):
+        reasons.update((k, tie.why) for k in range(max(tie.first, done) + 1, tie.last + 1))
+        done = max(done, tie.last)
+    return reasons
+
+
 def _reaches_resource(model: ModelFile, op: OperatorRecord) -> bool:
     return any(
         inner.code.kind in RESOURCE_KINDS
@@ -282,13 +296,12 @@ class _Objections:
     """All that speaks against cutting somewhere."""
 
     tensors: tuple[Tensor, ...]
-    ties: tuple[_Tie, ...]
+    tied: Mapping[int, str]
     unranked: frozenset[int]
 
     def at(self, k: int, live: tuple[int, ...]) -> Iterator[str]:
-        for tie in self.ties:
-            if tie.first < k <= tie.last:
-                yield tie.why
+        if k in self.tied:
+            yield self.tied[k]
         for tensor in (self.tensors[index] for index in live):
             if tensor.dtype not in SENDABLE_TYPES:
                 yield f"the cut tensor {tensor.name!r} is of type {tensor.dtype}, which cannot be sent"

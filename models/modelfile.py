@@ -146,7 +146,10 @@ class ModelFile:
             index = waiting.pop()
             if index not in reached:
                 reached.add(index)
-                waiting += [inner for operator in self.subgraph(index).operators for inner in operator.subgraphs]
+                subgraph = self.subgraph(index)
+                # Many ops that reach many subgraphs would otherwise cost a hostile file nothing and us minutes.
+                self.flatbuffer.spend(8 * (len(subgraph.tensors) + len(subgraph.operators)))
+                waiting += [inner for operator in subgraph.operators for inner in operator.subgraphs]
         return tuple(sorted(reached))
 
     def _item(self, items: tuple[T, ...], index: int, what: str) -> T:
