@@ -1,0 +1,72 @@
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Queue
+
+import pytest
+from plans import plan_of
+
+from broker.messages import InferenceReport, InferReply, InferRequest, ModelReference, Plan
+from edge_agent.intake import Intake
+from edge_agent.origin import Origin
+from edge_agent.wire import StageRecord, TensorsMessage
+from models.cache import ModelCache
+from models.runtime import Segment
+
+
+class Desk:
+    """An intake whose origin runs the whole model on the spot."""
+
+    def __init__(self, model: Path, directory: Path) -> None:
+        cache = ModelCache(directory)
+        held = cache.add(model)
+        reference = ModelReference(
+            sha256=held.sha256, name="m", size_bytes=held.size_bytes, ops=10, url="http://127.0.0.1:1/"
+        )
+        plan = plan_of(("pi", 0, 10))
+        self.plan: Plan | None = Plan(
+            **{field: getattr(plan, field) for field in plan.__struct_fields__} | {"model": reference}
+        )
+        self.segment = Segment(model)
+        self.reports: Queue[InferenceReport] = Queue()
+        self.origin = Origin("pi", active=lambda _: self.plan, begin=self._run, power=dict, timeout_s=30.0)
+        self.intake = Intake(self.origin, cache, active=lambda _: self.plan, reported=self.reports.put)
+
+    def ask(self, image: bytes, top: int = 3) -> InferReply:
+        """One request, to its answer."""
+        replies: Queue[InferReply] = Queue()
+        self.intake.take("photos", InferRequest(request_id="r1", image=image, top=top), replies.put)
+        return replies.get(timeout=30)
+
+    def _run(self, _: Plan, message: TensorsMessage) -> None:
+        outputs = self.segment.run(message.tensors)
+        self.origin.delivered(TensorsMessage(message.route, tuple(outputs), (StageRecord(0, 1_000, 0),)))
+
+
+@pytest.fixture
+def desk(tmp_path: Path, zoo_model: Callable[..., Path]) -> Iterator[Desk]:
+    """An intake for MobileNetV2."""
+    desk = Desk(zoo_model("mobilenetv2"), tmp_path)
+    yield desk
+    desk.intake.close()
+
+
+def test_a_photograph_is_answered_with_its_best_classes(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """Best first, as many as were asked for, and the inference is reported."""
+    reply = desk.ask(photographs[0].read_bytes(), top=4)
+    scores = [one.score for one in reply.classes]
+    assert len(scores) == 4
+    assert scores == sorted(scores, reverse=True)
+    assert reply.report is not None
+    assert desk.reports.get(timeout=10).request_id == reply.report.request_id
+
+
+def test_what_is_no_image_is_an_error_and_the_next_is_answered(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """One client's bytes do not stop the others'."""
+    assert "not an image" in str(desk.ask(b"GIF89a and then nothing").error)
+    assert desk.ask(photographs[1].read_bytes()).error is None
+
+
+def test_without_a_plan_the_client_is_told(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """It is not left to its timeout."""
+    desk.plan = None
+    assert "no plan of photos is ready yet" in str(desk.ask(photographs[0].read_bytes()).error)
