@@ -20,7 +20,6 @@ from splitrail.errors import SplitrailError
 from testbed.comparison import Comparison, compare, verdict
 from testbed.continuum import Continuum
 from testbed.demo_model import Weights, default_cache, prepare
-from testbed.errors import DemoError
 from testbed.host_timing import unsplit_cpu_ms
 from testbed.machines import LAPTOP, MACHINES, PI, emulated, link_shapes
 from testbed.performance import Performance, PlanChange
@@ -149,10 +148,7 @@ def _scratch_directory() -> Iterator[Path]:
 
 
 def _conclude(scene: Scene, screen: Screen) -> Comparison:
-    """Show the final table, and in words what adapting was worth; DemoError if no request was answered."""
-    if not any(sample.error is None for sample in scene.samples):
-        why = next((sample.error for sample in scene.samples), "none was sent")
-        raise DemoError(f"no request of the demo was answered: {why}")
+    """Show the final table, and in words what adapting was worth."""
     comparison = compare(scene.samples, tuple(STRATEGIES))
     screen.show(comparison_table(comparison, ADAPTIVE))
     for line in verdict(comparison, ADAPTIVE):

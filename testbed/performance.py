@@ -68,9 +68,9 @@ class Performance:
                 self._take_events()
         profiles = [self.scene.profiles[node] for node in self._cast.nodes if node in self.scene.profiles]
         self._screen.show(profile_table(profiles, self._kinds))
-        self._screen.say("first plans, ops along the strip:")
+        self._screen.say("first plans, ops along the strip, with the latency that the cost model predicts:")
         for name in self._cast.strategies:
-            self._screen.show(plan_line(self._cast, self.scene.plans[name]))
+            self._show_plan(self.scene.plans[name])
 
     def run(self, session: Session, images: tuple[bytes, ...]) -> None:
         """Let the trace and the requests run, and the picture with them."""
@@ -90,6 +90,8 @@ class Performance:
             while worker.is_alive():
                 self._continuum.check()
                 self._take_events()
+                if self._lost == len(self.scene.samples) >= len(cast.strategies):
+                    raise DemoError(f"no request is answered: {self.scene.samples[0].error}")
                 self._tell_of_link(self._now_s())
                 self._screen.update(cast, self.scene, self._now_s())
         self._take_events()
@@ -136,11 +138,14 @@ class Performance:
                 self._record(event)
                 if self._start_s is not None:
                     self._screen.say(f"{event.deployment} moves to {plan_words(event)}: {event.reason}")
-                    self._screen.show(plan_line(self._cast, event))
+                    self._show_plan(event)
             case Sample(error=str() as error):
                 self._lost += 1
                 if self._lost <= MOST_LOST_TOLD:
                     self._screen.say(f"a request of {event.strategy} was lost: {error}")
+
+    def _show_plan(self, plan: Plan) -> None:
+        self._screen.show(plan_line(self._cast, plan, self._screen.console.width))
 
     def _record(self, plan: Plan) -> None:
         change = PlanChange(

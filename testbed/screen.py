@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
@@ -151,11 +152,12 @@ def plan_words(plan: Plan) -> str:
     )
 
 
-def plan_line(cast: Cast, plan: Plan) -> Text:
-    """A deployment's plan as a strip, with what the cost model predicts of it."""
-    line = Text(f"{plan.deployment:{LABEL_COLUMNS}} ")
-    line.append_text(plan_strip(plan.stages, cast.ops, STRIP_COLUMNS, nodes=cast.nodes))
-    return line.append(f"  {plan.prediction.latency_ms:.0f} ms predicted (modelled)")
+def plan_line(cast: Cast, plan: Plan, columns: int) -> Text:
+    """A deployment's plan as a strip, with what the cost model predicts of it, in about `columns` columns."""
+    label, prediction = f"{plan.deployment:{LABEL_COLUMNS}} ", f"  {plan.prediction.latency_ms:.0f} ms (modelled)"
+    strip_columns = min(STRIP_COLUMNS, columns - len(label) - len(prediction))
+    strip = plan_strip(plan.stages, cast.ops, strip_columns, nodes=cast.nodes)
+    return Text(label).append_text(strip).append(prediction)
 
 
 def profile_table(profiles: Sequence[NodeProfile], kinds: Sequence[str]) -> Table:
@@ -179,22 +181,26 @@ def profile_table(profiles: Sequence[NodeProfile], kinds: Sequence[str]) -> Tabl
 def comparison_table(comparison: Comparison, adaptive: str) -> Table:
     """The run's end: every strategy's figures in one row."""
     table = Table(
-        title="one run, requests in turn; machines and links emulated, energy modelled (whole boards)",
+        title="per inference; machines and links emulated, energy modelled (whole boards)",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
         title_justify="left",
         title_style="bold",
     )
     for heading in (
-        "strategy",
-        "latency p50\nms",
+        "\nstrategy",
+        "p50\nms",
         "p95\nms",
-        "good link\np50, ms",
-        "bad link\np50, ms",
-        "origin's energy\nmodelled, J",
-        "total energy\nmodelled, J",
-        "answered",
-        "lost",
+        "p50 ms,\ngood link",
+        "p50 ms,\nbad link",
+        "origin J,\nmodelled",
+        "total J,\nmodelled",
+        "\nsent",
+        "\nlost",
     ):
-        table.add_column(heading, justify="left" if heading == "strategy" else "right")
+        table.add_column(heading, justify="left" if "strategy" in heading else "right")
     for row in comparison.strategies:
         table.add_row(*_cells(row), style="bold" if row.strategy == adaptive else "")
     return table
@@ -209,7 +215,7 @@ def _cells(row: StrategyFigures) -> tuple[str, ...]:
         _ms(row.bad_link_p50_ms),
         _joules(row.origin_energy_j),
         _joules(row.total_energy_j),
-        str(row.answered),
+        str(row.answered + row.lost),
         str(row.lost),
     )
 

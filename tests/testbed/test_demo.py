@@ -58,7 +58,7 @@ def test_a_short_run(tmp_path: Path, surroundings: dict[str, str]) -> None:
     assert all(row.answered >= 1 and row.lost == 0 for row in result.comparison.strategies)
     assert result.comparison.disagreements == 0
     assert all(machine.emulated.startswith("emulated ") for machine in result.machines)
-    for words in ("random weights", "the classes mean nothing", "profile (emulated)", "first plans", "modelled, J"):
+    for words in ("random weights", "the classes mean nothing", "profile (emulated)", "first plans", "energy modelled"):
         assert words in done.stdout
     scratch = Path(surroundings["TMPDIR"])
     assert children_below(scratch) == []
