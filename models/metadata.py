@@ -6,22 +6,11 @@ What they mean is for those who name them; segments do not carry them.
 from collections.abc import Mapping
 from pathlib import Path
 
-from models.emitter import (
-    Blob,
-    BlobSpan,
-    FileSource,
-    Fresh,
-    Node,
-    Number,
-    String,
-    Tables,
-    Vector,
-    Within,
-    write_flatbuffer,
-)
+from models.emitter import write_flatbuffer
 from models.errors import ModelFileError
 from models.flatbuffer import Table
 from models.modelfile import ModelFile, open_model
+from models.nodes import Blob, BlobSpan, FileSource, Fresh, Node, Number, String, Tables, Vector, Within
 from models.schema import IDENTIFIER, SCHEMA_VERSION, Buffer, Metadata, Model
 
 _REWRITTEN = (Model.VERSION, Model.BUFFERS, Model.METADATA)

@@ -145,16 +145,19 @@ def _refuse_flex(path: Path) -> None:
 
 def _load(path: Path, threads: int) -> Any:
     runtime = runtime_identity()
+    if runtime.name == "tflite-runtime" and int(np.__version__.split(".")[0]) > 1:
+        # Its metadata admits numpy 2, with which 2.14 fails at the first interpreter.
+        raise RuntimeMissingError(
+            f"{runtime.name} {runtime.version} is built for numpy 1 and does not work with numpy {np.__version__}: "
+            "pip install 'numpy<2'"
+        )
     module = next(module for module, distribution in _RUNTIMES if distribution == runtime.name)
     try:
         interpreter = importlib.import_module(f"{module}.interpreter").Interpreter
         return interpreter(model_path=str(path), num_threads=threads)
-    except (ImportError, SystemError, AttributeError) as error:
-        # tflite-runtime 2.14 is built for numpy 1, and with numpy 2 fails at its first interpreter with SystemError.
-        hint = "pip install 'numpy<2'" if runtime.name == "tflite-runtime" else f"reinstall {runtime.name}"
+    except ImportError as error:
         raise RuntimeMissingError(
-            f"{runtime.name} {runtime.version} does not work with numpy {np.__version__} here "
-            f"({_one_line(error)}): {hint}"
+            f"{runtime.name} {runtime.version} cannot be imported here ({_one_line(error)}): reinstall it"
         ) from None
     except (RuntimeError, ValueError) as error:
         raise _load_error(path, error) from None

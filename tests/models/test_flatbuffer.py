@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from models.emitter import Fresh, Node, Number, String, Tables, Vector, write_flatbuffer
+from models.emitter import write_flatbuffer
 from models.errors import ModelFormatError
 from models.graph import MAX_OPS, read_graph
 from models.modelfile import open_model
+from models.nodes import Fresh, Node, Number, String, Tables, Vector
 from models.operators import BUILTIN_NAMES
 from models.schema import IDENTIFIER, Model, Operator, OperatorCode, SubGraph, Tensor
 
