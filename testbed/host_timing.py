@@ -12,7 +12,7 @@ import numpy as np
 from models.runtime import Segment
 
 WARM_UP_RUNS = 5
-RUNS = 30
+RUNS = 60
 
 
 def unsplit_cpu_ms(model: Path) -> float:
