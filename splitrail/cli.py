@@ -31,8 +31,8 @@ COMMANDS = {
     "infer": Command("send images through a deployment", "splitrail.commands.infer", "agent"),
     "status": Command("show nodes, links, deployments and plans", "splitrail.commands.status", None),
     "convert": Command("make a .tflite from a zoo model, Keras or SavedModel", "splitrail.commands.convert", "convert"),
-    "cuts": Command("list the cut points of a .tflite", "splitrail.commands.cuts", "agent"),
-    "slice": Command("cut a segment out of a .tflite", "splitrail.commands.slice", "agent"),
+    "cuts": Command("list the cut points of a .tflite", "splitrail.commands.cuts", None),
+    "slice": Command("cut a segment out of a .tflite", "splitrail.commands.slice", None),
     "profile": Command("measure the ops of a .tflite on this machine", "splitrail.commands.profile", "agent"),
     "plan": Command("solve a planning problem", "splitrail.commands.plan", None),
 }

@@ -5,9 +5,7 @@ from broker.messages import ModelReference, Plan, PlanStage, Prediction
 MODEL = ModelReference(sha256="0" * 64, name="small", size_bytes=1, ops=10, url="http://127.0.0.1:1/models/0")
 
 
-def plan_of(
-    *stages: tuple[str, int, int], way_back: tuple[str, ...] = (), epoch: int = 1, origin: str = "pi"
-) -> Plan:
+def plan_of(*stages: tuple[str, int, int], way_back: tuple[str, ...] = (), epoch: int = 1, origin: str = "pi") -> Plan:
     """A plan of these (node, start, stop) stages."""
     return Plan(
         deployment="photos",
