@@ -44,7 +44,9 @@ class PlanningSettings(_Settings, frozen=True, kw_only=True):
     ] = 0.2
     settle_s: Annotated[
         Annotated[float, Meta(ge=0.0)],
-        Meta(description="A static plan is made once nothing new has been learnt for this long."),
+        Meta(
+            description="A plan that stays (static, fog-only, cloud-only) is made once nothing new came for this long."
+        ),
     ] = 5.0
     refusal_s: Annotated[
         Seconds, Meta(description="A node that could not take its part of a plan is left out for this long.")

@@ -19,6 +19,9 @@ from coordinator.strategies import STRATEGIES
 LEAST_RTT_CHANGE_MS = 2.0
 """Round trips jitter by this much on an idle wireless link; a change below it is never clear."""
 
+SETTLING = frozenset({"static", "fog-only", "cloud-only"})
+"""Strategies whose first plan stays and hangs on links: a wild first estimate must not decide it."""
+
 REBIRTH_GRACE_S = 90.0
 """Three times the longest wait of an agent that connects again."""
 
@@ -188,7 +191,7 @@ def _search(situation: _Situation, standing: _Standing) -> tuple[PartitionPlan |
         return None, None
     if problem is None:
         return None, situation.assembly.obstacle
-    wait = _launch_wait(situation) if strategy == "static" and plan is None else None
+    wait = _launch_wait(situation) if strategy in SETTLING and plan is None else None
     if wait is not None:
         return None, wait
     try:
@@ -198,11 +201,12 @@ def _search(situation: _Situation, standing: _Standing) -> tuple[PartitionPlan |
 
 
 def _launch_wait(situation: _Situation) -> str | None:
-    """What a static plan still waits for: it is made of everything that is there once nothing new has come for a while.
+    """What a plan that will stay still waits for: it is made of all there is once nothing new has come for a while.
 
     A node that has announced itself is given ten times as long to profile the model.
     """
     state, around, settle_s = situation.state, situation.around, situation.settings.settle_s
+    strategy = situation.deployment.declared.strategy
     sha256 = situation.deployment.declared.model.reference.sha256
     births = [state.nodes[name].since for name in around.sessions]
     profiles = [state.profiles[name, sha256].arrived_at for name in around.profiled]
@@ -210,9 +214,9 @@ def _launch_wait(situation: _Situation) -> str | None:
     quiet_s = situation.now - max((*births, *profiles, *links))
     missing = sorted(set(around.sessions) - around.profiled - set(around.refused))
     if missing and quiet_s < 10 * settle_s:
-        return f"the static plan waits for the profile of {', '.join(missing)}"
+        return f"the {strategy} plan waits for the profile of {', '.join(missing)}"
     if quiet_s < settle_s:
-        return f"the static plan waits until nothing new has come for {settle_s:g} s"
+        return f"the {strategy} plan waits until nothing new has come for {settle_s:g} s"
     return None
 
 

@@ -3,12 +3,14 @@
 One thread does it, plans before profiles, beside the executor that serves requests.
 """
 
+import contextlib
 import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady
 from edge_agent.configuration import AgentSettings
@@ -26,6 +28,10 @@ RETRY_PROFILE_S = 5.0
 FIRST, LATER = 0, 1
 
 SegmentKey = tuple[str, int, int]
+
+
+class _ClosingError(Exception):
+    """The agent stops: the job under way is given up where it stands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +92,7 @@ class Preparation:
             del self._segments[key]
 
     def close(self) -> None:
-        """Finish the job under way and end the thread."""
+        """Give up the job under way and end the thread; an unfinished download is resumed at the next start."""
         with self._changed:
             self._closing = True
             self._changed.notify()
@@ -110,8 +116,9 @@ class Preparation:
             return None
 
     def _work(self) -> None:
-        while (job := self._next_job()) is not None:
-            job.run()
+        with contextlib.suppress(_ClosingError):
+            while (job := self._next_job()) is not None:
+                job.run()
 
     def _prepare(self, plan: Plan) -> None:
         started_s = time.monotonic()
@@ -137,7 +144,7 @@ class Preparation:
         key = (model.sha256, start, stop)
         if key in self._segments:
             return
-        whole = fetch_model(model.url, model.sha256, model.size_bytes, self._cache)
+        whole = self._fetch(model)
         piece = self._cache.segment_path(*key)
         if not piece.exists():
             slice_model(whole, start, stop, piece)
@@ -179,11 +186,22 @@ class Preparation:
         if kept is not None:
             log.info("%s: profile taken from the cache", model.name)
             return kept
-        path = fetch_model(model.url, model.sha256, model.size_bytes, self._cache)
+        path = self._fetch(model)
         log.info("%s: profiling %d ops", model.name, model.ops)
         measured = profile_model(
-            path, threads=self._settings.threads, by_cpu_time=by_cpu_time, scratch=self._settings.cache
+            path,
+            threads=self._settings.threads,
+            by_cpu_time=by_cpu_time,
+            scratch=self._settings.cache,
+            progress=self._go_on,
         )
         self._profiles.save(model.sha256, by_cpu_time, measured)
         log.info("%s: %.2f ms unsplit (± %.2f)", model.name, measured.unsplit_ms, measured.unsplit_ms_std)
         return measured
+
+    def _fetch(self, model: ModelReference) -> Path:
+        return fetch_model(model.url, model.sha256, model.size_bytes, self._cache, progress=self._go_on)
+
+    def _go_on(self, done: int, total: int) -> None:  # noqa: ARG002  # the callers' progress, of which only the call counts
+        if self._closing:
+            raise _ClosingError
