@@ -40,7 +40,7 @@ def prepare(cache: Path, weights: Weights | None, step: Step) -> DemoModel:
             return DemoModel(path, choice, None if choice == kept[0] else f"kept from an earlier run: {path}")
     excuse = None
     for choice in kept:
-        with step(f"converting MobileNetV2 with {_words(choice)} (once; it is kept in {cache})"):
+        with step(f"trying to convert MobileNetV2 with {_words(choice)} (once; it is kept in {cache})"):
             failure = _convert(cache, choice)
         if failure is None:
             return DemoModel(_path(cache, choice), choice, excuse)
