@@ -1,15 +1,16 @@
 """The `splitrail` command: finds the sub-command, imports only its module, and turns errors into one line."""
 
 import argparse
+import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from splitrail import __version__
 from splitrail.errors import SplitrailError
-from splitrail.shadowing import refuse_shadowed_packages
+from splitrail.shadowing import PACKAGES, refuse_shadowed_packages
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -60,17 +61,24 @@ def _front_parser() -> argparse.ArgumentParser:
     return parser
 
 
+@contextlib.contextmanager
+def _missing_packages_named(name: str) -> Iterator[None]:
+    """Turn a package that is not installed into the extra that brings it; a command may import as late as it likes."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        extra = COMMANDS[name].extra
+        if extra is None or (error.name or "").split(".")[0] in PACKAGES:
+            raise
+        raise SplitrailError(
+            f"`splitrail {name}` needs the package {error.name!r}: pip install 'splitrail[{extra}]'"
+        ) from None
+
+
 def command_parser(name: str) -> tuple[argparse.ArgumentParser, Any]:
     """The parser of one sub-command and the module that carries it out (typed loosely: it is found by name)."""
     command = COMMANDS[name]
-    try:
-        module = importlib.import_module(command.module)
-    except ModuleNotFoundError as error:
-        if command.extra is None or (error.name or "").split(".")[0] in ("splitrail", "models", "broker"):
-            raise
-        raise SplitrailError(
-            f"`splitrail {name}` needs the package {error.name!r}: pip install 'splitrail[{command.extra}]'"
-        ) from None
+    module = importlib.import_module(command.module)
     parser = _OneLineParser(
         prog=f"splitrail {name}",
         description=command.summary[0].upper() + command.summary[1:] + ".",
@@ -90,8 +98,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         chosen = front.parse_args(arguments)
         if chosen.command is None:
             front.error("which command")
-        parser, module = command_parser(chosen.command)
-        return int(module.run(parser.parse_args(chosen.arguments)))
+        with _missing_packages_named(chosen.command):
+            parser, module = command_parser(chosen.command)
+            return int(module.run(parser.parse_args(chosen.arguments)))
     except SplitrailError as error:
         print(f"splitrail: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
