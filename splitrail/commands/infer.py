@@ -6,6 +6,7 @@ import uuid
 from pathlib import Path
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -14,6 +15,7 @@ from broker.session import BrokerSettings, Incoming, Session
 from broker.topics import DEPLOYMENT, INFER
 from models.images import load_image
 from splitrail.errors import SplitrailError
+from splitrail.terminal import printable
 
 EXAMPLE = "splitrail infer mobilenetv2 china.jpg flower.jpg --broker 127.0.0.1:1883 --site home"
 LOOK_UP_S = 2.0
@@ -102,22 +104,26 @@ def _find_deployment(session: Session, wanted: str, site: str) -> DeploymentNoti
 
 def _print_answer(path: Path, reply: InferReply) -> None:
     console = Console()
-    classes = Table(title=str(path), title_justify="left", show_header=False, box=None)
+    console.print(str(path), style="bold", soft_wrap=True, highlight=False)
     for one in reply.classes:
-        classes.add_row(f"{one.score:7.2%}", one.label)
-    console.print(classes)
+        console.print(f"{one.score:7.2%}  {printable(one.label)}", soft_wrap=True, highlight=False)
     if reply.report is not None:
-        console.print(_time_account(reply.report))
-        console.print(_energy_account(reply.report))
+        report = reply.report
+        console.print(f"{report.latency_ms:.1f} ms under epoch {report.epoch}", soft_wrap=True, highlight=False)
+        console.print(_time_account(report))
+        console.print(
+            f"{report.origin_energy_j:.3f} J at {report.origin}, {report.total_energy_j:.3f} J in all "
+            f"({report.energy_source}, {report.energy_scope})",
+            soft_wrap=True,
+            highlight=False,
+        )
+        console.print(_energy_account(report))
+        console.print()
 
 
 def _energy_account(report: InferenceReport) -> Table:
     """Where the energy of one inference went, by the cost model."""
-    table = Table(
-        title=f"{report.origin_energy_j:.3f} J at {report.origin}, {report.total_energy_j:.3f} J in all "
-        f"({report.energy_source}, {report.energy_scope})",
-        title_justify="left",
-    )
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("node", "compute J", "waiting J", "radio J"):
         table.add_column(heading, justify="left" if heading == "node" else "right")
     for energy in report.node_energy:
@@ -127,7 +133,7 @@ def _energy_account(report: InferenceReport) -> Table:
 
 def _time_account(report: InferenceReport) -> Table:
     """Where the time of one inference went."""
-    table = Table(title=f"{report.latency_ms:.1f} ms under epoch {report.epoch}", title_justify="left")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for heading in ("step", "ms", "share"):
         table.add_column(heading, justify="left" if heading == "step" else "right")
     steps = [(f"{s.node}: ops {s.start}..{s.stop - 1}", s.compute_ms) for s in report.stages]
