@@ -24,3 +24,9 @@ def test_a_page_of_the_reference_is_current(name: str, monkeypatch: pytest.Monke
     """`make docs` was run after the last change of what the page tells of."""
     monkeypatch.setenv("COLUMNS", "100")
     assert (DOCS / "reference" / name).read_text(encoding="utf-8") == generator().page(name), "run `make docs`"
+
+
+def test_the_readme_shows_the_figures_that_were_measured() -> None:
+    """What it quotes is what a benchmark printed and what was committed with it."""
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert generator().readme_with_figures(readme) == readme, "run `make docs`"
