@@ -225,7 +225,8 @@ class Agent:
     # --- to the broker
 
     def _report_ready(self, report: PlanReady) -> None:
-        self._reports[report.deployment, report.epoch] = report
+        with self._lock:
+            self._reports[report.deployment, report.epoch] = report
         self._fold(report.deployment, report)
         self._session.publish(READY, report, report.deployment, self._node)
 
