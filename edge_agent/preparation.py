@@ -61,6 +61,7 @@ class Preparation:
         self._ready = ready
         self._profiled = profiled
         self._segments: dict[SegmentKey, Segment] = {}
+        self._cut: set[SegmentKey] = set()
         self._profiled_models: set[str] = set()
         self._jobs: list[_Job] = []
         self._numbers = itertools.count()
@@ -146,8 +147,10 @@ class Preparation:
             return
         whole = self._fetch(model)
         piece = self._cache.segment_path(*key)
-        if not piece.exists():
+        # What an earlier run left is not verified by any hash, and a cut takes less than a second: cut it anew.
+        if key not in self._cut or not piece.exists():
             slice_model(whole, start, stop, piece)
+            self._cut.add(key)
         self._segments[key] = Segment(piece, self._settings.threads)
         self._cache.prune(round(self._settings.cache_mb * 1e6), keep=[model.sha256])
 

@@ -102,6 +102,17 @@ def test_segments_that_no_plan_needs_are_freed(
     assert node.preparation.segment(served.sha256, 0, stop) is None
 
 
+def test_a_segment_that_an_earlier_run_left_is_cut_anew(
+    node: Node, served: ModelReference, small_model: Callable[[str], Path]
+) -> None:
+    """Only models carry a hash, so a damaged segment on the disk is never run."""
+    stop = allowed_cut(small_model("branchy"))
+    left = ModelCache(node.settings.cache).segment_path(served.sha256, 0, stop)
+    left.write_bytes(b"damaged")
+    node.preparation.prepare(plan_for(served, stop))
+    assert node.ready.get(timeout=30).ready
+
+
 def test_what_does_not_match_its_hash_is_never_run(node: Node, served: ModelReference) -> None:
     """The server's file is not the promised one: the plan is refused with the reason."""
     lied = ModelReference(sha256="0" * 64, name="branchy", size_bytes=served.size_bytes, ops=served.ops, url=served.url)
