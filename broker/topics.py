@@ -64,7 +64,7 @@ class Topic(Generic[M]):
         """The message in `payload`; MalformedMessageError says what does not fit."""
         try:
             return self._decoder.decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedMessageError(address, f"not a {self.payload.__name__}: {error}") from None
 
     @cached_property

@@ -84,21 +84,22 @@ def test_what_does_not_fit_is_counted_and_dropped(
     mosquitto: PrivateMosquitto, site: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Malformed, unknown and oversized messages are counted, logged once for each topic, and hurt nothing."""
-    monkeypatch.setattr("broker.session.MAX_PAYLOAD_BYTES", 1000)
+    monkeypatch.setattr("broker.session.MAX_PAYLOAD_BYTES", 1_000_000)
     received: queue.Queue[Incoming[EnergyReading]] = queue.Queue()
     address = ENERGY.address(site, "pi")
     valid = ENERGY.encode(energy(0))
     session = Session(mosquitto.settings, site=site, client_id=f"{site}-a")
     session.on(ENERGY, received.put)
     with caplog.at_level(logging.WARNING, "splitrail.broker"), session:
-        for payload in (b"{", b"null", b"\xff\xfe", b"{}", valid.replace(b'"power_w":3.0', b'"power_w":-3.0')):
+        bottomless = b'{"more":' * 100_000
+        for payload in (b"{", b"null", b"\xff\xfe", b"{}", bottomless, valid.replace(b'"power_w":3.0', b'"power_w":-3.0')):
             send_raw(mosquitto, address, payload)
-        send_raw(mosquitto, address, valid + b" " * 1000)
+        send_raw(mosquitto, address, valid + b" " * 1_000_000)
         send_raw(mosquitto, ENERGY.address(site, "no node"), valid)
         send_raw(mosquitto, address, b"")
         session.publish(ENERGY, energy(1), "pi")
         assert received.get(timeout=20).message.sequence == 1
-        assert session.dropped == DroppedCounts(malformed=5, unknown=1, oversized=1)
+        assert session.dropped == DroppedCounts(malformed=6, unknown=1, oversized=1)
     assert len([record for record in caplog.records if "malformed" in record.message or "not a" in record.message]) == 1
 
 

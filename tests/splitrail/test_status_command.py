@@ -154,7 +154,7 @@ def test_json_and_watch_exclude_each_other(capsys: pytest.CaptureFixture[str]) -
 
 
 @pytest.mark.parametrize("flags", [[], ["--json"]])
-@pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"site": 3}', b"\xff\xfe"])
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"{}", b'{"site": 3}', b"\xff\xfe", b'{"more":' * 100_000])
 def test_another_server_is_recognised(body: bytes, flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """Whatever else answers there is not taken for a coordinator."""
 
