@@ -69,12 +69,17 @@ class Segment:
         self._path = path
         _refuse_flex(path)
         self._interpreter: Any = _load(path, threads)  # neither runtime ships types
-        self._allocate()
         self._input_details = self._interpreter.get_input_details()
         self._output_details = self._interpreter.get_output_details()
         self.inputs = tuple(_spec(detail) for detail in self._input_details)
         self.outputs = tuple(_spec(detail) for detail in self._output_details)
-        self._shapes = [spec.shape for spec in self.inputs]
+        self._shapes: list[tuple[int, ...]] | None = None  # those that tensors are allocated for
+        try:
+            self._allocate([spec.shape for spec in self.inputs])
+        except SegmentRunError:
+            # Where dimensions are open the file's sizes only stand in, and several inputs' need not fit each other.
+            if not any(-1 in spec.signature for spec in self.inputs):
+                raise
 
     def run(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs, in file order, for `arrays`, which match `inputs` in order, dtype and shape.
@@ -120,14 +125,15 @@ class Segment:
             return
         for detail, shape in zip(self._input_details, shapes, strict=True):
             self._interpreter.resize_tensor_input(detail["index"], shape)
-        self._allocate()
-        self._shapes = shapes
+        self._allocate(shapes)
 
-    def _allocate(self) -> None:
+    def _allocate(self, shapes: list[tuple[int, ...]]) -> None:
+        self._shapes = None
         try:
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError) as error:
             raise _load_error(self._path, error) from None
+        self._shapes = shapes
 
 
 def _refuse_flex(path: Path) -> None:

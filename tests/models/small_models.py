@@ -96,6 +96,20 @@ def dynamic_size() -> bytes:
     return functions(module, module.__call__.get_concrete_function())
 
 
+def dynamic_width() -> bytes:
+    """A width of None, and tensors of one and two such widths side by side."""
+
+    class Widen(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((1, None), tf.float32)])
+        def __call__(self, row: tf.Tensor) -> tf.Tensor:
+            row = tf.tanh(row)
+            wide = tf.concat([row, row], 1)
+            return tf.exp(tf.concat([wide, tf.tile(row, [1, 2])], 0))
+
+    module = Widen()
+    return functions(module, module.__call__.get_concrete_function())
+
+
 def loops() -> bytes:
     """WHILE and IF, which run other subgraphs."""
 
@@ -219,6 +233,7 @@ def build(directory: Path) -> None:
         "branchy_int16x8": lambda: keras(branchy(), int16x8),
         "dynamic_batch": dynamic_batch,
         "dynamic_size": dynamic_size,
+        "dynamic_width": dynamic_width,
         "loops": loops,
         "lstm": lstm,
         "attention": attention,

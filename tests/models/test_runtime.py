@@ -10,6 +10,7 @@ from models.errors import ModelFormatError, SegmentInputError, SegmentRunError, 
 from models.modelfile import open_model
 from models.runtime import Segment, TensorSpec, runtime_identity
 from models.schema import OperatorCode
+from models.slicer import slice_model
 
 Models = Callable[[str], Path]
 
@@ -40,6 +41,19 @@ def test_dynamic_inputs_are_resized(small_model: Models) -> None:
     assert both.shape == (2, 4)
     for place in range(2):
         assert segment.run([two[place : place + 1]])[0][0] == pytest.approx(both[place], rel=1e-5, abs=1e-6)
+
+
+def test_inputs_that_do_not_fit_each_other_are_refused_and_leave_it_usable(small_model: Models, tmp_path: Path) -> None:
+    """A segment whose dimensions are open takes what fits after it was given what does not."""
+    piece = tmp_path / "tail.tflite"
+    slice_model(small_model("dynamic_width"), 2, 5, piece)
+    segment = Segment(piece)
+    row = np.ones((1, 3), np.float32)
+    fitting = [np.tile(row, spec.shape[1] + number) for number, spec in enumerate(segment.inputs)]
+    for _ in range(2):
+        with pytest.raises(SegmentRunError):
+            segment.run([row, row])
+        assert segment.run(fitting)[0].shape == (2, 6)
 
 
 def test_outputs_belong_to_the_caller(small_model: Models) -> None:

@@ -22,6 +22,7 @@ EXACT = [
     "branchy_int16x8",
     "dynamic_batch",
     "dynamic_size",
+    "dynamic_width",
     "loops",
     "lstm",
     "attention",
