@@ -92,7 +92,14 @@ def test_what_does_not_fit_is_counted_and_dropped(
     session.on(ENERGY, received.put)
     with caplog.at_level(logging.WARNING, "splitrail.broker"), session:
         bottomless = b'{"more":' * 100_000
-        for payload in (b"{", b"null", b"\xff\xfe", b"{}", bottomless, valid.replace(b'"power_w":3.0', b'"power_w":-3.0')):
+        for payload in (
+            b"{",
+            b"null",
+            b"\xff\xfe",
+            b"{}",
+            bottomless,
+            valid.replace(b'"power_w":3.0', b'"power_w":-3.0'),
+        ):
             send_raw(mosquitto, address, payload)
         send_raw(mosquitto, address, valid + b" " * 1_000_000)
         send_raw(mosquitto, ENERGY.address(site, "no node"), valid)
