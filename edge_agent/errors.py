@@ -4,6 +4,8 @@ AgentError (SplitrailError)
 ├── WireError (ValueError)           frames that are not a message of the tensor plane, or of another version
 ├── TransportError (OSError)         an endpoint that cannot be listened on or does not make sense
 │   └── SendError                    a message that cannot be queued: unknown peer, full queue, closed transport
+├── ExecutorBusyError (RuntimeError) too many requests wait for this node's compute already
+├── ProfileError (ValueError)        a model whose cost cannot be measured here
 └── MeterUnavailableError (OSError)  an energy meter that this machine lacks or does not let us read
 """
 
@@ -33,6 +35,14 @@ class SendError(TransportError):
     def __init__(self, peer: str, reason: str) -> None:
         super().__init__(f"cannot send to {peer}", reason)
         self.peer = peer
+
+
+class ExecutorBusyError(AgentError, RuntimeError):
+    """The executor's queue is full; taking more would only make every request late."""
+
+
+class ProfileError(AgentError, ValueError):
+    """A model cannot be profiled; the message says what of it."""
 
 
 class MeterUnavailableError(AgentError, OSError):

@@ -1,5 +1,6 @@
 """One thread that runs segments in the order in which their tensors came; what goes where is the agent's."""
 
+import logging
 import queue
 import threading
 import time
@@ -9,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.errors import ExecutorBusyError
 from models.runtime import Segment
+
+log = logging.getLogger("splitrail.agent")
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 
@@ -30,10 +34,6 @@ class _Work:
     inputs: Arrays
     arrived_ns: int
     done: Callable[[Outcome], None]
-
-
-class ExecutorBusyError(RuntimeError):
-    """The executor's queue is full; taking more would only make every request late."""
 
 
 class Executor:
@@ -88,7 +88,11 @@ class Executor:
                 _sleep_until(started_ns + round(self._compute_factor * (time.thread_time_ns() - cpu_ns)))
             compute_ns = time.monotonic_ns() - started_ns
             self._busy_ns += compute_ns
-            work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error))
+            try:
+                work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error))
+            except Exception:
+                # One request's end must not end the thread that computes for all.
+                log.exception("the outcome of a run could not be taken")
 
 
 def _sleep_until(deadline_ns: int) -> None:

@@ -112,6 +112,9 @@ class Intake:
         if finished.outputs is None:
             self._reply(arrival, report=finished.report, error=finished.report.error)
             return
+        if not finished.outputs:
+            self._reply(arrival, report=finished.report, error="the result holds no tensor")
+            return
         try:
             best = top_classes(
                 finished.outputs[0], arrival.request.top, classifier.labels, classifier.output.quantization

@@ -1,5 +1,6 @@
 """The requests that begin at this node, from their tensors to their report; carrying them is the pipeline's."""
 
+import logging
 import os
 import threading
 import time
@@ -11,8 +12,10 @@ import numpy as np
 
 from broker.messages import InferenceReport, NodeEnergy, Plan, PowerModel, StageReport, TransferReport
 from edge_agent.accounting import inference_energy
-from edge_agent.routes import crossings, route
+from edge_agent.routes import Hop, crossings, route
 from edge_agent.wire import Route, StageRecord, TensorsMessage
+
+log = logging.getLogger("splitrail.agent")
 
 Arrays = tuple[np.ndarray[Any, Any], ...]
 
@@ -91,6 +94,11 @@ class Origin:
             request = self._current(message.route)
             if request is None or request.result is not None:
                 return
+            if any(record.hop >= len(route(request.plan)) for record in message.stages):
+                log.warning(
+                    "a result of %s tells of a hop that its plan does not have: ignored", request.plan.deployment
+                )
+                return
             request.result = message
             request.finished_ns = time.monotonic_ns()
         self._end_if_complete(request)
@@ -127,18 +135,19 @@ class Origin:
     def sweep(self) -> None:
         """End what has waited too long; called about every 100 ms."""
         now_ns = time.monotonic_ns()
-        late, complete_enough = [], []
+        late: list[_Request] = []
+        complete_enough: list[tuple[_Request, TensorsMessage]] = []
         with self._lock:
             for request in list(self._requests.values()):
                 if request.result is not None:
                     if now_ns - request.finished_ns > REPORT_GRACE_NS:
                         del self._requests[request.identity]
-                        complete_enough.append(request)
+                        complete_enough.append((request, request.result))
                 elif now_ns - request.started_ns > self._timeout_s * 1e9:
                     del self._requests[request.identity]
                     late.append(request)
-        for request in complete_enough:
-            self._finish_answered(request)
+        for request, result in complete_enough:
+            self._finish_answered(request, result)
         for request in late:
             self._finish_failed(request, f"no answer within {self._timeout_s:g} s; {_last_seen(request)}")
 
@@ -148,16 +157,17 @@ class Origin:
 
     def _end_if_complete(self, request: _Request) -> None:
         with self._lock:
-            complete = request.result is not None and len(request.transfers) >= crossings(route(request.plan))
-            if not complete or self._requests.pop(request.identity, None) is None:
+            result = request.result
+            if result is None or len(request.transfers) < crossings(route(request.plan)):
                 return
-        self._finish_answered(request)
+            if self._requests.pop(request.identity, None) is None:
+                return
+        self._finish_answered(request, result)
 
-    def _finish_answered(self, request: _Request) -> None:
-        assert request.result is not None
+    def _finish_answered(self, request: _Request, result: TensorsMessage) -> None:
         latency_ms = (request.finished_ns - request.started_ns) / 1e6
         hops = route(request.plan)
-        stages = tuple(_stage_report(hops[record.stage].node, request, record) for record in request.result.stages)
+        stages = tuple(_stage_report(hops[record.hop], record) for record in result.stages)
         transfers = tuple(transfer for _, transfer in sorted(request.transfers.items()))
         energy = inference_energy(
             origin=self._node, latency_ms=latency_ms, stages=stages, transfers=transfers, power=self._power()
@@ -175,7 +185,7 @@ class Origin:
             total_energy_j=max(0.0, sum(map(_joules, energy))),
             node_energy=energy,
         )
-        request.finish(Finished(request.result.tensors, report))
+        request.finish(Finished(result.tensors, report))
 
     def _finish_failed(self, request: _Request, reason: str) -> None:
         latency_ms = (time.monotonic_ns() - request.started_ns) / 1e6
@@ -199,10 +209,9 @@ def _first_message(request: _Request) -> TensorsMessage:
     return TensorsMessage(here, request.inputs)
 
 
-def _stage_report(node: str, request: _Request, record: StageRecord) -> StageReport:
-    hop = route(request.plan)[record.stage]
+def _stage_report(hop: Hop, record: StageRecord) -> StageReport:
     return StageReport(
-        node=node, start=hop.start, stop=hop.stop, compute_ms=record.compute_ns / 1e6, wait_ms=record.wait_ns / 1e6
+        node=hop.node, start=hop.start, stop=hop.stop, compute_ms=record.compute_ns / 1e6, wait_ms=record.wait_ns / 1e6
     )
 
 

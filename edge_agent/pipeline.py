@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from broker.messages import Plan
-from edge_agent.errors import TransportError, WireError
-from edge_agent.executor import Executor, ExecutorBusyError, Outcome
+from edge_agent.errors import ExecutorBusyError, TransportError, WireError
+from edge_agent.executor import Executor, Outcome
 from edge_agent.routes import Hop, route
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage

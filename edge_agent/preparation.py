@@ -127,8 +127,11 @@ class Preparation:
         try:
             for start, stop in computing_segments(plan, self._settings.node):
                 self._load(plan.model, start, stop)
-        except (SplitrailError, OSError, RuntimeError, ValueError, MemoryError) as error:
-            reason = str(error) or type(error).__name__
+        except _ClosingError:
+            raise
+        except Exception as error:
+            # Whatever a model leads a library to: the coordinator must hear of it, and this thread go on.
+            reason = _reason(error)
             log.warning("plan %s of %s cannot be carried out here: %s", plan.epoch, plan.deployment, reason)
         self._ready(
             PlanReady(
@@ -160,8 +163,12 @@ class Preparation:
             return
         try:
             measured = self._measure(model)
-        except (SplitrailError, OSError) as error:
-            log.warning("%s cannot be profiled, trying again in %.0f s: %s", model.name, RETRY_PROFILE_S, error)
+        except _ClosingError:
+            raise
+        except Exception as error:
+            # As above; and what cannot be fetched now may be there soon.
+            reason = _reason(error)
+            log.warning("%s cannot be profiled, trying again in %.0f s: %s", model.name, RETRY_PROFILE_S, reason)
             self._add(LATER, lambda: self._profile(notice), RETRY_PROFILE_S)
             return
         self._profiled_models.add(model.sha256)
@@ -208,3 +215,8 @@ class Preparation:
     def _go_on(self, done: int, total: int) -> None:  # noqa: ARG002  # the callers' progress, of which only the call counts
         if self._closing:
             raise _ClosingError
+
+
+def _reason(error: Exception) -> str:
+    """Our own errors are sentences; of others the kind tells more than the words."""
+    return str(error) if isinstance(error, SplitrailError) else f"{type(error).__name__}: {error}"

@@ -15,9 +15,11 @@ import msgspec
 import numpy as np
 import psutil
 
+from edge_agent.errors import ProfileError
 from edge_agent.hardware import machine_identity
 from models.graph import Graph, read_graph
-from models.runtime import Runtime, Segment, runtime_identity
+from models.runtime import Runtime, Segment, TensorSpec, runtime_identity
+from models.schema import SENDABLE_TYPES
 from models.slicer import slice_model
 
 WARM_UP_RUNS = 3
@@ -69,14 +71,16 @@ def profile_model(
 
     `by_cpu_time` counts this thread's CPU time instead of the wall's, which is right only for one thread:
     a testbed's agents share their cores. Ops between which no cut is allowed share their segment's time
-    equally; ops that a segment folds away cost nothing.
+    equally; ops that a segment folds away cost nothing. ModelError says why a model cannot be read, cut or run,
+    ProfileError why no inputs can be made up for it.
     """
     graph = read_graph(path)
     clock_ns = time.thread_time_ns if by_cpu_time else time.perf_counter_ns
     process = psutil.Process()
     before_mb = process.memory_info().rss / 1e6
     whole = Segment(path, threads)
-    activations = _plausible_inputs(whole)
+    generator = np.random.default_rng(0)
+    activations = [_plausible_input(spec, generator, path) for spec in whole.inputs]
     unsplit = _time_runs(whole, activations, clock_ns, BUDGET_UNSPLIT_S)
     memory_mb = max(0.0, process.memory_info().rss / 1e6 - before_mb)
     whole.close()
@@ -104,7 +108,7 @@ def profile_model(
         unsplit_ms=unsplit.ms,
         unsplit_ms_std=unsplit.ms_std,
         memory_mb=memory_mb,
-        runtime=str(runtime_identity()),
+        runtime=_runtime_words(runtime_identity()),
         threads=threads,
     )
 
@@ -139,7 +143,7 @@ class ProfileStore:
 
 
 def _runtime_words(runtime: Runtime) -> str:
-    return f"{runtime.name}-{runtime.version}"
+    return f"{runtime.name} {runtime.version}"
 
 
 def _smallest_segments(graph: Graph) -> list[tuple[int, int]]:
@@ -147,19 +151,20 @@ def _smallest_segments(graph: Graph) -> list[tuple[int, int]]:
     return list(itertools.pairwise(allowed))
 
 
-def _plausible_inputs(segment: Segment) -> list[np.ndarray[Any, Any]]:
-    """Inputs in the range of normalised images: zeros would let some kernels skip work."""
-    generator = np.random.default_rng(0)
-    arrays = []
-    for spec in segment.inputs:
-        if np.issubdtype(np.dtype(spec.dtype), np.floating):
-            arrays.append(generator.uniform(-1.0, 1.0, spec.shape).astype(spec.dtype))
-        elif np.dtype(spec.dtype).itemsize == 1 and spec.dtype != "bool":
-            limits = np.iinfo(spec.dtype)
-            arrays.append(generator.integers(limits.min, limits.max, spec.shape, dtype=spec.dtype, endpoint=True))
-        else:
-            arrays.append(np.ones(spec.shape, dtype=spec.dtype))
-    return arrays
+def _plausible_input(spec: TensorSpec, generator: np.random.Generator, path: Path) -> np.ndarray[Any, Any]:
+    """An input in the range of normalised images: zeros would let some kernels skip work."""
+    if spec.dtype not in SENDABLE_TYPES:
+        raise ProfileError(
+            f"{path}: cannot be profiled, for its input {spec.name!r} is of type {spec.dtype}; "
+            "give the model an input of numbers"
+        )
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "f":
+        return generator.uniform(-1.0, 1.0, spec.shape).astype(dtype)
+    if dtype.kind in "iu" and dtype.itemsize == 1:
+        limits = np.iinfo(dtype)
+        return generator.integers(limits.min, limits.max, spec.shape, dtype=dtype, endpoint=True)
+    return np.ones(spec.shape, dtype)
 
 
 def _time_runs(

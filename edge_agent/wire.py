@@ -40,7 +40,7 @@ _PREFIX: Final = struct.Struct("<4sBB")  # magic, version, kind
 _ROUTE: Final = struct.Struct("<64sI16sH")  # deployment, epoch, request, hop
 _COUNTS: Final = struct.Struct("<HH")  # tensors, stage records
 _TENSOR: Final = struct.Struct("<BB8IQ")  # dtype code, dimensions in use, dimensions, bytes
-_STAGE: Final = struct.Struct("<HQQ")  # stage, compute_ns, wait_ns
+_STAGE: Final = struct.Struct("<HQQ")  # hop, compute_ns, wait_ns
 _TIMED: Final = struct.Struct("<QQ")  # bytes, nanoseconds
 _TOKEN: Final = struct.Struct("<Q")
 _CHUNK: Final = struct.Struct("<QHH")  # probe, index, count
@@ -67,8 +67,8 @@ class Route:
 class StageRecord:
     """What one stage of a request took on its node; it travels with the tensors to the origin."""
 
-    stage: int
-    """index into the plan's stages"""
+    hop: int
+    """the hop at which it ran; 0 .. 65535"""
     compute_ns: int
     wait_ns: int
 
@@ -246,7 +246,7 @@ def _encode_tensors(message: TensorsMessage) -> list[Frame]:
         flat = np.ascontiguousarray(tensor, dtype=_DTYPES[code]).reshape(-1)
         payloads.append(flat.view(np.uint8).data)
     for record in message.stages:
-        descriptors += _STAGE.pack(record.stage, record.compute_ns, record.wait_ns)
+        descriptors += _STAGE.pack(record.hop, record.compute_ns, record.wait_ns)
     header = _prefix(_TENSORS) + _pack_route(message.route) + counts
     return [header, bytes(descriptors), *payloads]
 

@@ -7,7 +7,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from edge_agent.executor import Executor, ExecutorBusyError, Outcome
+from edge_agent.errors import ExecutorBusyError
+from edge_agent.executor import Executor, Outcome
 from models.runtime import Segment
 
 INPUT = (np.ones(2, np.float32),)
@@ -79,6 +80,19 @@ def test_a_run_gives_its_outputs_and_its_time(executor: Executor) -> None:
 def test_a_failing_segment_is_an_outcome_and_the_executor_goes_on(executor: Executor) -> None:
     """One model's fault must not end the thread that serves all."""
     assert run(executor, Failing()).error == "ValueError: wrong shape"
+    assert run(executor, Doubling()).error is None
+
+
+def test_an_outcome_that_cannot_be_taken_does_not_end_the_executor(executor: Executor) -> None:
+    """Whoever asked may fail at the answer; the next one is still computed for."""
+    refused = threading.Event()
+
+    def refuse(_: Outcome) -> None:
+        refused.set()
+        raise ValueError("cannot be sent")
+
+    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), refuse)
+    assert refused.wait(10)
     assert run(executor, Doubling()).error is None
 
 

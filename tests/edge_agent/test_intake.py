@@ -27,6 +27,7 @@ class Desk:
             **{field: getattr(plan, field) for field in plan.__struct_fields__} | {"model": reference}
         )
         self.segment = Segment(model)
+        self.empty_handed = False
         self.reports: Queue[InferenceReport] = Queue()
         self.origin = Origin("pi", active=lambda _: self.plan, begin=self._run, power=dict, timeout_s=30.0)
         self.intake = Intake(self.origin, cache, active=lambda _: self.plan, reported=self.reports.put)
@@ -38,7 +39,7 @@ class Desk:
         return replies.get(timeout=30)
 
     def _run(self, _: Plan, message: TensorsMessage) -> None:
-        outputs = self.segment.run(message.tensors)
+        outputs = [] if self.empty_handed else self.segment.run(message.tensors)
         self.origin.delivered(TensorsMessage(message.route, tuple(outputs), (StageRecord(0, 1_000, 0),)))
 
 
@@ -64,6 +65,12 @@ def test_what_is_no_image_is_an_error_and_the_next_is_answered(desk: Desk, photo
     """One client's bytes do not stop the others'."""
     assert "not an image" in str(desk.ask(b"GIF89a and then nothing").error)
     assert desk.ask(photographs[1].read_bytes()).error is None
+
+
+def test_a_result_without_tensors_is_an_error(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """Results come over the network, so they may lack what the model promises."""
+    desk.empty_handed = True
+    assert desk.ask(photographs[0].read_bytes()).error == "the result holds no tensor"
 
 
 def test_without_a_plan_the_client_is_told(desk: Desk, photographs: tuple[Path, ...]) -> None:

@@ -15,7 +15,7 @@ from edge_agent.executor import Executor
 from edge_agent.origin import Finished, Origin
 from edge_agent.pipeline import Pipeline
 from edge_agent.transport import Sendable
-from edge_agent.wire import FailureMessage, Route, TensorsMessage
+from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
 from models.runtime import Segment
 
 INPUT = (np.zeros(3, np.float32),)
@@ -219,6 +219,23 @@ def test_a_request_that_nobody_answers_ends_with_the_place_where_it_was_last_see
     assert "no answer within 0 s" in str(ended.get().report.error)
     assert origin.in_flight == 0
     site.close()
+
+
+def test_a_result_that_tells_of_hops_beyond_its_plan_is_ignored(site: Site) -> None:
+    """A hostile or broken sender cannot leave a request without an end."""
+    site.adopt(plan_of(*THREE_STAGES, way_back=("pc", "pi")))
+    site.lost = {"laptop"}
+    ended: Queue[Finished] = Queue()
+    pi = site.nodes["pi"]
+    pi.origin.submit("photos", INPUT, ended.put)
+    [identity] = pi.origin._requests
+    here = Route("photos", 1, identity, 3)
+    pi.origin.delivered(TensorsMessage(here, INPUT, (StageRecord(4, 1, 1),)))
+    for hop in (1, 2, 3):
+        pi.origin.transferred(Route("photos", 1, identity, hop), "pc", 8, 1.0)
+    assert ended.empty()
+    pi.origin.delivered(TensorsMessage(here, INPUT, (StageRecord(3, 1, 1),)))
+    assert ended.get(timeout=10).report.error is None
 
 
 def test_tensors_for_a_hop_that_is_not_ours_are_refused(site: Site) -> None:

@@ -1,6 +1,7 @@
 import functools
 import http.server
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
@@ -110,6 +111,39 @@ def test_a_segment_that_an_earlier_run_left_is_cut_anew(
     left = ModelCache(node.settings.cache).segment_path(served.sha256, 0, stop)
     left.write_bytes(b"damaged")
     node.preparation.prepare(plan_for(served, stop))
+    assert node.ready.get(timeout=30).ready
+
+
+def test_a_fault_of_a_library_is_reported_and_the_next_plan_is_carried_out(
+    node: Node, served: ModelReference, small_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One model's oddity must not leave a node that is online and prepares nothing any more."""
+    plan = plan_for(served, allowed_cut(small_model("branchy")))
+    with monkeypatch.context() as patched:
+
+        def fail(*_: object) -> None:
+            raise TypeError("data type 'string' not understood")
+
+        patched.setattr(edge_agent.preparation, "slice_model", fail)
+        node.preparation.prepare(plan)
+        assert node.ready.get(timeout=30).reason == "TypeError: data type 'string' not understood"
+    node.preparation.prepare(plan)
+    assert node.ready.get(timeout=30).ready
+
+
+def test_a_model_that_cannot_be_profiled_does_not_keep_plans_from_it(
+    node: Node, served: ModelReference, small_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The profile is tried again later; what is asked meanwhile is done."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise TypeError("data type 'string' not understood")
+
+    monkeypatch.setattr(edge_agent.preparation, "profile_model", fail)
+    node.preparation.profile(DeploymentNotice(deployment="photos", model=served, origin="pi"))
+    while not any((node.settings.cache / "models").iterdir()):
+        time.sleep(0.01)
+    node.preparation.prepare(plan_for(served, allowed_cut(small_model("branchy"))))
     assert node.ready.get(timeout=30).ready
 
 

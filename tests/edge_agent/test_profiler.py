@@ -3,8 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from edge_agent.errors import ProfileError
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model
 from models.graph import read_graph
+from models.runtime import runtime_identity
 
 PROFILE = MeasuredProfile(
     op_ms=(1.0, 2.0),
@@ -28,7 +30,16 @@ def test_the_ops_of_a_profile_sum_to_the_unsplit_time(
     assert len(profile.op_ms) == len(profile.op_ms_std) == len(read_graph(path).ops)
     assert sum(profile.op_ms) == pytest.approx(profile.unsplit_ms)
     assert min(profile.op_ms) >= 0.0
+    assert profile.runtime == f"{runtime_identity().name} {runtime_identity().version}"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_reads_text_is_an_error_that_names_its_input(small_model: Callable[[str], Path]) -> None:
+    """Inputs are made up of numbers; there is no plausible text."""
+    with pytest.raises(
+        ProfileError, match=r"strings\.tflite: cannot be profiled, for its input '.+' is of type string"
+    ):
+        profile_model(small_model("strings"))
 
 
 def test_progress_counts_the_ops(small_model: Callable[[str], Path]) -> None:

@@ -41,7 +41,7 @@ TENSORS = numpy_strategies.arrays(
     dtype=st.sampled_from(["<f4", "<f2", "<f8", "i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "?", "<c8"]),
     shape=numpy_strategies.array_shapes(min_dims=0, max_dims=8, min_side=0, max_side=3),
 )
-STAGES = st.builds(StageRecord, stage=st.integers(0, 2**16 - 1), compute_ns=U64, wait_ns=U64)
+STAGES = st.builds(StageRecord, hop=st.integers(0, 2**16 - 1), compute_ns=U64, wait_ns=U64)
 TENSORS_MESSAGES = st.builds(
     TensorsMessage,
     route=ROUTES,
