@@ -47,6 +47,7 @@ class Executor:
         self._queue: queue.Queue[_Work | None] = queue.Queue(queue_length)
         self._compute_factor = compute_factor
         self._busy_ns = 0
+        self._closing = threading.Event()
         self._thread = threading.Thread(target=self._work, name="executor", daemon=True)
         self._thread.start()
 
@@ -66,7 +67,8 @@ class Executor:
             raise ExecutorBusyError(f"{self._queue.maxsize} requests wait already") from None
 
     def close(self) -> None:
-        """Finish what runs now, drop what waits, and end the thread."""
+        """Finish what runs now, drop what waits, and end the thread; an emulated machine does not sleep on."""
+        self._closing.set()
         try:
             while True:
                 self._queue.get_nowait()
@@ -85,7 +87,8 @@ class Executor:
             except Exception as fault:  # a runtime's own errors have no common type; the request gets it
                 error = f"{type(fault).__name__}: {fault}"
             if self._compute_factor > 1.0:
-                _sleep_until(started_ns + round(self._compute_factor * (time.thread_time_ns() - cpu_ns)))
+                done_ns = started_ns + round(self._compute_factor * (time.thread_time_ns() - cpu_ns))
+                self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
             compute_ns = time.monotonic_ns() - started_ns
             self._busy_ns += compute_ns
             try:
@@ -93,9 +96,3 @@ class Executor:
             except Exception:
                 # One request's end must not end the thread that computes for all.
                 log.exception("the outcome of a run could not be taken")
-
-
-def _sleep_until(deadline_ns: int) -> None:
-    remaining_ns = deadline_ns - time.monotonic_ns()
-    if remaining_ns > 0:
-        time.sleep(remaining_ns / 1e9)

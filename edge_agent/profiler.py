@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,16 +73,22 @@ def profile_model(
     `by_cpu_time` counts this thread's CPU time instead of the wall's, which is right only for one thread:
     a testbed's agents share their cores. Ops between which no cut is allowed share their segment's time
     equally; ops that a segment folds away cost nothing. ModelError says why a model cannot be read, cut or run,
-    ProfileError why no inputs can be made up for it.
+    ProfileError why no inputs can be made up for it. `progress(ops done, ops in all)` is called after every run,
+    so that what it raises ends the work soon.
     """
     graph = read_graph(path)
+
+    def tell(done: int) -> None:
+        if progress is not None:
+            progress(done, len(graph.ops))
+
     clock_ns = time.thread_time_ns if by_cpu_time else time.perf_counter_ns
     process = psutil.Process()
     before_mb = process.memory_info().rss / 1e6
     whole = Segment(path, threads)
     generator = np.random.default_rng(0)
     activations = [_plausible_input(spec, generator, path) for spec in whole.inputs]
-    unsplit = _time_runs(whole, activations, clock_ns, BUDGET_UNSPLIT_S)
+    unsplit = _time_runs(whole, activations, clock_ns, BUDGET_UNSPLIT_S, partial(tell, 0))
     memory_mb = max(0.0, process.memory_info().rss / 1e6 - before_mb)
     whole.close()
 
@@ -92,14 +99,13 @@ def profile_model(
         for start, stop in _smallest_segments(graph):
             slice_model(path, start, stop, piece)
             segment = Segment(piece, threads)
-            timing = _time_runs(segment, activations, clock_ns, BUDGET_PER_OP_S)
+            timing = _time_runs(segment, activations, clock_ns, BUDGET_PER_OP_S, partial(tell, start))
             activations = segment.run(activations)
             segment.close()
             for op in range(start, stop):
                 op_ms[op] = timing.ms / (stop - start)
                 op_ms_std[op] = timing.ms_std / (stop - start)
-            if progress is not None:
-                progress(stop, len(graph.ops))
+            tell(stop)
 
     scale = unsplit.ms / sum(op_ms) if sum(op_ms) > 0 else 0.0
     return MeasuredProfile(
@@ -168,14 +174,20 @@ def _plausible_input(spec: TensorSpec, generator: np.random.Generator, path: Pat
 
 
 def _time_runs(
-    segment: Segment, inputs: list[np.ndarray[Any, Any]], clock_ns: Callable[[], int], budget_s: float
+    segment: Segment,
+    inputs: list[np.ndarray[Any, Any]],
+    clock_ns: Callable[[], int],
+    budget_s: float,
+    ran: Callable[[], None],
 ) -> _Timing:
     for _ in range(WARM_UP_RUNS):
         segment.run(inputs)
+        ran()
     times_ms: list[float] = []
     deadline_ns = time.monotonic_ns() + round(budget_s * 1e9)
     while len(times_ms) < LEAST_RUNS or (len(times_ms) < MOST_RUNS and time.monotonic_ns() < deadline_ns):
         before_ns = clock_ns()
         segment.run(inputs)
         times_ms.append((clock_ns() - before_ns) / 1e6)
+        ran()
     return _Timing(statistics.median(times_ms), statistics.pstdev(times_ms))

@@ -117,6 +117,25 @@ def test_an_emulated_machine_takes_its_factor_of_the_cpu_time() -> None:
     assert outcome.compute_ns >= 4 * 5_000_000
 
 
+def test_an_emulated_machine_is_closed_while_it_is_slow() -> None:
+    """What the emulation adds to a run is not waited for."""
+    outcomes: Queue[Outcome] = Queue()
+    factor = 10_000.0
+    slow = Executor(compute_factor=factor)
+    spun = threading.Event()
+
+    class Telling(Spinning):
+        def run(self, arrays: Any) -> list[Any]:
+            outputs = super().run(arrays)
+            spun.set()
+            return outputs
+
+    slow.submit(cast(Segment, Telling()), INPUT, time.monotonic_ns(), outcomes.put)
+    assert spun.wait(timeout=10)
+    slow.close()
+    assert outcomes.get_nowait().compute_ns < factor * 5_000_000
+
+
 def test_waiting_is_told_from_computing(executor: Executor) -> None:
     """The wait counts from the arrival of the tensors."""
     outcomes: Queue[Outcome] = Queue()

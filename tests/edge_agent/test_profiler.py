@@ -49,6 +49,24 @@ def test_progress_counts_the_ops(small_model: Callable[[str], Path]) -> None:
     assert told[-1] == (len(profile.op_ms), len(profile.op_ms))
 
 
+def test_progress_is_told_after_every_run(small_model: Callable[[str], Path]) -> None:
+    """A caller that wants to stop need not wait for all runs of a large model."""
+
+    class EnoughError(Exception):
+        pass
+
+    told: list[int] = []
+
+    def stop_at_the_second(done: int, total: int) -> None:
+        told.append(done)
+        if len(told) == 2:
+            raise EnoughError(total)
+
+    with pytest.raises(EnoughError):
+        profile_model(small_model("branchy"), progress=stop_at_the_second)
+    assert told == [0, 0]
+
+
 def test_a_stretched_profile_is_that_of_a_slower_machine() -> None:
     """Times and spreads grow alike, memory does not."""
     slow = PROFILE.stretched(10.0)
