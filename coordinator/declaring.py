@@ -13,7 +13,7 @@ from coordinator.configuration import DeploymentSettings
 from coordinator.deployment import Deployment, ModelFacts
 from coordinator.errors import DeclarationError
 from coordinator.problem import BYTES_PER_MB, Objective
-from models.cache import ModelCache, ModelFile
+from models.cache import CachedModel, ModelCache
 from models.graph import Graph, read_graph
 
 MAX_NAME_LENGTH = 64
@@ -73,7 +73,7 @@ def model_facts(graph: Graph, reference: ModelReference) -> ModelFacts:
     )
 
 
-def _reference(path: Path, file: ModelFile, ops: int, base_url: str) -> ModelReference:
+def _reference(path: Path, file: CachedModel, ops: int, base_url: str) -> ModelReference:
     return ModelReference(
         sha256=file.sha256,
         name=model_name(path),

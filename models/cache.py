@@ -26,7 +26,7 @@ _STALE_TEMPORARY_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFile:
+class CachedModel:
     """A model in the cache: the sha256 of its content (64 hexadecimal digits), where it lies and its size."""
 
     sha256: str
@@ -74,7 +74,7 @@ class ModelCache:
             with _reported(folder, "make the directory"):
                 folder.mkdir(parents=True, exist_ok=True)
 
-    def add(self, path: Path) -> ModelFile:
+    def add(self, path: Path) -> CachedModel:
         """Put the file at `path` in the cache, as a hard link where the file system allows and a copy otherwise."""
         with _reported(path, "read the model"), path.open("rb") as source:
             before = _fingerprint(os.fstat(source.fileno()))
@@ -93,7 +93,7 @@ class ModelCache:
                     # Renaming one hard link over another of the same file leaves both.
                     temporary.unlink(missing_ok=True)
                 self._remember(sha256, held)
-            return ModelFile(sha256, held, before.size_bytes)
+            return CachedModel(sha256, held, before.size_bytes)
 
     def get(self, sha256: str) -> Path | None:
         """The model of this content, or None; a file that does not match is removed, never returned."""

@@ -1,7 +1,7 @@
 """Makes a .tflite file of batch 1 from a zoo model, a Keras file or a SavedModel, quantised as asked.
 
-The only module that needs TensorFlow, which it imports when a conversion begins. What it takes is a process of
-seconds and gigabytes: a long-lived process had better run `splitrail convert`.
+TensorFlow is imported when a conversion begins. That takes seconds and gigabytes of a process: a long-lived one had
+better run `splitrail convert`.
 """
 
 import re
@@ -36,9 +36,6 @@ Report = Callable[[str], None]
 """Told each step that takes more than a second, before it begins."""
 
 
-def _say_nothing(_step: str) -> None: ...
-
-
 _CONVERTING = {
     "none": "converting",
     "fp16": "converting, with weights in 16 bits",
@@ -49,6 +46,9 @@ _ZIP_SIGNATURE = b"PK\x03\x04"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _UNSUPPORTED_OPS = re.compile(r"(?:TF Select|Flex|Custom) ops: ([\w, ]+)")
 _UNQUANTIZED_OP = re.compile(r"[Qq]uantization not yet supported for op: '?([\w, ]+)'?")
+
+
+def _say_nothing(_step: str) -> None: ...
 
 
 def convert_zoo_model(

@@ -21,6 +21,8 @@ MAX_OPS = 20_000
 """More ops than any published .tflite has; the protocol's messages are bounded by the same number."""
 MAX_CUT_ENTRIES = 4_000_000
 """Bound on the tensors of all cuts together; a chain of ops has one tensor at each."""
+_VISIT_BYTES = 64
+"""What a step through a chain of constants counts against the reader's bound, so that long chains end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +31,6 @@ class Quantization:
 
     scale: float
     zero_point: int
-
-
-_VISIT_BYTES = 64
-"""What a step through a chain of constants counts against the reader's bound, so that long chains end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,8 @@ def _packed_labels(path: Path) -> bytes:
                 if "label" in member.filename.lower() and member.filename.endswith(".txt"):
                     with archive.open(member) as file:
                         return file.read(_MAX_LABELS_BYTES)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, ValueError):
-        # No archive behind the model, or none that can be read: then the classes have numbers only.
+    # No archive behind the model, or a broken one, of which zipfile and its decompressors raise many kinds:
+    # then the classes have numbers only.
+    except Exception:
         return b""
     return b""

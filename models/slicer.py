@@ -43,7 +43,6 @@ def check_segment(graph: Graph, start: int, stop: int) -> None:
         raise CutError(
             f"there is no segment [{start}, {stop}): this model's cut points are 0..{count}, in rising order"
         )
-
     if start == stop:
         raise CutError(f"the segment [{start}, {stop}) is empty: it relays its tensors and has no file")
     for k in (start, stop):

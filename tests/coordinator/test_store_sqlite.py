@@ -112,12 +112,22 @@ def test_a_failing_disk_is_counted_and_survived(store: SqliteTelemetryStore, pat
     assert rows(path, "SELECT sequence FROM energy") == [(2,)]
 
 
-def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
-    """Another kind of file is left alone, and the message names the way out."""
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kind of file is left alone and closed again, and the message names the way out."""
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def remember(path: Path, timeout: float) -> sqlite3.Connection:
+        opened.append(connect(path, timeout=timeout))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", remember)
     path = tmp_path / "notes.txt"
     path.write_text("These are my notes, and they are longer than a header.\n" * 10)
     with pytest.raises(StoreError, match=r"notes\.txt: cannot be used as the telemetry store: .* under `store`"):
         SqliteTelemetryStore(path, retention_s=1.0)
+    with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+        opened[0].execute("SELECT 1")
 
 
 def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:

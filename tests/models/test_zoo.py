@@ -92,6 +92,20 @@ def test_labels_packed_by_tensorflow_are_read(zoo_model: ZooModelFile, tmp_path:
     assert read_labels(path) == ("cat", "dog")
 
 
+def test_labels_in_a_damaged_archive_are_done_without(zoo_model: ZooModelFile, tmp_path: Path) -> None:
+    """The archive behind a model is not trusted: where it cannot be unpacked, the classes have numbers only."""
+    path = tmp_path / "packed.tflite"
+    path.write_bytes(zoo_model("mobilenetv2", "int8").read_bytes())
+    size = path.stat().st_size
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", "\n".join(map(str, range(500))))
+    damaged = bytearray(path.read_bytes())
+    data = size + 30 + len("labels.txt")  # behind the archive's local header
+    damaged[data : data + 20] = b"\xff" * 20
+    path.write_bytes(damaged)
+    assert read_labels(path) == ()
+
+
 def test_what_is_recorded_is_read_back(zoo_model: ZooModelFile, tmp_path: Path) -> None:
     """Every preprocessing comes back from the file as it went in."""
     path = tmp_path / "x.tflite"
