@@ -6,6 +6,7 @@ better run `splitrail convert`.
 
 import re
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -42,7 +43,6 @@ _CONVERTING = {
     "dynamic": "converting, with weights in 8 bits",
     "int8": "converting to int8, calibrated on images",
 }
-_ZIP_SIGNATURE = b"PK\x03\x04"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _UNSUPPORTED_OPS = re.compile(r"(?:TF Select|Flex|Custom) ops: ([\w, ]+)")
 _UNQUANTIZED_OP = re.compile(r"[Qq]uantization not yet supported for op: '?([\w, ]+)'?")
@@ -134,9 +134,12 @@ def _check_source(source: Path) -> None:
         )
     else:
         with source.open("rb") as file:
-            begins = file.read(len(_HDF5_SIGNATURE))
-        if not begins.startswith((_ZIP_SIGNATURE, _HDF5_SIGNATURE)):
-            raise ConversionError(f"{source} is not what Keras writes, a zip archive or HDF5; save the model again")
+            is_hdf5 = file.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
+        # A zip archive's directory stands at its end, so that one which was cut short is none.
+        if not is_hdf5 and not zipfile.is_zipfile(source):
+            raise ConversionError(
+                f"{source} is not what Keras writes, a whole zip archive or HDF5; save or copy the model again"
+            )
 
 
 def _check_out(out: Path) -> None:

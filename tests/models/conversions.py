@@ -110,9 +110,9 @@ def convert_all(directory: Path) -> None:
     (directory / "broken" / "saved_model.pb").write_bytes(b"not a protocol buffer")
     with case("broken saved model"):
         convert_model(directory / "broken", "none", directory / "x.tflite")
-    (directory / "broken.keras").write_bytes(b"PK\x03\x04 and then no zip archive")
+    (directory / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n and then no HDF5")
     with case("broken keras file"):
-        convert_model(directory / "broken.keras", "none", directory / "x.tflite")
+        convert_model(directory / "broken.h5", "none", directory / "x.tflite")
     keras.Sequential([keras.layers.Lambda(lambda x: x + 1)]).save(directory / "lambda.keras")
     with case("code in a keras file"):
         convert_model(directory / "lambda.keras", "none", directory / "x.tflite")

@@ -1,9 +1,11 @@
 """Conversion: batch 1, quantised as asked, deterministic, with its metadata, and one sentence for what cannot be."""
 
+import io
 import json
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +125,7 @@ def test_steps_are_told(outcomes: dict[str, str]) -> None:
         ("flex", r"ops that TensorFlow Lite's own set lacks \(Erfc, MatrixDeterminant\)"),
         ("no signature", "has no signature named serving_default, but none at all"),
         ("broken saved model", "broken cannot be loaded as a SavedModel"),
-        ("broken keras file", r"broken\.keras cannot be loaded as a Keras model"),
+        ("broken keras file", r"broken\.h5 cannot be loaded as a Keras model"),
         ("code in a keras file", r"lambda\.keras cannot be loaded as a Keras model"),
         ("weights that do not fit", r"small\.keras does not hold weights of mobilenetv2"),
     ],
@@ -181,12 +183,21 @@ def test_the_output_needs_a_directory(tmp_path: Path) -> None:
         convert_zoo_model("vgg16", "none", "random", tmp_path)
 
 
+def _zip_archive() -> bytes:
+    """A whole archive, as a .keras file is one, with nothing of Keras in it."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("notes.txt", "notes")
+    return archive.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
         ("absent.keras", "there is no file or directory"),
         ("notes.txt", r"is no \.keras file"),
-        ("notes.keras", "is not what Keras writes, a zip archive or HDF5"),
+        ("notes.keras", "is not what Keras writes, a whole zip archive or HDF5"),
+        ("half.keras", "is not what Keras writes, a whole zip archive or HDF5"),
         ("directory", r"is no SavedModel: it has no saved_model\.pb"),
     ],
 )
@@ -194,6 +205,7 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path, name: str, message:
     """What is neither a Keras file nor a SavedModel is named at once."""
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / "notes.keras").write_text("notes")
+    (tmp_path / "half.keras").write_bytes(_zip_archive()[:-30])
     (tmp_path / "directory").mkdir()
     with pytest.raises(ConversionError, match=message):
         convert_model(tmp_path / name, "none", tmp_path / "x.tflite")
@@ -201,6 +213,6 @@ def test_a_source_of_another_kind_is_refused(tmp_path: Path, name: str, message:
 
 def test_calibration_images_are_looked_at_first(tmp_path: Path) -> None:
     """A place without images is refused before TensorFlow is loaded."""
-    (tmp_path / "source.keras").write_bytes(b"PK\x03\x04")
+    (tmp_path / "source.keras").write_bytes(_zip_archive())
     with pytest.raises(ImageError, match="has no images"):
         convert_model(tmp_path / "source.keras", "int8", tmp_path / "x.tflite", images=[tmp_path])
