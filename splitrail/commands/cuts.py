@@ -10,7 +10,7 @@ from models.graph import CutPoint, Graph, Op, read_graph
 from models.operators import is_flex
 
 EXAMPLE = "splitrail cuts mobilenetv2.tflite"
-HEADINGS = ("k", "op k", "output shape", "bytes at cut k", "weights of op k", "cut before op k")
+HEADINGS = ("k", "op k", "output shape", "bytes at cut k", "weight bytes", "cut at k")
 
 
 class CutFigures(msgspec.Struct, frozen=True):

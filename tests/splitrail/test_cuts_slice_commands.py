@@ -17,12 +17,13 @@ def model(zoo_model) -> Path:
 
 
 def test_cuts_prints_a_line_for_each_cut_point(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The table has a heading, an op a line, and the end."""
+    """The table has a heading, an op a line, and the end, in 80 columns."""
     assert main(["cuts", str(model)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:2] == ["k", "op"]
     assert lines[1].split()[:2] == ["0", "CONV_2D"]
     assert lines[-1].split()[1:] == ["(end)", "4,000", "allowed"]
+    assert max(map(len, lines)) <= 80
 
 
 def test_cuts_json_has_the_agreed_fields(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
