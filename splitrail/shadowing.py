@@ -33,10 +33,11 @@ def _message(name: str, origin: Path) -> str:
     owners = importlib.metadata.packages_distributions().get(name, [])
     others = sorted({owner for owner in owners if owner != "splitrail"})
     if others:
-        culprit, fix = f"the distribution {others[0]!r}", f"pip uninstall {others[0]}"
+        culprit = f"the distribution {others[0]!r}"
+        fix = f"pip uninstall {others[0]}, then pip install --force-reinstall --no-deps splitrail"
     else:
         culprit, fix = f"{origin.parent}", "start it from another directory, or take that one off PYTHONPATH"
     return (
-        f"{culprit} shadows Splitrail's package {name!r} ({origin}): {fix}, "
-        "then pip install --force-reinstall --no-deps splitrail; or keep Splitrail in a virtual environment of its own"
+        f"{culprit} shadows Splitrail's package {name!r} ({origin}): {fix}; "
+        "or keep Splitrail in a virtual environment of its own"
     )

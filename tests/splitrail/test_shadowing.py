@@ -48,6 +48,7 @@ def test_a_directory_that_shadows_a_package_is_named(tmp_path: Path) -> None:
     result = run_with_first_on_path(tmp_path, tmp_path)
     assert result.returncode == 2
     assert "start it from another directory" in result.stderr
+    assert "pip" not in result.stderr
 
 
 def test_unshadowed_it_runs(tmp_path: Path) -> None:
