@@ -10,19 +10,21 @@ from broker.messages import Name, Tier
 from broker.session import BrokerSettings
 from edge_agent.probes import LinkSettings
 
+Address = Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:([0-9]{1,5}|\*)$")]
+
 
 class TensorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where tensors come in, and how other agents reach this one."""
 
-    listen: Annotated[str, Meta(description="Address on which tensors come in; port 0 takes a free one.")] = (
+    listen: Annotated[Address, Meta(description="Address on which tensors come in; port 0 takes a free one.")] = (
         "tcp://0.0.0.0:5757"
     )
     advertise: Annotated[
-        str | None,
+        Address | None,
         Meta(description="Address that other agents should use, where it is not `listen` (NAT, several interfaces)."),
     ] = None
     peers: Annotated[
-        dict[Name, str],
+        dict[Name, Address],
         Meta(
             description="Addresses to use for named agents instead of the ones that they advertise (a tunnel, a proxy)."
         ),
@@ -30,12 +32,19 @@ class TensorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
 
 class PowerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The figures of the modelled energy; those left out are chosen by the hardware."""
+    """The figures of the modelled energy; those left out are chosen by the hardware, the watts both or neither."""
 
     idle_w: Annotated[float, Meta(description="Watts of the board when idle (modelled).", ge=0)] | None = None
     busy_w: Annotated[float, Meta(description="Watts of the board with all cores busy (modelled).", ge=0)] | None = None
     tx_j_per_mb: Annotated[float, Meta(description="Joules per MB sent (modelled).", ge=0)] | None = None
     rx_j_per_mb: Annotated[float, Meta(description="Joules per MB received (modelled).", ge=0)] | None = None
+
+    def __post_init__(self) -> None:
+        """ValueError where busy watts would be below idle watts, or might be."""
+        if (self.idle_w is None) != (self.busy_w is None):
+            raise ValueError("idle_w and busy_w belong to one machine: give both or neither")
+        if self.idle_w is not None and self.busy_w is not None and self.busy_w < self.idle_w:
+            raise ValueError(f"busy_w is {self.busy_w:g}, it must be at least idle_w, {self.idle_w:g}")
 
 
 class EnergySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -66,7 +75,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     cache_mb: Annotated[float, Meta(description="Bound on the cached models and segments, in MB.", gt=0)] = 8_000.0
     threads: Annotated[int, Meta(description="Interpreter threads of each segment.", ge=1, le=256)] = 1
     memory_mb: Annotated[
-        float | None,
+        Annotated[float, Meta(ge=0)] | None,
         Meta(description="Bound on the weights that this node may hold, in MB; left out: half the memory."),
     ] = None
     request_timeout_s: Annotated[

@@ -32,7 +32,10 @@ def best_meter(
     if wanted == "rapl":
         if emulated:
             raise MeterUnavailableError("RAPL measures this host, not the machine that is emulated; use `modelled`")
-        return MeterChoice(open_rapl(), "RAPL, as the settings ask")
+        try:
+            return MeterChoice(open_rapl(), "RAPL, as the settings ask")
+        except MeterUnavailableError as error:
+            raise MeterUnavailableError(f"energy.meter is rapl, but {error}; `auto` takes the model then") from None
     if wanted == "modelled":
         return MeterChoice(modelled, "the model, as the settings ask")
     if emulated:

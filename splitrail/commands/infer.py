@@ -19,6 +19,8 @@ from splitrail.terminal import printable
 
 EXAMPLE = "splitrail infer mobilenetv2 china.jpg flower.jpg --broker 127.0.0.1:1883 --site home"
 LOOK_UP_S = 2.0
+LONGEST_TIMEOUT_S = 86_400.0
+MOST_CLASSES = 100  # as InferRequest admits
 
 
 class NoSuchDeploymentError(SplitrailError, LookupError):
@@ -41,8 +43,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--username", help="the broker's user")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file that holds the user's password")
     parser.add_argument("--site", default="home", help="the site (default home)")
-    parser.add_argument("--top", type=int, default=5, choices=range(1, 101), metavar="N", help="classes to show (5)")
-    parser.add_argument("--timeout", type=float, default=60.0, metavar="S", help="seconds to wait for each answer (60)")
+    parser.add_argument("--top", type=_classes, default=5, metavar="N", help="classes to show (5)")
+    parser.add_argument(
+        "--timeout", type=_seconds, default=60.0, metavar="S", help="seconds to wait for each answer (60)"
+    )
     parser.add_argument("--json", action="store_true", help="print the answers as one JSON array")
 
 
@@ -67,6 +71,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(msgspec.json.encode(answers).decode())
     return 0
+
+
+def _classes(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_CLASSES:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_CLASSES}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds <= LONGEST_TIMEOUT_S:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, and of at most a day")
+    return seconds
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -48,3 +48,23 @@ def test_all_errors_are_told_at_once_with_their_places(tmp_path: Path) -> None:
     ]
     assert any(":3:7: tier:" in line and "'edge'" in line for line in lines)
     assert any(":4:10: threads:" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("setting", "complaint"),
+    [
+        ("tensors: {listen: '5757'}", ":4:19: tensors.listen: expected an address like tcp://"),
+        ("tensors: {advertise: pi.local}", ":4:22: tensors.advertise: expected an address like tcp://"),
+        ("tensors: {peers: {pc: 'http://pc:5757'}}", ":4:23: tensors.peers.pc: expected an address like tcp://"),
+        ("memory_mb: -5", ":4:12: memory_mb: expected a number of at least 0"),
+        ("power: {idle_w: 9, busy_w: 4}", ":4:8: power: busy_w is 4, it must be at least idle_w, 9"),
+        ("power: {busy_w: 4}", ":4:8: power: idle_w and busy_w belong to one machine: give both or neither"),
+    ],
+)
+def test_a_value_that_other_nodes_could_not_use_is_refused_at_home(
+    tmp_path: Path, setting: str, complaint: str
+) -> None:
+    """What would be dropped elsewhere, or make no sense there, is told where it can be mended."""
+    with pytest.raises(SettingsError) as caught:
+        load(tmp_path, LEAST + setting + "\n")
+    assert complaint in str(caught.value)
