@@ -1,13 +1,13 @@
 """`splitrail demo`: the whole system, emulated, on this machine; a thin shell around `testbed.demo`."""
 
 import argparse
-import math
 import signal
 from pathlib import Path
 from types import FrameType
 
 import msgspec
 
+from splitrail.option_types import number_above_zero
 from testbed.errors import DemoError
 from testbed.traces import DEMO_TRACE
 
@@ -19,8 +19,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trace", type=Path, default=DEMO_TRACE, metavar="FILE", help="the link over time, `seconds,mbps` (CSV)"
     )
-    parser.add_argument("--scale", type=_positive, default=1.0, metavar="X", help="multiply the trace's rates by X")
-    parser.add_argument("--seconds", type=_positive, metavar="S", help="how long requests are sent (the trace, or 80)")
+    parser.add_argument(
+        "--scale", type=number_above_zero, default=1.0, metavar="X", help="multiply the trace's rates by X"
+    )
+    parser.add_argument(
+        "--seconds", type=number_above_zero, metavar="S", help="how long requests are sent (the trace, or 80)"
+    )
     parser.add_argument("--model", type=Path, metavar="FILE", help="your own .tflite image classifier")
     parser.add_argument(
         "--weights",
@@ -67,13 +71,3 @@ def run(arguments: argparse.Namespace) -> int:
 def _leave(number: int, _frame: FrameType | None) -> None:
     """End as Ctrl-C does, through every `with`, so that the children are stopped."""
     raise SystemExit(128 + number)
-
-
-def _positive(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not (math.isfinite(number) and number > 0):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number

@@ -15,6 +15,7 @@ from broker.session import BrokerSettings, Incoming, Session
 from broker.topics import DEPLOYMENT, INFER
 from models.images import load_image
 from splitrail.errors import SplitrailError
+from splitrail.option_types import whole_number
 from splitrail.terminal import printable
 
 EXAMPLE = "splitrail infer mobilenetv2 china.jpg flower.jpg --broker 127.0.0.1:1883 --site home"
@@ -43,7 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--username", help="the broker's user")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file that holds the user's password")
     parser.add_argument("--site", default="home", help="the site (default home)")
-    parser.add_argument("--top", type=_classes, default=5, metavar="N", help="classes to show (5)")
+    parser.add_argument("--top", type=whole_number(1, MOST_CLASSES), default=5, metavar="N", help="classes to show (5)")
     parser.add_argument(
         "--timeout", type=_seconds, default=60.0, metavar="S", help="seconds to wait for each answer (60)"
     )
@@ -71,12 +72,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(msgspec.json.encode(answers).decode())
     return 0
-
-
-def _classes(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_CLASSES:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_CLASSES}")
-    return int(text)
 
 
 def _seconds(text: str) -> float:

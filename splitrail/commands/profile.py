@@ -12,14 +12,18 @@ from rich.table import Table
 
 from edge_agent.profiler import MeasuredProfile, profile_model
 from models.graph import Graph, read_graph
+from splitrail.option_types import whole_number
 
 EXAMPLE = "splitrail profile mobilenetv2.tflite --threads 1"
+MOST_THREADS = 256  # as agent.yaml admits
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("model", type=Path, metavar="FILE", help="a .tflite file")
-    parser.add_argument("--threads", type=int, default=1, help="interpreter threads (default 1)")
+    parser.add_argument(
+        "--threads", type=whole_number(1, MOST_THREADS), default=1, metavar="N", help="interpreter threads (default 1)"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
