@@ -26,6 +26,8 @@ def slice_model(path: Path, start: int, stop: int, out: Path) -> None:
     """
     if out.exists() and out.samefile(path):
         raise CutError(f"{out}: the segment would overwrite the model that it is cut from; name another file")
+    if out.is_dir():
+        raise ModelFileError(f"{out}: cannot be written: it is a directory; name a file")
     with open_model(path) as model:
         constants = find_constants(model, model.main)
         graph = build_graph(model, constants)

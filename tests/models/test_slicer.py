@@ -170,6 +170,8 @@ def test_output_is_written_whole_or_not_at_all(small_model: Models, tmp_path: Pa
         slice_model(small_model("variables"), 0, 3, out)
     with pytest.raises(ModelFileError, match="cannot be written"):
         slice_model(small_model("branchy"), 0, 3, tmp_path / "no" / "out.tflite")
+    with pytest.raises(ModelFileError, match="it is a directory"):
+        slice_model(small_model("branchy"), 0, 3, Path())
     assert [path.name for path in tmp_path.iterdir()] == ["out.tflite"]
     assert out.read_bytes() == b"precious"
 
