@@ -115,6 +115,14 @@ class NodeProfile(Message, frozen=True):
     emulated: Text | None = None
 
 
+class ProfileFailure(Message, frozen=True):
+    """Why a node has no profile of a model; said anew at each attempt."""
+
+    node: Name
+    model: Sha256
+    reason: Text
+
+
 class EnergyReading(Message, frozen=True):
     """One reading of a node's meter: a cumulative counter and the mean power since the reading before."""
 

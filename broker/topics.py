@@ -23,6 +23,7 @@ from broker.messages import (
     NodeStatus,
     Plan,
     PlanReady,
+    ProfileFailure,
 )
 
 ROOT = "splitrail/v1"
@@ -78,6 +79,7 @@ class Topic(Generic[M]):
 
 STATUS = Topic("nodes/{node}/status", NodeStatus, 1, True, "birth and last will of a node")
 PROFILE = Topic("nodes/{node}/profile/{model}", NodeProfile, 1, True, "the cost of a model's ops on a node")
+UNPROFILED = Topic("nodes/{node}/unprofiled/{model}", ProfileFailure, 1, False, "why a node cannot profile a model")
 ENERGY = Topic("nodes/{node}/energy", EnergyReading, 1, False, "a reading of a node's energy meter")
 LINK = Topic("links/{src}/{dst}", LinkReading, 1, True, "a node's estimate of its link to another")
 DEPLOYMENT = Topic("deployments/{deployment}", DeploymentNotice, 1, True, "a model that agents fetch and profile")
@@ -90,6 +92,7 @@ REPLY = Topic("replies/{client}", InferReply, 1, False, "the response topics tha
 TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of families of different payloads
     STATUS,
     PROFILE,
+    UNPROFILED,
     ENERGY,
     LINK,
     DEPLOYMENT,

@@ -92,6 +92,9 @@ def _misfit(node: NodeState, deployment: Deployment, state: State) -> str | None
     reference = deployment.model.reference
     known = state.profiles.get((node.name, reference.sha256))
     if known is None:
+        failure = state.unprofiled.get((node.name, reference.sha256))
+        if failure is not None and failure.session == node.session:
+            return f"it cannot profile {reference.name}: {failure.reason}"
         return f"it has not profiled {reference.name} yet"
     op_ms = known.profile.op_ms
     if len(op_ms) != reference.ops:

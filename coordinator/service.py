@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from broker.messages import DeploymentNotice, EnergyReading, InferenceReport, LinkReading, NodeStatus
 from broker.session import Incoming, Session
-from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, PLAN, PROFILE, READY, STATUS, M, Topic
+from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, PLAN, PROFILE, READY, STATUS, UNPROFILED, M, Topic
 from coordinator.configuration import CoordinatorSettings
 from coordinator.deciding import PublishPlan, decide, presumed_dead
 from coordinator.declaring import declare
@@ -143,6 +143,7 @@ class Coordinator:
     def _subscribe(self) -> None:
         self._on(STATUS, lambda message: (message.node,))
         self._on(PROFILE, lambda message: (message.node, message.model))
+        self._on(UNPROFILED, lambda message: (message.node, message.model))
         self._on(LINK, lambda message: (message.src, message.dst))
         self._on(READY, lambda message: (message.deployment, message.node))
         self._on(INFERENCE, lambda message: (message.deployment,))

@@ -16,6 +16,7 @@ from broker.messages import (
     NodeStatus,
     Plan,
     PlanReady,
+    ProfileFailure,
 )
 from coordinator.deployment import Deployment
 from coordinator.evaluation import Evaluation
@@ -25,7 +26,7 @@ MAX_NODES = 256
 MAX_LINKS = 4_096
 
 Pair = tuple[str, str]
-SiteMessage = NodeStatus | NodeProfile | LinkReading | InferenceReport | PlanReady | Plan
+SiteMessage = NodeStatus | NodeProfile | ProfileFailure | LinkReading | InferenceReport | PlanReady | Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,14 @@ class ProfileState:
 
     profile: NodeProfile
     arrived_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Unprofiled:
+    """Why a node has no profile of a model; it ends with the node's session or when the profile comes."""
+
+    session: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +116,8 @@ class State:
     links: Mapping[Pair, LinkState]
     """By (src, dst)."""
     deployments: Mapping[str, DeploymentState]
+    unprofiled: Mapping[Pair, Unprofiled] = field(default_factory=dict)
+    """By (node, sha256 of the model)."""
     connected_at: float | None = None
     """When the broker was last reached."""
 
@@ -164,12 +175,14 @@ def apply(event: Event, state: State) -> State:
             return _with_deployment(state, replace(state.deployments[name], evaluation=evaluation))
 
 
-def _apply_message(message: SiteMessage, at: float, state: State) -> State:
+def _apply_message(message: SiteMessage, at: float, state: State) -> State:  # noqa: PLR0911  # one line for each kind
     match message:
         case NodeStatus():
             return _apply_status(message, at, state)
         case NodeProfile():
             return _apply_profile(message, at, state)
+        case ProfileFailure():
+            return _apply_profile_failure(message, state)
         case LinkReading():
             return _apply_link(message, at, state)
         case InferenceReport():
@@ -218,10 +231,24 @@ def protocol_refusal(announcement: NodeAnnouncement) -> str | None:
 
 def _apply_profile(profile: NodeProfile, at: float, state: State) -> State:
     key = (profile.node, profile.model)
-    wanted = profile.model in {each.declared.model.reference.sha256 for each in state.deployments.values()}
-    if not wanted or (key not in state.profiles and len(state.profiles) >= MAX_NODES * len(state.deployments)):
+    if not _is_wanted(profile.model, state) or (
+        key not in state.profiles and len(state.profiles) >= MAX_NODES * len(state.deployments)
+    ):
         return state
-    return replace(state, profiles=_with(state.profiles, key, ProfileState(profile, at)))
+    failures = {pair: failure for pair, failure in state.unprofiled.items() if pair != key}
+    return replace(state, profiles=_with(state.profiles, key, ProfileState(profile, at)), unprofiled=failures)
+
+
+def _apply_profile_failure(failure: ProfileFailure, state: State) -> State:
+    node = state.nodes.get(failure.node)
+    if node is None or not _is_wanted(failure.model, state):
+        return state
+    unprofiled = Unprofiled(node.session, failure.reason or "it gave no reason")
+    return replace(state, unprofiled=_with(state.unprofiled, (failure.node, failure.model), unprofiled))
+
+
+def _is_wanted(sha256: str, state: State) -> bool:
+    return any(each.declared.model.reference.sha256 == sha256 for each in state.deployments.values())
 
 
 def _apply_link(reading: LinkReading, at: float, state: State) -> State:

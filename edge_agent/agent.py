@@ -19,10 +19,11 @@ from broker.messages import (
     Plan,
     PlanReady,
     PowerModel,
+    ProfileFailure,
 )
 from broker.presence import Presence, last_will, new_session_id
 from broker.session import Incoming, Session
-from broker.topics import DEPLOYMENT, ENERGY, INFER, INFERENCE, LINK, PLAN, PROFILE, READY, REPLY, STATUS
+from broker.topics import DEPLOYMENT, ENERGY, INFER, INFERENCE, LINK, PLAN, PROFILE, READY, REPLY, STATUS, UNPROFILED
 from edge_agent import epochs
 from edge_agent.announcing import announcement, power_model
 from edge_agent.configuration import AgentSettings
@@ -74,7 +75,13 @@ class Agent:
             power=self._powers,
             timeout_s=settings.request_timeout_s,
         )
-        self._preparation = Preparation(settings, cache, ready=self._report_ready, profiled=self._publish_profile)
+        self._preparation = Preparation(
+            settings,
+            cache,
+            ready=self._report_ready,
+            profiled=self._publish_profile,
+            unprofiled=self._publish_failure,
+        )
         self._pipeline = Pipeline(
             settings.node,
             self._executor,
@@ -233,6 +240,9 @@ class Agent:
     def _publish_profile(self, profile: NodeProfile) -> None:
         self._profiles[profile.model] = profile
         self._session.publish(PROFILE, profile, self._node, profile.model)
+
+    def _publish_failure(self, failure: ProfileFailure) -> None:
+        self._session.publish(UNPROFILED, failure, self._node, failure.model)
 
     def _publish_report(self, report: InferenceReport) -> None:
         self._session.publish(INFERENCE, report, report.deployment)

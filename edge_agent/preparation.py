@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady
+from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
 from edge_agent.configuration import AgentSettings
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model
 from edge_agent.routes import computing_segments
@@ -25,6 +25,7 @@ from splitrail.errors import SplitrailError
 log = logging.getLogger("splitrail.agent")
 
 RETRY_PROFILE_S = 5.0
+LONGEST_RETRY_S = 60.0
 FIRST, LATER = 0, 1
 
 SegmentKey = tuple[str, int, int]
@@ -44,7 +45,7 @@ class _Job:
 class Preparation:
     """Carries out plans and deployment notices, and tells the agent what came of them.
 
-    `ready` and `profiled` are called on the preparation's thread.
+    `ready`, `profiled` and `unprofiled` are called on the preparation's thread.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Preparation:
         *,
         ready: Callable[[PlanReady], None],
         profiled: Callable[[NodeProfile], None],
+        unprofiled: Callable[[ProfileFailure], None],
     ) -> None:
         self._settings = settings
         self._cache = cache
         self._profiles = ProfileStore(settings.cache / "profiles")
         self._ready = ready
         self._profiled = profiled
+        self._unprofiled = unprofiled
         self._segments: dict[SegmentKey, Segment] = {}
         self._cut: set[SegmentKey] = set()
         self._profiled_models: set[str] = set()
@@ -157,7 +160,7 @@ class Preparation:
         self._segments[key] = Segment(piece, self._settings.threads)
         self._cache.prune(round(self._settings.cache_mb * 1e6), keep=[model.sha256])
 
-    def _profile(self, notice: DeploymentNotice) -> None:
+    def _profile(self, notice: DeploymentNotice, retry_s: float = RETRY_PROFILE_S) -> None:
         model = notice.model
         if model.sha256 in self._profiled_models:
             return
@@ -168,8 +171,9 @@ class Preparation:
         except Exception as error:
             # As above; and what cannot be fetched now may be there soon.
             reason = _reason(error)
-            log.warning("%s cannot be profiled, trying again in %.0f s: %s", model.name, RETRY_PROFILE_S, reason)
-            self._add(LATER, lambda: self._profile(notice), RETRY_PROFILE_S)
+            log.warning("%s cannot be profiled, trying again in %.0f s: %s", model.name, retry_s, reason)
+            self._unprofiled(ProfileFailure(node=self._settings.node, model=model.sha256, reason=reason[:2_000]))
+            self._add(LATER, lambda: self._profile(notice, min(2 * retry_s, LONGEST_RETRY_S)), retry_s)
             return
         self._profiled_models.add(model.sha256)
         emulation = self._settings.emulation

@@ -76,6 +76,9 @@ def announcements(before: State, after: State) -> list[str]:
                 f"{profile.node} has profiled {_model_name(after, profile.model)}: "
                 f"{profile.unsplit_ms:.1f} ms unsplit{words}"
             )
+    for (node_name, sha256), failure in after.unprofiled.items():
+        if before.unprofiled.get((node_name, sha256)) != failure:
+            lines.append(f"{node_name} cannot profile {_model_name(after, sha256)}: {failure.reason}")
     for name, deployment in after.deployments.items():
         lines += _deployment_lines(before.deployments.get(name), deployment)
     return lines

@@ -6,7 +6,7 @@ import made_site
 import pytest
 from made_site import birth_message, declared, folded, link_message, offline, profile_message, ready_message, received
 
-from broker.messages import PROTOCOL_VERSION, Plan
+from broker.messages import PROTOCOL_VERSION, Plan, ProfileFailure
 from coordinator.configuration import PlanningSettings
 from coordinator.deciding import REBIRTH_GRACE_S, PublishPlan, decide, presumed_dead
 from coordinator.evaluation import Evaluation
@@ -63,6 +63,19 @@ def test_nothing_is_planned_before_the_origin_has_profiled_the_model() -> None:
     state, plans = carry_out(folded(events), 0.0)
     assert plans == []
     assert weighed(state).obstacle == "waiting for pi, the origin: it has not profiled net yet"
+
+
+def test_the_obstacle_says_why_the_origin_cannot_profile_the_model() -> None:
+    """Its own words, until its profile comes or it starts anew."""
+    failure = ProfileFailure(node="pi", model=made_site.SHA256, reason="the runtime has no op FlexErf")
+    state = folded([declared(), *received(birth_message("pi"), failure)])
+    told, _ = carry_out(state, 0.0)
+    assert weighed(told).obstacle == (
+        "waiting for pi, the origin: it cannot profile net: the runtime has no op FlexErf"
+    )
+    anew, _ = carry_out(after(state, birth_message("pi", "s2"), at=1.0), 1.0)
+    assert weighed(anew).obstacle == "waiting for pi, the origin: it has not profiled net yet"
+    assert after(state, profile_message("pi"), at=1.0).unprofiled == {}
 
 
 def test_the_origin_alone_is_planned_at_once_and_improved_as_others_come() -> None:

@@ -10,10 +10,11 @@ import pytest
 from plans import plan_of
 
 import edge_agent.preparation
-from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady
+from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
 from edge_agent.configuration import AgentSettings, EmulationSettings
 from edge_agent.preparation import Preparation
 from models.cache import ModelCache, file_sha256
+from models.errors import UnsupportedOpError
 from models.graph import read_graph
 
 
@@ -53,8 +54,13 @@ class Node:
         self.settings = AgentSettings(site="home", node="pi", tier="edge", cache=directory, emulation=emulation)
         self.ready: Queue[PlanReady] = Queue()
         self.profiles: Queue[NodeProfile] = Queue()
+        self.failures: Queue[ProfileFailure] = Queue()
         self.preparation = Preparation(
-            self.settings, ModelCache(directory), ready=self.ready.put, profiled=self.profiles.put
+            self.settings,
+            ModelCache(directory),
+            ready=self.ready.put,
+            profiled=self.profiles.put,
+            unprofiled=self.failures.put,
         )
 
 
@@ -129,6 +135,24 @@ def test_a_fault_of_a_library_is_reported_and_the_next_plan_is_carried_out(
         assert node.ready.get(timeout=30).reason == "TypeError: data type 'string' not understood"
     node.preparation.prepare(plan)
     assert node.ready.get(timeout=30).ready
+
+
+def test_a_model_that_cannot_be_profiled_is_told_with_the_reason_and_tried_again(
+    node: Node, served: ModelReference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever plans learns why there is no profile, and gets it when it can be had."""
+    monkeypatch.setattr(edge_agent.preparation, "RETRY_PROFILE_S", 0.0)
+    notice = DeploymentNotice(deployment="photos", model=served, origin="pi")
+    with monkeypatch.context() as patched:
+
+        def fail(*_: object, **__: object) -> None:
+            raise UnsupportedOpError("the runtime has no op FlexErf", "FlexErf", 1)
+
+        patched.setattr(edge_agent.preparation, "profile_model", fail)
+        node.preparation.profile(notice)
+        failure = node.failures.get(timeout=30)
+        assert failure == ProfileFailure(node="pi", model=served.sha256, reason="the runtime has no op FlexErf")
+    assert node.profiles.get(timeout=60).model == served.sha256
 
 
 def test_a_model_that_cannot_be_profiled_does_not_keep_plans_from_it(
