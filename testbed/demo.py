@@ -26,7 +26,7 @@ from testbed.performance import Performance, PlanChange
 from testbed.scene import Scene
 from testbed.screen import Cast, Screen, comparison_table
 from testbed.traces import Trace, constant
-from testbed.workload import photograph_crops
+from testbed.workload import photograph_crops, try_out
 
 ADAPTIVE = "adaptive"
 # What each of the five deployments of the one model is called, and how it is planned.
@@ -81,7 +81,9 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
     """Run it all and return its figures; SplitrailError says what is lacking. Leaves no process behind."""
     images = photograph_crops(options.photographs)
     if options.model is not None:
-        read_graph(options.model)  # a wrong file is found here, before anything is started
+        read_graph(options.model)  # a wrong file is found here, before anything is started, and a wrong model below
+        with screen.step("trying the model out on one photograph"):
+            try_out(options.model, images[0])
     yardstick = prepare(default_cache(), options.weights, screen.step)
     weights = "the file's own" if options.model else yardstick.weights
     if options.model is None and yardstick.weights == "random":

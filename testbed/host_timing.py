@@ -17,7 +17,7 @@ RUNS = 60
 
 def unsplit_cpu_ms(model: Path) -> float:
     """The median CPU time in ms of one unsplit inference on one thread; waiting for a busy core does not count."""
-    with _quiet_stderr():
+    with quiet_stderr():
         segment = Segment(model, threads=1)
     try:
         inputs = [np.zeros(spec.shape, spec.dtype) for spec in segment.inputs]
@@ -34,7 +34,7 @@ def unsplit_cpu_ms(model: Path) -> float:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """Drop what native code writes to the process's stderr: the runtime greets there; its errors are exceptions."""
     kept = os.dup(2)
     silent = os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,7 @@
-"""The demo's requests: crops of photographs as JPEG, sent to each strategy in turn; who answers is the agents' part."""
+"""The demo's requests: crops of photographs as JPEG, sent to each strategy in turn; who answers is the agents' part.
+
+Whether a user's own model can answer at all is tried out here first.
+"""
 
 import io
 import itertools
@@ -13,8 +16,13 @@ from broker.errors import NoReplyError
 from broker.messages import InferReply, InferRequest
 from broker.session import Session
 from broker.topics import INFER
-from models.images import load_image
+from models.classification import top_classes
+from models.graph import read_graph
+from models.images import load_image, to_input
+from models.preprocessing import read_preprocessing
+from models.runtime import Segment
 from testbed.comparison import Sample
+from testbed.host_timing import quiet_stderr
 
 CROP_SHARE = 0.6
 CROP_PIXELS = 320
@@ -35,6 +43,18 @@ def photograph_crops(photographs: Sequence[Path]) -> tuple[bytes, ...]:
             crop = image.crop((left, top, left + side, top + side)).resize((CROP_PIXELS, CROP_PIXELS))
             crops.append(_jpeg(crop))
     return tuple(crops)
+
+
+def try_out(model: Path, image: bytes) -> None:
+    """Classify one image on this machine; SplitrailError says why the model cannot run, or is no image classifier."""
+    with quiet_stderr():
+        segment = Segment(model)
+    graph = read_graph(model)
+    wanted, given = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
+    pixels = to_input(load_image(image), wanted.shape, wanted.dtype, wanted.quantization, read_preprocessing(model))
+    outputs = segment.run([pixels])
+    segment.close()
+    top_classes(outputs[0], 1, quantization=given.quantization)
 
 
 def round_robin(

@@ -109,3 +109,19 @@ def test_bad_input(tmp_path: Path, arguments: list[str], sentence: str) -> None:
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert sentence in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("flex", "has no op FlexErf"), ("attention", "images need (1, height, width, 3 or 1)")],
+)
+def test_a_model_that_cannot_classify_images_is_refused_at_once(
+    small_model: Callable[[str], Path], name: str, sentence: str
+) -> None:
+    """It is tried on one photograph before anything is started."""
+    command = [*COMMAND, "--model", str(small_model(name))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert "starting" not in done.stdout
+    assert len(done.stderr.splitlines()) == 1
+    assert sentence in done.stderr
