@@ -296,11 +296,10 @@ def _apply_plan(plan: Plan, state: State) -> State:
         return state
     declared = deployment.declared
     fits = (
-        plan.model.sha256 == declared.model.reference.sha256
-        and plan.origin == declared.origin
-        and plan.strategy == declared.strategy
+        plan.model == declared.model.reference and plan.origin == declared.origin and plan.strategy == declared.strategy
     )
-    # A retained plan of an earlier declaration still counts for the numbering.
+    # A retained plan of an earlier declaration, or with the address of an earlier coordinator, which agents would fetch
+    # from in vain, still counts for the numbering.
     return _with_deployment(
         state, replace(deployment, plan=plan if fits else None, epoch=plan.epoch, ready=frozenset())
     )

@@ -117,6 +117,16 @@ def test_a_retained_plan_of_another_declaration_counts_for_the_numbering_only() 
     assert deployment.epoch == 9
 
 
+def test_a_retained_plan_that_names_another_address_of_its_model_is_not_in_force() -> None:
+    """A coordinator that has moved serves the model elsewhere; a node that lacks it could not fetch it any more."""
+    retained = made_site.plan_message(9, ("pi", 0, 4))
+    moved = msgspec.structs.replace(
+        retained, model=msgspec.structs.replace(made_site.REFERENCE, url="http://elsewhere/models/x")
+    )
+    deployment = folded([declared(), *received(moved)]).deployments["photos"]
+    assert (deployment.plan, deployment.epoch) == (None, 9)
+
+
 def test_a_retained_plan_is_taken_up_again_at_the_epoch_that_the_store_remembers() -> None:
     """A restart finds the same epoch in its store and on the broker; the plan is in force again."""
     retained = made_site.plan_message(9, ("pi", 0, 4))
