@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import msgspec
 import pytest
 from eventually import eventually
 from fake_fleet import FakeAgent, coordinating
@@ -100,6 +101,7 @@ def test_the_death_of_a_node_is_planned_around(settings: CoordinatorSettings) ->
 
 def test_a_restarted_coordinator_goes_on_where_it_ended(settings: CoordinatorSettings) -> None:
     """The retained plan is read before anything is planned: a good plan stays, and epochs rise."""
+    settings = msgspec.structs.replace(settings, http=HttpSettings(port=0, advertise="http://127.0.0.1:8484"))
     with FakeAgent(settings.broker, settings.site, "pi") as pi:
         with coordinating(settings):
             assert eventually(lambda: pi.notices)
