@@ -51,11 +51,16 @@ class TensorSpec:
 
 @cache
 def runtime_identity() -> Runtime:
-    """The runtime that segments run on. Raises RuntimeMissingError where none is installed."""
+    """The runtime that segments run on. Raises RuntimeMissingError where none is installed, or none that can work."""
     for module, distribution in _RUNTIMES:
         if importlib.util.find_spec(module) is not None:
-            return Runtime(distribution, importlib.metadata.version(distribution))
-    raise RuntimeMissingError("no runtime for .tflite files is installed: pip install 'splitrail[agent]'")
+            runtime = Runtime(distribution, importlib.metadata.version(distribution))
+            _refuse_wrong_numpy(runtime)
+            return runtime
+    raise RuntimeMissingError(
+        "no runtime for .tflite files is installed: pip install 'splitrail[agent]'; on 32-bit Arm with Python 3.11, "
+        "the last that tflite-runtime is built for"
+    )
 
 
 class Segment:
@@ -136,6 +141,15 @@ class Segment:
         self._shapes = shapes
 
 
+def _refuse_wrong_numpy(runtime: Runtime) -> None:
+    # The metadata of tflite-runtime admits numpy 2, with which 2.14 fails at the first interpreter.
+    if runtime.name == "tflite-runtime" and int(np.__version__.split(".")[0]) > 1:
+        raise RuntimeMissingError(
+            f"{runtime.name} {runtime.version} is built for numpy 1 and does not work with numpy {np.__version__}: "
+            "pip install 'numpy<2'"
+        )
+
+
 def _refuse_flex(path: Path) -> None:
     """Say what neither runtime can hold before it is asked to load the file."""
     with open_model(path) as model:
@@ -151,12 +165,6 @@ def _refuse_flex(path: Path) -> None:
 
 def _load(path: Path, threads: int) -> Any:
     runtime = runtime_identity()
-    if runtime.name == "tflite-runtime" and int(np.__version__.split(".")[0]) > 1:
-        # Its metadata admits numpy 2, with which 2.14 fails at the first interpreter.
-        raise RuntimeMissingError(
-            f"{runtime.name} {runtime.version} is built for numpy 1 and does not work with numpy {np.__version__}: "
-            "pip install 'numpy<2'"
-        )
     module = next(module for module, distribution in _RUNTIMES if distribution == runtime.name)
     try:
         interpreter = importlib.import_module(f"{module}.interpreter").Interpreter
@@ -181,7 +189,11 @@ def _load_error(path: Path, error: Exception) -> UnsupportedOpError | SegmentRun
             if kind == "FULLY_CONNECTED"
             else "convert the model with an older TensorFlow"
         )
-        newer = "install a newer one" if runtime.name == "ai-edge-litert" else "install ai-edge-litert >= 1.4"
+        newer = (
+            "install a newer one"
+            if runtime.name == "ai-edge-litert"
+            else "install ai-edge-litert >= 1.4 in its place on a 64-bit system"
+        )
         return UnsupportedOpError(
             f"{path}: {words} has no {kind} version {number}: {newer}, or {way_out}", kind, number
         )

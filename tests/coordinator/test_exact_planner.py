@@ -59,7 +59,6 @@ def test_the_relaxed_bound_leaves_the_plan_exact(problem: Json, tightness: float
         check_against_brute_force({**problem, "deadline_ms": deadline})
 
 
-@pytest.mark.slow
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(problems(shapes=((4, 8, False),), links="line"), st.sampled_from([None, 0.9, 1.1]))
 def test_no_plan_for_eight_ops_on_four_nodes_is_better(problem: Json, tightness: float | None) -> None:

@@ -22,11 +22,13 @@ def configuration() -> configparser.ConfigParser:
     return parser
 
 
-def requirements(configuration: configparser.ConfigParser, extra: str, machine: str) -> dict[str, Requirement]:
+def requirements(
+    configuration: configparser.ConfigParser, extra: str, machine: str, python_version: str = "3.11"
+) -> dict[str, Requirement]:
     """What an extra installs on Linux with this `platform_machine`, by name."""
     lines = configuration["options.extras_require"][extra].strip().splitlines()
     parsed = [Requirement(line) for line in lines if not line.startswith("#")]
-    environment = {"platform_machine": machine, "platform_system": "Linux", "python_version": "3.11"}
+    environment = {"platform_machine": machine, "platform_system": "Linux", "python_version": python_version}
     return {each.name: each for each in parsed if each.marker is None or each.marker.evaluate(environment)}
 
 
@@ -82,3 +84,8 @@ def test_32_bit_pis_get_the_runtime_that_exists_for_them(
     assert "ai-edge-litert" not in agent
     assert not agent["numpy"].specifier.contains("2.0.0")
     assert agent["numpy"].specifier.contains("1.26.4")
+
+
+def test_no_runtime_is_asked_for_where_none_is_built(configuration: configparser.ConfigParser) -> None:
+    """tflite-runtime ends at Python 3.11: a later one on 32-bit Arm installs, and is told at the start."""
+    assert "tflite-runtime" not in requirements(configuration, "agent", "armv7l", python_version="3.12")
