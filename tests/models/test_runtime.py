@@ -1,12 +1,14 @@
 """A segment on the installed runtime: what it says of itself, what it refuses, and whose its arrays are."""
 
+import importlib.metadata
+import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from models.errors import ModelFormatError, SegmentInputError, SegmentRunError, UnsupportedOpError
+from models.errors import ModelFormatError, RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
 from models.modelfile import open_model
 from models.runtime import Segment, TensorSpec, runtime_identity
 from models.schema import OperatorCode
@@ -19,6 +21,23 @@ def test_runtime_says_what_it_is() -> None:
     """The runtime's name is that of its distribution, with a version."""
     assert runtime_identity().name in ("ai-edge-litert", "tflite-runtime")
     assert runtime_identity().version[0].isdigit()
+
+
+def test_a_runtime_that_its_numpy_breaks_is_told_before_anything_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """tflite-runtime admits numpy 2 and fails with it: an agent must not join a site for which it can run nothing."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name if name == "tflite_runtime" else None)
+    monkeypatch.setattr(importlib.metadata, "version", lambda _: "2.14.0")
+    monkeypatch.setattr(np, "__version__", "2.1.0")
+    runtime_identity.cache_clear()
+    try:
+        with pytest.raises(
+            RuntimeMissingError, match=r"tflite-runtime 2\.14\.0 .* numpy 2\.1\.0: pip install 'numpy<2'"
+        ):
+            runtime_identity()
+        monkeypatch.setattr(np, "__version__", "1.26.4")
+        assert runtime_identity().name == "tflite-runtime"
+    finally:
+        runtime_identity.cache_clear()
 
 
 def test_inputs_and_outputs_are_in_file_order(small_model: Models) -> None:
