@@ -39,6 +39,16 @@ COMMANDS = {
 }
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Names an option's value once, as Python 3.13 does, on every Python: so the documentation is the same on all."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if not action.option_strings or action.nargs == 0:
+            return super()._format_action_invocation(action)
+        value = self._format_args(action, self._get_default_metavar_for_optional(action))
+        return f"{', '.join(action.option_strings)} {value}"
+
+
 class _OneLineParser(argparse.ArgumentParser):
     """An argument parser that says what is wrong in one line, without the usage text."""
 
@@ -53,7 +63,7 @@ def _front_parser() -> argparse.ArgumentParser:
         prog="splitrail",
         description="Runs one neural network across edge, fog and cloud, and moves the split while it runs.",
         epilog=f"commands:\n{listing}\n\n`splitrail COMMAND --help` shows its options and an example.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"splitrail {__version__}")
     parser.add_argument("command", nargs="?", choices=COMMANDS, metavar="COMMAND", help="one of the commands below")
@@ -83,7 +93,7 @@ def command_parser(name: str) -> tuple[argparse.ArgumentParser, Any]:
         prog=f"splitrail {name}",
         description=command.summary[0].upper() + command.summary[1:] + ".",
         epilog=f"example:\n  {module.EXAMPLE}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
     )
     module.configure(parser)
     return parser, module
