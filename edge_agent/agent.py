@@ -185,12 +185,14 @@ class Agent:
         if status.state == "offline":
             if known is not None and known.session == status.session:
                 self._transport.disconnect(status.node)
+                self._origin.lose(status.node)
                 del self._peers[status.node]
             return
         if status.announcement is None or status.announcement.protocol != PROTOCOL_VERSION:
             log.warning("%s speaks another protocol than %s: no tensors go there", status.node, PROTOCOL_VERSION)
             return
         self._peers[status.node] = status
+        self._origin.regain(status.node)
         try:
             self._transport.connect(
                 status.node, self._settings.tensors.peers.get(status.node, status.announcement.endpoint)

@@ -12,7 +12,7 @@ import numpy as np
 
 from broker.messages import InferenceReport, NodeEnergy, Plan, PowerModel, StageReport, TransferReport
 from edge_agent.accounting import inference_energy
-from edge_agent.routes import Hop, crossings, route
+from edge_agent.routes import Hop, crossings, named_nodes, route
 from edge_agent.wire import Route, StageRecord, TensorsMessage
 
 log = logging.getLogger("splitrail.agent")
@@ -21,6 +21,7 @@ Arrays = tuple[np.ndarray[Any, Any], ...]
 
 REPORT_GRACE_NS = 1_000_000_000  # how long a report waits for the senders' records after its result
 MOST_ATTEMPTS = 2
+PATIENCE_NS = 5_000_000_000  # how long a request whose plan lost a node waits for another plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +44,16 @@ class _Request:
     transfers: dict[int, TransferReport] = field(default_factory=dict)
     result: TensorsMessage | None = None
     finished_ns: int = 0
+    stranded: str | None = None
+    """Why it waits for another plan; None while it is on its way."""
+    stranded_ns: int = 0
 
 
 class Origin:
     """Keeps each request until its result and the timing of all its hops are there, or it has failed.
 
-    A request that fails under a plan that has been replaced meanwhile is tried once more under the new one.
+    A request that fails under a plan that has been replaced meanwhile is tried once more under the new one; so is
+    one whose plan names a node that has gone, when the next plan comes.
     `begin(plan, message)` starts the pipeline at hop 0. `finish` callbacks run on the thread that brought the end.
     """
 
@@ -68,6 +73,7 @@ class Origin:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._requests: dict[bytes, _Request] = {}
+        self._gone: set[str] = set()
 
     @property
     def in_flight(self) -> int:
@@ -121,21 +127,35 @@ class Origin:
             request = self._current(where)
             if request is None or request.result is not None:
                 return
-            plan = self._active(where.deployment)
-            again = plan is not None and plan.epoch != where.epoch and request.attempts < MOST_ATTEMPTS
-            if again and plan is not None:
-                request.plan, request.attempts, request.transfers = plan, request.attempts + 1, {}
-            else:
+            again = _turn_to(self._active(where.deployment), request)
+            if not again and request.attempts < MOST_ATTEMPTS and self._gone & named_nodes(request.plan):
+                _strand(request, reason)
+                return
+            if not again:
                 del self._requests[request.identity]
-        if again and plan is not None:
-            self._begin(plan, _first_message(request))
+        if again:
+            self._begin(request.plan, _first_message(request))
         else:
             self._finish_failed(request, reason)
 
+    def lose(self, node: str) -> None:
+        """A node has gone: the requests whose plan names it wait for another plan, but not for long."""
+        with self._lock:
+            self._gone.add(node)
+            for request in self._requests.values():
+                if request.result is None and node in named_nodes(request.plan):
+                    _strand(request, f"{node} has gone")
+
+    def regain(self, node: str) -> None:
+        """A node that had gone is there again."""
+        with self._lock:
+            self._gone.discard(node)
+
     def sweep(self) -> None:
-        """End what has waited too long; called about every 100 ms."""
+        """End what has waited too long, try anew what waits for a plan that has come; called about every 100 ms."""
         now_ns = time.monotonic_ns()
-        late: list[_Request] = []
+        again: list[_Request] = []
+        late: list[tuple[_Request, str]] = []
         complete_enough: list[tuple[_Request, TensorsMessage]] = []
         with self._lock:
             for request in list(self._requests.values()):
@@ -143,13 +163,20 @@ class Origin:
                     if now_ns - request.finished_ns > REPORT_GRACE_NS:
                         del self._requests[request.identity]
                         complete_enough.append((request, request.result))
+                elif request.stranded is not None and _turn_to(self._active(request.plan.deployment), request):
+                    again.append(request)
+                elif request.stranded is not None and now_ns - request.stranded_ns > PATIENCE_NS:
+                    del self._requests[request.identity]
+                    late.append((request, f"{request.stranded}, and no other plan is ready"))
                 elif now_ns - request.started_ns > self._timeout_s * 1e9:
                     del self._requests[request.identity]
-                    late.append(request)
+                    late.append((request, f"no answer within {self._timeout_s:g} s; {_last_seen(request)}"))
         for request, result in complete_enough:
             self._finish_answered(request, result)
-        for request in late:
-            self._finish_failed(request, f"no answer within {self._timeout_s:g} s; {_last_seen(request)}")
+        for request, reason in late:
+            self._finish_failed(request, reason)
+        for request in again:
+            self._begin(request.plan, _first_message(request))
 
     def _current(self, where: Route) -> _Request | None:
         request = self._requests.get(where.request)
@@ -202,6 +229,19 @@ class Origin:
             latency_ms=latency_ms,
             error=reason[:2_000],
         )
+
+
+def _turn_to(plan: Plan | None, request: _Request) -> bool:
+    """Put a request under another plan than its own, if that is one and it has not been tried too often."""
+    if plan is None or plan.epoch == request.plan.epoch or request.attempts >= MOST_ATTEMPTS:
+        return False
+    request.plan, request.attempts, request.transfers, request.stranded = plan, request.attempts + 1, {}, None
+    return True
+
+
+def _strand(request: _Request, reason: str) -> None:
+    if request.stranded is None:
+        request.stranded, request.stranded_ns = reason, time.monotonic_ns()
 
 
 def _first_message(request: _Request) -> TensorsMessage:

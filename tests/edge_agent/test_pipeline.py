@@ -206,6 +206,44 @@ def test_a_failure_reaches_its_request_even_when_the_origin_has_dropped_the_plan
     assert (report.error, report.epoch) == (None, 9)
 
 
+def test_a_request_whose_plan_lost_a_node_is_tried_again_when_the_next_plan_comes(site: Site) -> None:
+    """Neither what was under way when the node went nor what came before the next plan fails for it."""
+    pi = site.nodes["pi"]
+    pi.plans.append(plan_of(*THREE_STAGES, way_back=("pc", "pi"), epoch=1))
+    site.lost = {"laptop"}
+    ended: Queue[Finished] = Queue()
+    pi.origin.submit("photos", INPUT, ended.put)
+    pi.origin.lose("laptop")
+    site.nodes.pop("laptop").executor.close()
+    pi.origin.submit("photos", INPUT, ended.put)
+    pi.origin.sweep()
+    assert pi.origin.in_flight == 2
+    pi.plans.append(plan_of(("pi", 0, 10), epoch=2))
+    while pi.origin.in_flight:
+        pi.origin.sweep()
+    assert [(each.report.error, each.report.epoch) for each in (ended.get(timeout=10), ended.get(timeout=10))] == [
+        (None, 2),
+        (None, 2),
+    ]
+
+
+def test_a_request_whose_plan_lost_a_node_does_not_wait_for_ever(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no other plan comes, the error names the node; one that has come back is asked as ever."""
+    monkeypatch.setattr("edge_agent.origin.PATIENCE_NS", -1)
+    pi = site.nodes["pi"]
+    site.adopt(plan_of(*THREE_STAGES, way_back=("pc", "pi")))
+    site.lost = {"laptop"}
+    ended: Queue[Finished] = Queue()
+    pi.origin.submit("photos", INPUT, ended.put)
+    pi.origin.lose("laptop")
+    while pi.origin.in_flight:
+        pi.origin.sweep()
+    assert ended.get(timeout=10).report.error == "laptop has gone, and no other plan is ready"
+    site.lost = set()
+    pi.origin.regain("laptop")
+    assert site.ask().report.error is None
+
+
 def test_a_request_that_nobody_answers_ends_with_the_place_where_it_was_last_seen() -> None:
     """The origin gives up after its timeout and says which hop was the last."""
     site = Site("pi", "laptop", "pc", timeout_s=0.0)
