@@ -52,7 +52,7 @@ class PrivateMosquitto:
         self._extra_configuration = extra_configuration
         self._log_file = directory / "mosquitto.log"
         self._child: subprocess.Popen[bytes] | None = None
-        self.port = _free_port() if port is None else port
+        self.port = free_port() if port is None else port
 
     @property
     def settings(self) -> BrokerSettings:
@@ -174,7 +174,8 @@ def _end_with_parent() -> None:
 _libc = ctypes.CDLL(None)  # loaded before any fork
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port of the loopback that nothing listens on now."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -7,10 +7,9 @@ from broker.session import BrokerSettings
 from edge_agent.configuration import AgentSettings
 from edge_agent.energy.default_power import default_power
 from edge_agent.hardware import detect_hardware
+from edge_agent.sockets import WILDCARD_HOSTS
 from models.runtime import runtime_identity
 from splitrail import __version__
-
-_WILDCARD_HOSTS = ("*", "0.0.0.0", "[::]")  # compared with, not bound to
 
 
 def announcement(settings: AgentSettings, listening: str) -> NodeAnnouncement:
@@ -44,7 +43,7 @@ def power_model(settings: AgentSettings) -> PowerModel:
 def _reachable(listening: str, broker: BrokerSettings) -> str:
     """The listening address, with this machine's own in place of "any"."""
     host, _, port = listening.removeprefix("tcp://").rpartition(":")
-    if host not in _WILDCARD_HOSTS:
+    if host not in WILDCARD_HOSTS:
         return listening
     try:
         # Connecting a datagram socket sends nothing; it only chooses the route that leads to the site.

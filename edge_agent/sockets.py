@@ -23,7 +23,7 @@ log = logging.getLogger("splitrail.transport")
 _MAX_REPLY_BYTES: Final = 4_096
 _RECEIVED_PER_TURN: Final = 64
 _ENDPOINT_FORM: Final = re.compile(r"tcp://(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5}|\*)")
-_WILDCARD_HOSTS: Final = ("*", "0.0.0.0", "[::]")  # where one can listen but not be reached
+WILDCARD_HOSTS: Final = ("*", "0.0.0.0", "[::]")  # where one can listen but not be reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def check_peer_endpoint(peer: str, endpoint: str) -> None:
     match = _ENDPOINT_FORM.fullmatch(endpoint)
     if not match or not match[2].isdigit() or not 0 < int(match[2]) < 2**16:
         raise TransportError(endpoint, f"is not an address of {peer}, write tcp://HOST:PORT")
-    if match[1] in _WILDCARD_HOSTS:
+    if match[1] in WILDCARD_HOSTS:
         raise TransportError(endpoint, f"says where {peer} listens, not where it can be reached; advertise a host")
 
 

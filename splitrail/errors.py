@@ -7,7 +7,8 @@ SplitrailError
 ├── coordinator.errors.CoordinatorError
 ├── testbed.errors.TestbedError
 ├── splitrail.settings.SettingsError
-└── splitrail.shadowing.ShadowedPackageError
+├── splitrail.shadowing.ShadowedPackageError
+└── splitrail.commands.infer: NoSuchDeploymentError, InferenceFailedError, BadAddressError
 """
 
 

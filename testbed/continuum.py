@@ -4,7 +4,6 @@ What the nodes emulate and how the links run is the caller's to say; the demo an
 """
 
 import contextlib
-import socket
 import time
 import urllib.error
 import urllib.request
@@ -19,7 +18,7 @@ import yaml
 
 from broker.connection import BrokerSettings
 from broker.messages import NodeStatus, Tier
-from broker.mosquitto import PrivateMosquitto
+from broker.mosquitto import PrivateMosquitto, free_port
 from broker.session import Incoming, Session
 from broker.topics import STATUS
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings, PlanningSettings
@@ -74,13 +73,13 @@ class Continuum:
         self._step = step
         self._agents: dict[str, ChildProcess] = {}
         self._coordinator: ChildProcess | None = None
-        self._tensor_ports = {node.name: _free_port() for node in nodes}
+        self._tensor_ports = {node.name: free_port() for node in nodes}
         self._peers: dict[str, dict[str, str]] = {node.name: {} for node in nodes}
         self._stack = contextlib.ExitStack()
         self.site = site
         self.links = LinkProxy(shapes)
         self.broker = BrokerSettings()
-        self.coordinator_url = f"http://{LOOPBACK}:{_free_port()}"
+        self.coordinator_url = f"http://{LOOPBACK}:{free_port()}"
         for shape in shapes:
             self._node(shape.src), self._node(shape.dst)
 
@@ -216,12 +215,6 @@ class Continuum:
             links=self._probing,
             emulation=emulation,
         )
-
-
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _new_directory(path: Path) -> Path:
