@@ -28,7 +28,7 @@ from broker.explanations import explain_failure, explain_refusal, is_permanent
 MAX_PACKET_BYTES = 25_000_000
 MAX_QUEUED_MESSAGES = 1_000
 MAX_INFLIGHT_MESSAGES = 100  # 9.8k messages/s against 4.5k with 1 (QoS 1, 300 bytes, Mosquitto 2.0.11 on loopback)
-SESSION_EXPIRY_S = 60  # the broker keeps what a client missed while it reconnects
+RECONNECT_EXPIRY_S = 60  # the broker keeps what a client missed while it reconnects
 CONNECT_TIMEOUT_S = 5.0
 FLUSH_TIMEOUT_S = 2.0
 LONGEST_FIRST_DELAY_S = 2.0
@@ -81,8 +81,11 @@ class Connection:
         will: Will | None,
         on_connected: Callable[[], None],
         on_message: Callable[[mqtt.MQTTMessage], None],
+        kept_s: int | None = None,
     ) -> None:
+        """`kept_s` is how long the broker keeps what this client misses, between runs too; None bridges reconnects."""
         self._broker = broker
+        self._kept_s = kept_s
         self._on_connected = on_connected
         # As the broker publishes the will itself, nothing of ours can come after this death.
         farewell = "Normal disconnection" if will is None else "Disconnect with will message"
@@ -174,7 +177,7 @@ class Connection:
         self._closing.set()
         if self._connected:
             properties = _properties(PacketTypes.DISCONNECT)
-            properties.SessionExpiryInterval = 0
+            properties.SessionExpiryInterval = self._kept_s or 0
             self._client.disconnect(reasoncode=self._farewell, properties=properties)
         self._wake()
         if self._thread.is_alive() and not self.on_network_thread:
@@ -204,9 +207,15 @@ class Connection:
         # Any callback here keeps paho from writing to the socket on the publisher's thread; `_wake` does the rest.
         client.on_socket_register_write = lambda *_: None
         properties = _properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = SESSION_EXPIRY_S
+        properties.SessionExpiryInterval = RECONNECT_EXPIRY_S if self._kept_s is None else self._kept_s
         properties.MaximumPacketSize = MAX_PACKET_BYTES
-        client.connect_async(broker.host, broker.port, keepalive=broker.keepalive_s, properties=properties)
+        client.connect_async(
+            broker.host,
+            broker.port,
+            keepalive=broker.keepalive_s,
+            clean_start=mqtt.MQTT_CLEAN_START_FIRST_ONLY if self._kept_s is None else False,
+            properties=properties,
+        )
         return client
 
     def _run(self) -> None:

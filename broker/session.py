@@ -75,10 +75,18 @@ class Session:
     """One MQTT client of a site, typed by the registry of topics; every method may be called from any thread.
 
     Handlers and `on_connected` callbacks run on the network thread: they must not block, and must not `request`.
+    With `kept_s` the broker keeps what this `client_id` misses for so many seconds, between two runs too; without it
+    each run begins anew, and only reconnects are bridged.
     """
 
     def __init__(
-        self, broker: BrokerSettings, *, site: str, client_id: str, last_will: Outgoing[Any] | None = None
+        self,
+        broker: BrokerSettings,
+        *,
+        site: str,
+        client_id: str,
+        last_will: Outgoing[Any] | None = None,
+        kept_s: int | None = None,
     ) -> None:
         self._site = site
         self._endpoint = broker.endpoint
@@ -93,7 +101,12 @@ class Session:
         if last_will is not None:
             will = Will(self._address(last_will.topic, last_will.levels), _encode(last_will.topic, last_will.message))
         self._connection = Connection(
-            broker, client_id=client_id, will=will, on_connected=self._connected, on_message=self._receive
+            broker,
+            client_id=client_id,
+            will=will,
+            kept_s=kept_s,
+            on_connected=self._connected,
+            on_message=self._receive,
         )
 
     @property

@@ -3,6 +3,7 @@
 State, decisions, telemetry and HTTP are each their own module; this one only joins them, on one thread.
 """
 
+import hashlib
 import logging
 import queue
 import threading
@@ -33,6 +34,8 @@ BURST_S = 0.05
 QUEUE_TIMEOUT_S = 1.0
 CATCH_UP_TIMEOUT_S = 10.0
 SECONDS_PER_DAY = 86_400.0
+MISSED_TELEMETRY_S = 3_600
+"""How long the broker keeps telemetry for a coordinator that is away; our mosquitto.conf keeps no client longer."""
 _ANYWHERE = ("0.0.0.0", "::")  # compared with, never bound to
 
 log = logging.getLogger("splitrail.coordinator")
@@ -124,7 +127,11 @@ class Coordinator:
         for deployment in declarations.deployments:
             self._state = apply(DeploymentDeclared(deployment, self._store.last_epoch(deployment.name)), self._state)
         self._http.start(application(declarations.files, self.status))
-        self._session = Session(settings.broker, site=settings.site, client_id=f"coordinator-{uuid.uuid4().hex}")
+        # One identity for each store: what is published while this coordinator is away reaches the store afterwards.
+        identity = hashlib.sha256(f"{uuid.getnode()} {settings.store.resolve()}".encode()).hexdigest()[:16]
+        self._session = Session(
+            settings.broker, site=settings.site, client_id=f"coordinator-{identity}", kept_s=MISSED_TELEMETRY_S
+        )
         self._subscribe()
         opened.callback(self._session.close)
         self._session.start()

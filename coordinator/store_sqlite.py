@@ -1,5 +1,6 @@
 """The telemetry store in one SQLite file: a writer thread that commits in batches, and short reads beside it."""
 
+import fcntl
 import logging
 import queue
 import sqlite3
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import BinaryIO
 
 from coordinator.errors import StoreError
 from coordinator.store_schema import SCHEMA, SCHEMA_VERSION, insert, prune
@@ -35,7 +37,12 @@ class SqliteTelemetryStore:
         self._queue: queue.Queue[tuple[Telemetry, float] | threading.Event | None] = queue.Queue(MAX_QUEUED)
         self._lost = 0
         self._lost_lock = threading.Lock()
-        _prepare(path)
+        self._lock = _sole_use(path)
+        try:
+            _prepare(path)
+        except StoreError:
+            self._lock.close()
+            raise
         self._writer = threading.Thread(target=self._write, name="splitrail-store", daemon=True)
         self._writer.start()
 
@@ -64,6 +71,7 @@ class SqliteTelemetryStore:
         if self._writer.is_alive():
             self._queue.put(None)
             self._writer.join()
+        self._lock.close()
 
     def summarise_inferences(self, deployment: str, since: float) -> InferenceSummary:
         """The inferences that arrived at or after `since`, the newest 20,000 of them."""
@@ -175,9 +183,25 @@ def _connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _prepare(path: Path) -> None:
+def _sole_use(path: Path) -> BinaryIO:
+    """A lock for as long as the file is open: two coordinators on one store would also be one client to the broker."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f"{path.name}.lock").open("wb")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.close()
+            raise
+    except BlockingIOError:
+        raise StoreError(f"{path}: another coordinator uses this store; stop it, or name another `store`") from None
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be used as the telemetry store: {error}; name another `store`") from None
+    return lock
+
+
+def _prepare(path: Path) -> None:
+    try:
         with closing(_connect(path)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             (version,) = connection.execute("PRAGMA user_version").fetchone()

@@ -18,7 +18,7 @@ from broker.errors import ConnectionFailedError
 from broker.messages import Plan
 from broker.mosquitto import PrivateMosquitto
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
-from coordinator.errors import DeclarationError, ListenError
+from coordinator.errors import DeclarationError, ListenError, StoreError
 from coordinator.service import Coordinator
 
 
@@ -208,6 +208,32 @@ def test_telemetry_is_stored(settings: CoordinatorSettings) -> None:
         for table in ("energy", "link", "inference", "plan", "plan_stage", "node_event"):
             (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             assert count > 0, table
+
+
+def test_telemetry_of_the_time_when_the_coordinator_was_away_is_stored_afterwards(
+    settings: CoordinatorSettings,
+) -> None:
+    """The broker keeps it for the coordinator of this store; nothing is doubled."""
+    with FakeAgent(settings.broker, settings.site, "pi") as pi:
+        with coordinating(settings):
+            pi.energy(1, 4.0)
+            assert eventually(lambda: stored_sequences(settings) == [1])
+        for sequence in (2, 3, 4):
+            pi.energy(sequence, 4.0)
+        with coordinating(settings):
+            pi.energy(5, 4.0)
+            assert eventually(lambda: stored_sequences(settings) == [1, 2, 3, 4, 5])
+
+
+def stored_sequences(settings: CoordinatorSettings) -> list[int]:
+    with closing(sqlite3.connect(settings.store)) as connection:
+        return [row[0] for row in connection.execute("SELECT sequence FROM energy ORDER BY sequence")]
+
+
+def test_a_second_coordinator_on_the_same_store_is_refused(settings: CoordinatorSettings) -> None:
+    """It says so at once, and the first goes on."""
+    with coordinating(settings), pytest.raises(StoreError, match="another coordinator uses this store"):
+        Coordinator(settings, lambda before, after: None).__enter__()
 
 
 def test_a_broker_that_is_not_there_is_an_error(

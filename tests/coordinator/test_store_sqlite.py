@@ -139,8 +139,17 @@ def test_a_database_of_something_else_is_refused(tmp_path: Path) -> None:
         SqliteTelemetryStore(path, retention_s=1.0)
 
 
+def test_a_store_has_one_writer(store: SqliteTelemetryStore, path: Path) -> None:
+    """A second coordinator is told at once; when the first has closed, the store is free."""
+    with pytest.raises(StoreError, match="another coordinator uses this store"):
+        SqliteTelemetryStore(path, retention_s=1.0)
+    store.close()
+    SqliteTelemetryStore(path, retention_s=1.0).close()
+
+
 def test_a_newer_schema_is_refused(store: SqliteTelemetryStore, path: Path) -> None:
     """A store that a newer splitrail has written is not touched."""
+    store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 1"):
