@@ -73,8 +73,11 @@ class DirectedLink:
         """Wait for these bytes' turn; return when the far end has them, a time that may lie `LEAD_S` + delay ahead."""
         async with self._turn:
             while True:
-                after, leaves_s = admit(self.state, size_bytes, arrived_s)
-                if not await self._changes_before(leaves_s - LEAD_S):
+                before = self.state
+                after, leaves_s = admit(before, size_bytes, arrived_s)
+                await self._wait_for_change(leaves_s - LEAD_S)
+                # Told by the state: with a busy processor the loop may find the time over and the link changed at once.
+                if self.state is before:
                     self.state = after
                     return leaves_s + after.delay_ms / 1000
                 arrived_s = self._clock()
@@ -87,15 +90,12 @@ class DirectedLink:
         if arrives_s > now_s:
             await asyncio.sleep(arrives_s - now_s)
 
-    async def _changes_before(self, until_s: float) -> bool:
+    async def _wait_for_change(self, until_s: float) -> None:
+        """Return when the link changes, and at `until_s` at the latest."""
         wait_s = until_s - self._clock()
-        if wait_s <= 0:
-            return False
-        try:
-            await asyncio.wait_for(self._changed.wait(), None if math.isinf(wait_s) else wait_s)
-        except TimeoutError:
-            return False
-        return True
+        if wait_s > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), None if math.isinf(wait_s) else wait_s)
 
 
 class _Window:

@@ -1,5 +1,6 @@
 """The proxy on real sockets: bytes arrive intact and in order, senders feel the link, cuts hold and heal."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -9,7 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 
 from testbed.errors import UnknownLinkError
-from testbed.shaping import LinkProxy, LinkShape
+from testbed.shaping import DirectedLink, LinkProxy, LinkShape
 from testbed.traces import constant
 
 FAST_MBPS = 200.0
@@ -134,6 +135,23 @@ def test_change_in_the_middle_of_a_message() -> None:
         proxy.set_link("pi", "pc", trace=constant(FAST_MBPS))
         assert receive(far, len(payload)) == payload
         assert proxy.mbps_now("pi", "pc") == FAST_MBPS
+
+
+def test_a_change_in_the_moment_when_bytes_leave_is_not_lost() -> None:
+    """A busy processor tells of the bytes' time and of the change at once: the link is changed all the same."""
+
+    async def scenario() -> float:
+        loop = asyncio.get_running_loop()
+        link = DirectedLink(both_ways(FAST_MBPS)[0], loop.time)
+        carrying = asyncio.create_task(link.carry(250_000, loop.time()))  # 10 ms of the link
+        loop.call_later(0.02, lambda: link.change(trace=constant(0.5)))
+        await asyncio.sleep(0)
+        time.sleep(0.05)  # the processor is busy, and the loop with it
+        await asyncio.sleep(0.01)
+        carrying.cancel()
+        return link.state.mbps_at(loop.time())
+
+    assert asyncio.run(scenario()) == 0.5
 
 
 def test_a_node_that_is_not_there() -> None:
