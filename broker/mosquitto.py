@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,6 +24,7 @@ START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec
 # Settings of the shipped configuration that a private broker replaces by its own.
 _REPLACED = ("listener", "persistence_location")
 
@@ -91,7 +93,7 @@ class PrivateMosquitto:
                 stderr=log,
                 env=_environment(program),
                 start_new_session=True,  # the terminal's Ctrl-C is the parent's, which then stops its children in order
-                preexec_fn=_end_with_parent,  # noqa: PLW1509  # one system call, which takes no lock
+                preexec_fn=ends_with_parent(),  # noqa: PLW1509  # two system calls, which take no lock
             )
         try:
             self._wait_until_it_runs(self._child, log_start)
@@ -166,12 +168,19 @@ def _environment(program: Path) -> dict[str, str]:
     return {**os.environ, "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
 
 
-def _end_with_parent() -> None:
-    # Runs in the child between fork and exec: nothing of ours outlives a parent that was killed.
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def ends_with_parent() -> Callable[[], None]:
+    """What a child runs between fork and exec, so that it does not outlive this process however that is killed.
 
+    The kernel takes the thread that starts the child for its parent: start it from one that lives as long as it should.
+    """
+    parent = os.getpid()
 
-_libc = ctypes.CDLL(None)  # loaded before any fork
+    def end_with_parent() -> None:
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)  # the parent died before the request was made
+
+    return end_with_parent
 
 
 def free_port() -> int:

@@ -132,8 +132,7 @@ class SqliteTelemetryStore:
                         next_prune = time.monotonic() + PRUNE_INTERVAL_S
             except sqlite3.Error as error:
                 self._lose(len(batch))
-                # An operator needs the sentence, not the traceback.
-                log.error("%s: %d telemetry messages lost: %s", self._path, len(batch), error)  # noqa: TRY400
+                log.error("%s: %d telemetry messages lost: %s", self._path, len(batch), error)  # noqa: TRY400  # a sentence, no trace
             if waiting is not None:
                 waiting.set()
         if connection is not None:

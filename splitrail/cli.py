@@ -114,6 +114,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SplitrailError as error:
         print(f"splitrail: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except PermissionError as error:
+        print(f"splitrail: {error.filename}: permission denied; change its mode, or run as its owner", file=sys.stderr)
+        return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:

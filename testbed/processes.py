@@ -1,6 +1,5 @@
 """Child processes that never outlive us: own process group, log to a file, a death that is noticed and explained."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -10,16 +9,14 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from broker.mosquitto import ends_with_parent
 from testbed.errors import ProcessFailedError
 
 STOP_TIMEOUT_S = 5.0
 LONGEST_LOG_TAIL = 4_000
-_PR_SET_PDEATHSIG = 1
 
 Step = Callable[[str], AbstractContextManager[None]]
 """Names a step that may take more than a second, for as long as it lasts."""
-
-_prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up here: little may be done between fork and exec
 
 
 def silently(_words: str) -> AbstractContextManager[None]:
@@ -36,13 +33,6 @@ class ChildProcess:
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
         self.name = name
         self.log = log
-        parent = os.getpid()
-
-        def die_with_parent() -> None:
-            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:
-                os._exit(1)  # the parent died before the request was made
-
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 command,
@@ -50,7 +40,7 @@ class ChildProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509  # it makes two system calls and takes no lock
+                preexec_fn=ends_with_parent(),  # noqa: PLW1509  # it makes two system calls and takes no lock
             )
 
     @property

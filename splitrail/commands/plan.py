@@ -92,8 +92,8 @@ def _print_json(figures: PlanFigures) -> None:
 
 def _print_plan(name: str, problem: Problem, plan: PartitionPlan, planning_ms: float) -> None:
     from rich.console import Console  # noqa: PLC0415  # a quarter of the command's time, and --json has no use for it
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415  # as above
+    from rich.text import Text  # noqa: PLC0415  # as above
 
     score = plan.score
     table = Table("node", "ops", "codec in", "weights", box=None, pad_edge=False, header_style="bold")
