@@ -216,6 +216,7 @@ def test_telemetry_of_the_time_when_the_coordinator_was_away_is_stored_afterward
     """The broker keeps it for the coordinator of this store; nothing is doubled."""
     with FakeAgent(settings.broker, settings.site, "pi") as pi:
         with coordinating(settings):
+            assert eventually(lambda: pi.notices), "the coordinator publishes only after it has subscribed"
             pi.energy(1, 4.0)
             assert eventually(lambda: stored_sequences(settings) == [1])
         for sequence in (2, 3, 4):
