@@ -192,7 +192,6 @@ def comparison_table(comparison: Comparison, adaptive: str) -> Table:
     for heading in (
         "\nstrategy",
         "mean\nms",
-        "p50\nms",
         "p95\nms",
         "p50 ms,\ngood link",
         "p50 ms,\nbad link",
@@ -211,7 +210,6 @@ def _cells(row: StrategyFigures) -> tuple[str, ...]:
     return (
         row.strategy,
         _ms(row.latency_mean_ms),
-        _ms(row.latency_p50_ms),
         _ms(row.latency_p95_ms),
         _ms(row.good_link_p50_ms),
         _ms(row.bad_link_p50_ms),

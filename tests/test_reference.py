@@ -26,7 +26,9 @@ def test_a_page_of_the_reference_is_current(name: str, monkeypatch: pytest.Monke
     assert (DOCS / "reference" / name).read_text(encoding="utf-8") == generator().page(name), "run `make docs`"
 
 
-def test_the_readme_shows_the_figures_that_were_measured() -> None:
-    """What it quotes is what a benchmark printed and what was committed with it."""
-    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
-    assert generator().readme_with_figures(readme) == readme, "run `make docs`"
+def test_pages_show_the_figures_that_were_measured() -> None:
+    """What they quote is what a benchmark printed and what was committed with it."""
+    generate = generator()
+    for path in generate.WITH_FIGURES:
+        page = path.read_text(encoding="utf-8")
+        assert generate.with_figures(page) == page, f"{path.name}: run `make docs`"
