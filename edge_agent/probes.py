@@ -21,6 +21,7 @@ SMALLEST_PROBE_BYTES: Final = 8_192
 PING_BYTES: Final = 150  # both ways, with the headers of TCP and IP
 LONGEST_PROBE_S: Final = 0.5  # where the estimate holds; the smallest probe may take longer on the thinnest link
 MAX_LINE_SHARE: Final = 0.15  # of a thin line's time may go into probes
+MOST_ABOVE_WHOLE: Final = 2.0  # a slope above twice the whole probe's rate tells of its receiver, not of the link
 STALL_MS: Final = 1_000.0  # below this a late reply is more likely a busy peer than a thin link
 _SOON_S: Final = 0.2
 _WINDOW_S: Final = 60.0
@@ -98,6 +99,18 @@ def probe_bytes(mbps: float | None, rtt_ms: float) -> int:
     return max(SMALLEST_PROBE_BYTES, min(enough, int(bearable)))
 
 
+def _credible_mbps(result: ProbeResult, rtt_ms: float | None) -> float:
+    """The most that a probe may show: a receiver that was kept from its socket takes chunks of a thin link at once.
+
+    Then the whole probe took long, while its end seems to have come fast. A slow start shows so too, and is a cost of
+    real transfers as much.
+    """
+    on_the_line_ms = result.elapsed_ms - (rtt_ms or 0.0)
+    if on_the_line_ms <= 0:
+        return math.inf
+    return MOST_ABOVE_WHOLE * 8 * result.size_bytes / (1_000 * on_the_line_ms)
+
+
 class LinkWatch:
     """One link as its sender watches it: the estimate, what to ask next, and what of it is news."""
 
@@ -129,8 +142,9 @@ class LinkWatch:
     def probed(self, result: ProbeResult, at: float) -> None:
         """A probe has come back."""
         self._heard = True
-        if result.slope.mbps is not None:
-            self._estimator.probe(result.slope.mbps, at)
+        mbps = result.slope.mbps
+        if mbps is not None:
+            self._estimator.probe(min(mbps, _credible_mbps(result, self._estimator.rtt_ms)), at)
 
     def delivered(self, delivery: Delivery, at: float) -> None:
         """Real tensors have arrived."""

@@ -54,7 +54,7 @@ class SimulatedLink:
             sent_at, size_bytes = self.awaited
             counted = size_bytes // 2
             slope = Slope(counted, round(8_000 * counted / self.mbps))
-            self.watch.probed(ProbeResult("b", size_bytes, (self.at - sent_at) * 1e3, slope), self.at)
+            self.watch.probed(ProbeResult("b", size_bytes, (self.busy_until - sent_at) * 1e3, slope), self.at)
             self.awaited = None
         in_flight = InFlight(self.awaited[1], (self.at - self.awaited[0]) * 1e3) if self.awaited else None
         due = self.watch.due(self.at, in_flight)
@@ -66,7 +66,7 @@ class SimulatedLink:
             self.spent_bytes += size_bytes
             self.probes += 1
             self.awaited = (self.at, size_bytes)
-            self.busy_until = self.at + 8 * size_bytes / (self.mbps * 1e6)
+            self.busy_until = self.at + 0.005 + 8 * size_bytes / (self.mbps * 1e6)
         return due
 
 
@@ -75,6 +75,19 @@ def known(link: SimulatedLink) -> float:
     estimate = link.watch.estimate()
     assert estimate is not None
     return estimate.mbps
+
+
+def test_a_receiver_that_was_late_does_not_make_its_link_look_fast() -> None:
+    """Kept from its socket while a probe came in, it takes the chunks at once; the whole probe's time tells the truth."""
+    watch = LinkWatch(LinkSettings())
+    watch.round_trip(4.0)
+    size_bytes, true_mbps, late_ms = 65_536, 40.0, 5.0
+    elapsed_ms = 4.0 + 8 * size_bytes / (1_000 * true_mbps) + late_ms
+    at_once = Slope(45_000, 100_000)  # 45 kB in 0.1 ms: 3,600 Mbit/s
+    watch.probed(ProbeResult("b", size_bytes, elapsed_ms, at_once), 1.0)
+    estimate = watch.estimate()
+    assert estimate is not None
+    assert estimate.mbps < 2 * true_mbps
 
 
 @pytest.mark.parametrize("mbps", [0.05, 0.3, 1, 5, 20, 100, 1_000])
