@@ -78,7 +78,7 @@ def known(link: SimulatedLink) -> float:
 
 
 def test_a_receiver_that_was_late_does_not_make_its_link_look_fast() -> None:
-    """Kept from its socket while a probe came in, it takes the chunks at once; the whole probe's time tells the truth."""
+    """Kept from its socket while a probe came in, it takes them at once; the whole probe's time tells the truth."""
     watch = LinkWatch(LinkSettings())
     watch.round_trip(4.0)
     size_bytes, true_mbps, late_ms = 65_536, 40.0, 5.0
