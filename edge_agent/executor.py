@@ -1,7 +1,5 @@
 """One thread that runs segments in the order in which their tensors came; what goes where is the agent's."""
 
-import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -11,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from edge_agent.errors import ExecutorBusyError
+from edge_agent.worker import Worker
 from models.runtime import Segment
-
-log = logging.getLogger("splitrail.agent")
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 
@@ -44,12 +41,11 @@ class Executor:
     """
 
     def __init__(self, *, queue_length: int = 64, compute_factor: float = 1.0) -> None:
-        self._queue: queue.Queue[_Work | None] = queue.Queue(queue_length)
+        self._queue_length = queue_length
         self._compute_factor = compute_factor
         self._busy_ns = 0
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="executor", daemon=True)
-        self._thread.start()
+        self._worker = Worker("executor", queue_length, self._run)
 
     @property
     def busy_s(self) -> float:
@@ -61,38 +57,26 @@ class Executor:
 
         `arrived_ns` is when the inputs came, by time.monotonic_ns().
         """
-        try:
-            self._queue.put_nowait(_Work(segment, inputs, arrived_ns, done))
-        except queue.Full:
-            raise ExecutorBusyError(f"{self._queue.maxsize} requests wait already") from None
+        if not self._worker.submit(_Work(segment, inputs, arrived_ns, done)):
+            raise ExecutorBusyError(f"{self._queue_length} requests wait already")
 
     def close(self) -> None:
         """Finish what runs now, drop what waits, and end the thread; an emulated machine does not sleep on."""
         self._closing.set()
-        try:
-            while True:
-                self._queue.get_nowait()
-        except queue.Empty:
-            self._queue.put(None)
-        self._thread.join()
+        self._worker.close()
 
-    def _work(self) -> None:
-        while (work := self._queue.get()) is not None:
-            started_ns = time.monotonic_ns()
-            cpu_ns = time.thread_time_ns()
-            outputs: Arrays = ()
-            error = None
-            try:
-                outputs = work.segment.run(work.inputs)
-            except Exception as fault:  # a runtime's own errors have no common type; the request gets it
-                error = f"{type(fault).__name__}: {fault}"
-            if self._compute_factor > 1.0:
-                done_ns = started_ns + round(self._compute_factor * (time.thread_time_ns() - cpu_ns))
-                self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
-            compute_ns = time.monotonic_ns() - started_ns
-            self._busy_ns += compute_ns
-            try:
-                work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error))
-            except Exception:
-                # One request's end must not end the thread that computes for all.
-                log.exception("the outcome of a run could not be taken")
+    def _run(self, work: _Work) -> None:
+        started_ns = time.monotonic_ns()
+        cpu_ns = time.thread_time_ns()
+        outputs: Arrays = ()
+        error = None
+        try:
+            outputs = work.segment.run(work.inputs)
+        except Exception as fault:  # a runtime's own errors have no common type; the request gets it
+            error = f"{type(fault).__name__}: {fault}"
+        if self._compute_factor > 1.0:
+            done_ns = started_ns + round(self._compute_factor * (time.thread_time_ns() - cpu_ns))
+            self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
+        compute_ns = time.monotonic_ns() - started_ns
+        self._busy_ns += compute_ns
+        work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error))

@@ -4,13 +4,12 @@ Decoding takes milliseconds, so it has a thread and a bounded queue of its own.
 """
 
 import logging
-import queue
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.messages import ClassScore, InferenceReport, InferReply, InferRequest, Plan
 from edge_agent.origin import Finished, Origin
+from edge_agent.worker import Worker
 from models.cache import ModelCache
 from models.classification import top_classes
 from models.graph import Tensor, read_graph
@@ -58,36 +57,26 @@ class Intake:
         self._active = active
         self._reported = reported
         self._classifiers: dict[str, _Classifier] = {}
-        self._queue: queue.Queue[_Arrival | None] = queue.Queue(QUEUE_LENGTH)
-        self._thread = threading.Thread(target=self._work, name="intake", daemon=True)
-        self._thread.start()
+        self._worker = Worker("intake", QUEUE_LENGTH, self._handle)
 
     def take(self, deployment: str, request: InferRequest, answer: Answer) -> None:
         """Queue a request; one that finds the queue full is answered at once."""
-        try:
-            self._queue.put_nowait(_Arrival(deployment, request, answer))
-        except queue.Full:
+        if not self._worker.submit(_Arrival(deployment, request, answer)):
             answer(InferReply(request_id=request.request_id, error=f"busy: {QUEUE_LENGTH} images wait already"))
 
     def close(self) -> None:
         """Finish the image in hand, drop what waits, and end the thread."""
-        try:
-            while True:
-                self._queue.get_nowait()
-        except queue.Empty:
-            self._queue.put(None)
-        self._thread.join()
+        self._worker.close()
 
-    def _work(self) -> None:
-        while (arrival := self._queue.get()) is not None:
-            try:
-                self._begin(arrival)
-            except SplitrailError as error:
-                self._refuse(arrival, str(error))
-            except Exception as error:
-                # One client's image must not end the thread for all.
-                log.exception("a request of %s failed", arrival.deployment)
-                self._refuse(arrival, f"{type(error).__name__}: {error}")
+    def _handle(self, arrival: _Arrival) -> None:
+        try:
+            self._begin(arrival)
+        except SplitrailError as error:
+            self._refuse(arrival, str(error))
+        except Exception as error:
+            # The client hears of it too.
+            log.exception("a request of %s failed", arrival.deployment)
+            self._refuse(arrival, f"{type(error).__name__}: {error}")
 
     def _begin(self, arrival: _Arrival) -> None:
         plan = self._active(arrival.deployment)

@@ -52,26 +52,25 @@ class Pipeline:
 
     def arrive(self, message: TensorsMessage, src: str) -> None:
         """Tensors have come from the agent `src`."""
-        plan = self._plan_of(message.route.deployment, message.route.epoch)
+        where = message.route
+        plan = self._plan_of(where.deployment, where.epoch)
         if plan is None:
-            reason = f"{self._node} does not know epoch {message.route.epoch} of {message.route.deployment}"
-            self._tell(src, FailureMessage(message.route, reason))
-        elif message.route.hop >= len(route(plan)) or route(plan)[message.route.hop].node != self._node:
-            self._fail(plan, message.route, f"hop {message.route.hop} of this plan is not for {self._node}")
+            reason = f"{self._node} does not know epoch {where.epoch} of {where.deployment}"
+            self._tell(src, FailureMessage(where, reason))
+            return
+        hops = route(plan)
+        if where.hop >= len(hops) or hops[where.hop].node != self._node:
+            self._fail(plan, where, f"hop {where.hop} of this plan is not for {self._node}")
         else:
             self.carry(plan, message)
 
     def carry(self, plan: Plan, message: TensorsMessage) -> None:
         """Do this node's part of a request that is at its hop here."""
-        hops = route(plan)
-        number = message.route.hop
-        hop = hops[number]
-        if not hop.relays:
-            self._compute(plan, hop, message)
-        elif number == len(hops) - 1:
-            self._requests.delivered(message)
+        hop = route(plan)[message.route.hop]
+        if hop.relays:
+            self._deliver_or_hand_on(plan, message)
         else:
-            self._hand_on(plan, message)
+            self._compute(plan, hop, message)
 
     def pass_failure(self, message: FailureMessage) -> None:
         """A failure that another node told: the origin's to know; without the plan, perhaps of a request of ours."""
@@ -102,17 +101,19 @@ class Pipeline:
             return
         record = StageRecord(message.route.hop, outcome.compute_ns, outcome.wait_ns)
         computed = TensorsMessage(message.route, tuple(outcome.outputs), (*message.stages, record))
-        if message.route.hop == len(route(plan)) - 1:
-            self._requests.delivered(computed)
-        else:
-            self._hand_on(plan, computed)
+        self._deliver_or_hand_on(plan, computed)
 
-    def _hand_on(self, plan: Plan, message: TensorsMessage) -> None:
+    def _deliver_or_hand_on(self, plan: Plan, message: TensorsMessage) -> None:
+        """What this hop had to do is done: the last hop's tensors are the result, others go to the next."""
         here = message.route
+        hops = route(plan)
+        if here.hop == len(hops) - 1:
+            self._requests.delivered(message)
+            return
         onward = TensorsMessage(
             Route(here.deployment, here.epoch, here.request, here.hop + 1), message.tensors, message.stages
         )
-        to = route(plan)[here.hop + 1].node
+        to = hops[here.hop + 1].node
         if to == self._node:
             self.carry(plan, onward)
             return
