@@ -26,7 +26,7 @@ PerOp = Annotated[tuple[NonNegative, ...], Meta(max_length=MAX_OPS)]
 Tier = Literal["edge", "fog", "cloud"]
 EnergySource = Literal["measured", "modelled"]
 EnergyScope = Literal["board", "soc", "package", "gpu", "wall"]
-StrategyName = Literal["exact", "static", "origin-only", "fog-only", "cloud-only"]
+StrategyName = Literal["exact", "static", "origin-only", "fog-only", "cloud-only", "reap", "neurosurgeon", "dads"]
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,6 +137,19 @@ class EnergyReading(Message, frozen=True):
     meter: Text
     source: EnergySource
     scope: EnergyScope
+
+
+class NodeLoad(Message, frozen=True):
+    """How much of what an inference needs of a node's processor others take: its compute is stretched by 1/(1-load)."""
+
+    node: Name
+    session: Name
+    at: float
+    """The node's clock, seconds since the Unix epoch."""
+    load: Annotated[float, Meta(ge=0.0, lt=1.0)]
+    load_std: NonNegative
+    emulated: bool = False
+    """Whether a testbed set the load; otherwise it is measured."""
 
 
 class LinkReading(Message, frozen=True):

@@ -19,6 +19,7 @@ from broker.messages import (
     InferRequest,
     LinkReading,
     Message,
+    NodeLoad,
     NodeProfile,
     NodeStatus,
     Plan,
@@ -81,6 +82,7 @@ STATUS = Topic("nodes/{node}/status", NodeStatus, 1, True, "birth and last will 
 PROFILE = Topic("nodes/{node}/profile/{model}", NodeProfile, 1, True, "the cost of a model's ops on a node")
 UNPROFILED = Topic("nodes/{node}/unprofiled/{model}", ProfileFailure, 1, False, "why a node cannot profile a model")
 ENERGY = Topic("nodes/{node}/energy", EnergyReading, 1, False, "a reading of a node's energy meter")
+LOAD = Topic("nodes/{node}/load", NodeLoad, 1, True, "how much of a node's processor others take")
 LINK = Topic("links/{src}/{dst}", LinkReading, 1, True, "a node's estimate of its link to another")
 DEPLOYMENT = Topic("deployments/{deployment}", DeploymentNotice, 1, True, "a model that agents fetch and profile")
 PLAN = Topic("plans/{deployment}", Plan, 1, True, "the partition plan in force")
@@ -94,6 +96,7 @@ TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of
     PROFILE,
     UNPROFILED,
     ENERGY,
+    LOAD,
     LINK,
     DEPLOYMENT,
     PLAN,

@@ -59,6 +59,17 @@ class ObjectiveSettings(_Settings, frozen=True, kw_only=True):
     latency: Annotated[Weight, Meta(description="Weight of the latency.")] = 1.0
     origin_energy: Annotated[Weight, Meta(description="Weight of the origin's energy.")] = 0.0
     total_energy: Annotated[Weight, Meta(description="Weight of the energy of all nodes together.")] = 0.0
+    throughput: Annotated[
+        Weight, Meta(description="Weight of the time per inference on the busiest node or link, for streams.")
+    ] = 0.0
+
+
+class StageSettings(_Settings, frozen=True, kw_only=True):
+    """One stage of a split that is given by hand; an empty one relays."""
+
+    node: Annotated[Name, Meta(description="Node that runs the stage.")]
+    start: Annotated[int, Meta(ge=0, description="First op of the stage.")]
+    stop: Annotated[int, Meta(ge=0, description="First op after the stage.")]
 
 
 class DeploymentSettings(_Settings, frozen=True, kw_only=True):
@@ -72,6 +83,18 @@ class DeploymentSettings(_Settings, frozen=True, kw_only=True):
     deadline_ms: Annotated[
         Annotated[float, Meta(gt=0.0)] | None, Meta(description="Bound on the latency in ms; null for none.")
     ] = None
+    risk: Annotated[
+        Annotated[float, Meta(ge=0.5, lt=1.0)] | None,
+        Meta(description="Quantile of the latency that plans are made for, 0.95 for instance; null for the mean."),
+    ] = None
+    requests_per_s: Annotated[
+        Annotated[float, Meta(ge=0.0)],
+        Meta(description="Requests per second that are expected, as a load that other deployments' plans reckon with."),
+    ] = 0.0
+    stages: Annotated[
+        Annotated[tuple[StageSettings, ...], Meta(max_length=64)],
+        Meta(description="The split of a static deployment, by hand; left out, static plans once at launch."),
+    ] = ()
 
 
 class CoordinatorSettings(_Settings, frozen=True, kw_only=True):

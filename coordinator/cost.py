@@ -36,6 +36,7 @@ class Score:
     """What a plan costs by the model; both energies are modelled, over the nodes' `busy_w`, `idle_w` and radio."""
 
     latency_ms: float
+    """Its mean, where times have a spread."""
     origin_energy_j: float
     total_energy_j: float
     objective: float

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from broker.messages import ModelReference, StrategyName
+from broker.messages import ModelReference, PlanStage, StrategyName
 from coordinator.problem import Objective
 
 
@@ -26,3 +26,7 @@ class Deployment:
     strategy: StrategyName
     objective: Objective
     deadline_ms: float | None
+    risk: float | None = None
+    requests_per_s: float = 0.0
+    stages: tuple[PlanStage, ...] = ()
+    """The split of a static deployment that was given by hand; () where the strategy decides."""

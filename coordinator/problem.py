@@ -17,6 +17,8 @@ MIN_MBPS = 1e-6
 MIN_REFERENCE = 1e-9
 """Below this many ms, or watts, running everything on the origin is nothing to compare with."""
 
+OBJECTIVES = ("latency", "origin_energy", "total_energy", "throughput")
+
 BYTES_PER_MB = 1e6
 RAW = "raw"
 
@@ -47,6 +49,8 @@ class Node(Value, frozen=True):
 
     name: str
     op_ms: tuple[float, ...]
+    op_ms_std: tuple[float, ...] = ()
+    """The standard deviation of each op's time in ms, N of them; left out, the times are certain."""
     tier: Literal["edge", "fog", "cloud"] | None = None
     load: float = 0.0
     memory_mb: float | None = None
@@ -69,6 +73,8 @@ class Link(Value, frozen=True):
     dst: str
     rtt_ms: float
     mbps: float
+    rtt_ms_std: float = 0.0
+    mbps_std: float = 0.0
 
 
 class Codec(Value, frozen=True):
@@ -81,11 +87,13 @@ class Codec(Value, frozen=True):
 
 
 class Objective(Value, frozen=True):
-    """The weights of the three figures, each taken relative to running everything on the origin."""
+    """The weights of the figures, each taken relative to running everything on the origin."""
 
     latency: float = 0.0
     origin_energy: float = 0.0
     total_energy: float = 0.0
+    throughput: float = 0.0
+    """Of the period of a full pipeline: the time per inference of the node or link that it keeps busiest."""
 
 
 class Problem(Value, frozen=True):
@@ -99,6 +107,8 @@ class Problem(Value, frozen=True):
     objective: Objective = Objective(latency=1.0)
     deadline_ms: float | None = None
     """The bound on the latency; None for no bound."""
+    risk: float | None = None
+    """Which quantile of the latency the objective and the deadline count, from 0.5 on; None for the mean."""
 
     def __post_init__(self) -> None:
         _check_model(self.model)
@@ -109,6 +119,8 @@ class Problem(Value, frozen=True):
         _check_codecs(self.codecs)
         if self.deadline_ms is not None:
             _check_number("deadline_ms", self.deadline_ms)
+        if self.risk is not None and not 0.5 <= self.risk < 1.0:
+            raise ProblemError(f"risk is {self.risk:g}, it must be at least 0.5 (the median) and less than 1")
         _check_objective(self)
 
     @property
@@ -177,6 +189,9 @@ def _check_nodes(nodes: tuple[Node, ...], ops: int) -> None:
         if len(node.op_ms) != ops:
             raise ProblemError(f"{place}.op_ms has {_count(node.op_ms)}, the model has {_ops(ops)}")
         _check_numbers(f"{place}.op_ms", node.op_ms)
+        if node.op_ms_std and len(node.op_ms_std) != ops:
+            raise ProblemError(f"{place}.op_ms_std has {_count(node.op_ms_std)}, the model has {_ops(ops)}")
+        _check_numbers(f"{place}.op_ms_std", node.op_ms_std)
         if not 0.0 <= node.load < 1.0:
             raise ProblemError(f"{place}.load is {node.load:g}, it must be at least 0 and less than 1")
         if node.memory_mb is not None:
@@ -204,6 +219,8 @@ def _check_links(problem: Problem) -> None:
         if link.mbps == 0.0:
             raise ProblemError(f"{place}.mbps is 0, leave out a link that cannot be used")
         _check_number(f"{place}.mbps", link.mbps, least=MIN_MBPS)
+        _check_number(f"{place}.rtt_ms_std", link.rtt_ms_std)
+        _check_number(f"{place}.mbps_std", link.mbps_std)
 
 
 def _check_codecs(codecs: tuple[Codec, ...]) -> None:
@@ -222,10 +239,11 @@ def _check_codecs(codecs: tuple[Codec, ...]) -> None:
 
 def _check_objective(problem: Problem) -> None:
     objective = problem.objective
-    for field in ("latency", "origin_energy", "total_energy"):
-        _check_number(f"objective.{field}", getattr(objective, field))
-    if not (objective.latency or objective.origin_energy or objective.total_energy):
-        raise ProblemError("objective weighs nothing, give latency, origin_energy or total_energy a weight above 0")
+    weights = {field: getattr(objective, field) for field in OBJECTIVES}
+    for field, weight in weights.items():
+        _check_number(f"objective.{field}", weight)
+    if not any(weights.values()):
+        raise ProblemError(f"objective weighs nothing, give {', '.join(OBJECTIVES)} a weight above 0")
     origin = problem.nodes[problem.origin_index]
     place = f"nodes[{problem.origin_index}]"
     if sum(origin.op_ms) < MIN_REFERENCE:

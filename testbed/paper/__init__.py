@@ -1,0 +1,1 @@
+"""The published experiment: adaptive against static partitioning, emulated or simulated, and its report."""

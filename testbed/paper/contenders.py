@@ -1,0 +1,39 @@
+"""Who takes part in the experiment, and what each goes by."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from broker.messages import StrategyName
+from coordinator.problem import Objective
+
+LATENCY = Objective(latency=1.0)
+ENERGY = Objective(origin_energy=1.0)
+BALANCED = Objective(latency=0.5, origin_energy=0.5)
+
+Decider = Literal["published-split", "hindsight", "coordinator", "clairvoyant"]
+"""Who makes a contender's plans: the published split or the best one in hindsight, both fixed; the coordinator by the
+contender's strategy, as in any deployment; or the exact planner, told the true links and loads at each request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One row of the experiment. `strategy` is what its deployment is declared with."""
+
+    name: str
+    decider: Decider
+    strategy: StrategyName
+    objective: Objective
+
+
+CONTENDERS = (
+    Contender("paper-static", "published-split", "static", LATENCY),
+    Contender("best-fixed", "hindsight", "static", LATENCY),
+    Contender("origin-only", "coordinator", "origin-only", LATENCY),
+    Contender("fog-only", "coordinator", "fog-only", LATENCY),
+    Contender("cloud-only", "coordinator", "cloud-only", LATENCY),
+    Contender("reap", "coordinator", "reap", BALANCED),
+    Contender("latency", "coordinator", "exact", LATENCY),
+    Contender("energy", "coordinator", "exact", ENERGY),
+    Contender("balanced", "coordinator", "exact", BALANCED),
+    Contender("clairvoyant", "clairvoyant", "static", LATENCY),
+)

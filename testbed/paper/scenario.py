@@ -1,0 +1,20 @@
+"""Under what a run of the experiment takes place: everything but who decides."""
+
+from dataclasses import dataclass
+
+from testbed.contention import Contention
+from testbed.traces import Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A model on the testbed's three machines, while the Pi's WiFi follows a trace and others use the fog node's CPU.
+
+    The links are `testbed.machines.link_shapes(wifi)`; trace and contention begin with the first request.
+    """
+
+    model: str
+    wifi: Trace
+    fog_contention: Contention
+    duration_s: float
+    repetition: int
