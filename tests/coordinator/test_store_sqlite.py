@@ -12,7 +12,7 @@ from made_site import birth_message, link_message, plan_message
 from telemetry_store_contract import TelemetryStoreContract, inference, reading
 
 from coordinator.errors import StoreError
-from coordinator.store_sqlite import SqliteTelemetryStore, percentile
+from coordinator.store_sqlite import SqliteTelemetryStore
 
 TABLES = ("energy", "link", "inference", "inference_stage", "inference_transfer", "plan", "plan_stage", "node_event")
 
@@ -154,10 +154,3 @@ def test_a_newer_schema_is_refused(store: SqliteTelemetryStore, path: Path) -> N
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 1"):
         SqliteTelemetryStore(path, retention_s=1.0)
-
-
-def test_percentiles_are_interpolated() -> None:
-    """A percentile between two values lies between them."""
-    assert percentile([], 0.5) is None
-    assert percentile([3.0], 0.95) == 3.0
-    assert percentile([1.0, 2.0], 0.5) == 1.5
