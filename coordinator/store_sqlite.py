@@ -14,6 +14,7 @@ from typing import BinaryIO
 from coordinator.errors import StoreError
 from coordinator.store_schema import SCHEMA, SCHEMA_VERSION, insert, prune
 from coordinator.telemetry import InferenceSummary, PowerSummary, Telemetry
+from splitrail.percentile import percentile
 
 MAX_QUEUED = 20_000
 MAX_BATCH = 500
@@ -82,13 +83,13 @@ class SqliteTelemetryStore:
                 (deployment, since, MAX_SUMMARISED),
             ).fetchall()
         succeeded = [row for row in rows if row[5] is None]
-        latencies_ms = sorted(row[0] for row in succeeded)
+        latencies_ms = [row[0] for row in succeeded]
         count = len(succeeded)
         return InferenceSummary(
             count=len(rows),
             errors=len(rows) - count,
-            latency_p50_ms=percentile(latencies_ms, 0.50),
-            latency_p95_ms=percentile(latencies_ms, 0.95),
+            latency_p50_ms=percentile(latencies_ms, 50),
+            latency_p95_ms=percentile(latencies_ms, 95),
             origin_energy_j=sum(row[1] for row in succeeded) / count if count else None,
             total_energy_j=sum(row[2] for row in succeeded) / count if count else None,
             energy_source=max((row[3] for row in succeeded), default=None),  # "modelled" sorts after "measured"
@@ -160,16 +161,6 @@ class SqliteTelemetryStore:
                 return batch, item, False
             batch.append(item)
         return batch, None, False
-
-
-def percentile(ordered: list[float], share: float) -> float | None:
-    """The value that `share` of the ordered values do not exceed, interpolated; None of no values."""
-    if not ordered:
-        return None
-    position = share * (len(ordered) - 1)
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
 
 
 def _connect(path: Path) -> sqlite3.Connection:

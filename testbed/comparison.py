@@ -1,11 +1,12 @@
 """Strategies side by side: from the requests of one run to a row of figures each; pure, and the form of `--json`."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
+
+from splitrail.percentile import percentile
 
 BAD_LINK_SHARE = 0.5
 
@@ -99,13 +100,6 @@ def _disagreements(samples: Sequence[Sample]) -> int:
         if sample.top_class is not None:
             classes.setdefault(sample.turn, set()).add(sample.top_class)
     return sum(len(named) > 1 for named in classes.values())
-
-
-def percentile(values: Sequence[float], percent: float) -> float | None:
-    """The nearest-rank percentile: the least value that at least `percent` % do not exceed; None of no values."""
-    if not values:
-        return None
-    return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
 def _figures(strategy: str, samples: Sequence[Sample], bad_below_mbps: float) -> StrategyFigures:

@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from broker.messages import NodeProfile, Plan
+from splitrail.percentile import percentile
 from splitrail.strip import plan_strip
-from testbed.comparison import Comparison, StrategyFigures, percentile
+from testbed.comparison import Comparison, StrategyFigures
 from testbed.scene import Pair, Scene
 from testbed.traces import Trace
 

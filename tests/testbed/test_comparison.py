@@ -2,10 +2,8 @@
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from testbed.comparison import Comparison, Sample, compare, percentile, verdict
+from testbed.comparison import Comparison, Sample, compare, verdict
 
 
 def sample(strategy: str, turn: int, mbps: float, latency_ms: float | None, top_class: int = 7) -> Sample:
@@ -29,8 +27,8 @@ def test_figures() -> None:
     comparison = compare(RUN, ("adaptive", "static"))
     assert comparison.bad_below_mbps == 20
     adaptive, static = comparison.strategies
-    assert (adaptive.latency_p50_ms, adaptive.latency_p95_ms) == (134, 200)
-    assert (adaptive.good_link_p50_ms, adaptive.bad_link_p50_ms) == (130, 200)
+    assert (adaptive.latency_p50_ms, adaptive.latency_p95_ms) == (134, pytest.approx(193.4))
+    assert (adaptive.good_link_p50_ms, adaptive.bad_link_p50_ms) == (132, 200)
     assert (adaptive.origin_energy_j, adaptive.total_energy_j) == (0.5, 2.0)
     assert (adaptive.answered, adaptive.lost, static.answered, static.lost) == (3, 0, 2, 1)
 
@@ -53,22 +51,8 @@ def test_verdict_is_honest_both_ways() -> None:
     """The words say less and more as it was, and do not hide a disagreement."""
     words = verdict(compare(RUN, ("adaptive", "static")), "adaptive")
     assert words == (
-        "while the link was good, adaptive took 130 ms (median): as long as static",
+        "while the link was good, adaptive took 132 ms (median): 2 % more than static",
         "while the link was bad, adaptive took 200 ms (median): 50 % less than static",
         "over the whole run, adaptive took 155 ms (mean): 42 % less than static",
         "every strategy named the same class for each image",
     )
-
-
-@pytest.mark.parametrize(("values", "percent", "expected"), [([], 50, None), ([3.0], 95, 3.0), ([1.0, 2.0], 50, 1.0)])
-def test_percentile(values: list[float], percent: float, expected: float | None) -> None:
-    """Nearest rank; nothing of nothing."""
-    assert percentile(values, percent) == expected
-
-
-@given(st.lists(st.floats(0, 1e6), min_size=1), st.floats(1, 100))
-def test_percentile_law(values: list[float], percent: float) -> None:
-    """It is one of the values, and at least `percent` % of them do not exceed it."""
-    found = percentile(values, percent)
-    assert found in values
-    assert 100 * sum(value <= found for value in values) >= percent * len(values) - 1e-9
