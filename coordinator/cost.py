@@ -19,6 +19,8 @@ from coordinator.prices import (
     within,
 )
 from coordinator.problem import BYTES_PER_MB, Codec, Problem
+from coordinator.returning import Spent, best_way_back
+from coordinator.spread import at_risk, compute_variance_ms2, link_variances, quantile_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,14 @@ class Score:
 
     latency_ms: float
     """Its mean, where times have a spread."""
+    latency_std_ms: float
+    """Its standard deviation, if all times are independent and bandwidths spread but little (to first order)."""
+    latency_quantile_ms: float
+    """The quantile `risk` of it, taken as normal: what the objective and the deadline count; the mean without risk."""
+    period_ms: float
+    """The time per inference of the node or directed link that a full pipeline keeps busiest, on the mean."""
     origin_energy_j: float
+    """Of the mean latency, as the total."""
     total_energy_j: float
     objective: float
     way_back: tuple[str, ...]
@@ -70,9 +79,18 @@ class _Tally:
         self.compute_ms = dict.fromkeys(self._nodes, 0.0)
         self.sent_mb = dict.fromkeys(self._nodes, 0.0)
         self.received_mb = dict.fromkeys(self._nodes, 0.0)
-        self.transfer_ms = 0.0
+        self.transfer_ms = dict.fromkeys(self._links, 0.0)
+        self.variance_ms2 = 0.0
+
+    def run(self, name: str, start: int, stop: int) -> None:
+        """Run ops `start`..`stop`-1 on a node."""
+        node = self._nodes[name]
+        self.compute(name, sum(node.op_ms[start:stop]))
+        if node.op_ms_std:
+            self.variance_ms2 += compute_variance_ms2(node, start, stop)
 
     def compute(self, name: str, ms: float) -> None:
+        """Keep a node busy for so long, before its load stretches it."""
         self.compute_ms[name] += ms * self._nodes[name].stretch
 
     def send(self, path: Sequence[str], size: float, codec: Codec | None = None) -> None:
@@ -85,13 +103,42 @@ class _Tally:
             link = self._links.get((src, dst))
             if link is None:
                 raise PlanError(f"the plan sends tensors from {src!r} to {dst!r}, which no link joins")
-            self.transfer_ms += link.rtt_ms / 2 + BITS_PER_BYTE * size / (BITS_PER_MBPS_MS * link.mbps)
+            ms_per_byte = BITS_PER_BYTE / (BITS_PER_MBPS_MS * link.mbps)
+            self.transfer_ms[src, dst] += link.rtt_ms / 2 + ms_per_byte * size
+            if link.rtt_ms_std or link.mbps_std:
+                fixed, per_byte2 = link_variances(link, ms_per_byte)
+                self.variance_ms2 += fixed + per_byte2 * size * size
             self.sent_mb[src] += size / BYTES_PER_MB
             self.received_mb[dst] += size / BYTES_PER_MB
 
+    @property
+    def latency_ms(self) -> float:
+        return math.fsum(self.compute_ms.values()) + math.fsum(self.transfer_ms.values())
+
+    @property
+    def period_ms(self) -> float:
+        return max(*self.compute_ms.values(), *self.transfer_ms.values(), 0.0)
+
+    def way_back(self, last: str) -> tuple[str, ...]:
+        """The way of the result from node `last` to the origin that costs the objective least."""
+        problem, prices = self._problem, prices_of(self._problem)
+        index_of = {name: index for index, name in enumerate(self._nodes)}
+        if prices.additive:
+            back = ways_back(problem, prices)[index_of[last]]
+            nodes = back.nodes if back else None
+        else:
+            link_ms = {(index_of[src], index_of[dst]): ms for (src, dst), ms in self.transfer_ms.items()}
+            spent = Spent(self.latency_ms, self.variance_ms2, self.period_ms, link_ms)
+            nodes = best_way_back(problem, prices, index_of[last], spent)
+        if nodes is None:
+            raise PlanError(
+                f"the plan ends on {last!r}, from where no links lead back to the origin {problem.origin!r}"
+            )
+        return tuple(problem.nodes[node].name for node in nodes)
+
     def score(self, way_back: tuple[str, ...]) -> Score:
-        problem = self._problem
-        latency_ms = math.fsum(self.compute_ms.values()) + self.transfer_ms
+        problem, latency_ms, period_ms = self._problem, self.latency_ms, self.period_ms
+        latency_quantile_ms = quantile_ms(latency_ms, self.variance_ms2, problem.risk)
         energy_j = {
             name: (node.busy_w - node.idle_w) * self.compute_ms[name] / MS_PER_S
             + node.tx_j_per_mb * self.sent_mb[name]
@@ -102,12 +149,22 @@ class _Tally:
         energy_j[problem.origin] += self._nodes[problem.origin].idle_w * latency_ms / MS_PER_S
         origin_energy_j, total_energy_j = energy_j[problem.origin], math.fsum(energy_j.values())
         reference, weights = origin_only_figures(problem), problem.objective
-        objective = weights.latency * latency_ms / reference.latency_ms
+        objective = weights.latency * latency_quantile_ms / reference.latency_quantile_ms
+        objective += weights.throughput * period_ms / reference.latency_ms
         if weights.origin_energy:
             objective += weights.origin_energy * origin_energy_j / reference.energy_j
         if weights.total_energy:
             objective += weights.total_energy * total_energy_j / reference.energy_j
-        return Score(latency_ms, origin_energy_j, total_energy_j, objective, way_back)
+        return Score(
+            latency_ms=latency_ms,
+            latency_std_ms=math.sqrt(self.variance_ms2),
+            latency_quantile_ms=latency_quantile_ms,
+            period_ms=period_ms,
+            origin_energy_j=origin_energy_j,
+            total_energy_j=total_energy_j,
+            objective=objective,
+            way_back=way_back,
+        )
 
 
 def evaluate(problem: Problem, stages: Sequence[Stage]) -> Score:
@@ -140,13 +197,9 @@ def evaluate(problem: Problem, stages: Sequence[Stage]) -> Score:
         if stage.start < stage.stop:
             if len(path) > 1 and path_codec is not None:
                 tally.send(path, problem.model.cut_bytes[stage.start], codecs[path_codec])
-            tally.compute(stage.node, sum(nodes[stage.node].op_ms[stage.start : stage.stop]))
+            tally.run(stage.node, stage.start, stage.stop)
             path, path_codec = [stage.node], None
-    index_of = {name: index for index, name in enumerate(nodes)}
-    back = ways_back(problem, prices_of(problem))[index_of[path[0]]]
-    if back is None:
-        raise PlanError(f"the plan ends on {path[0]!r}, from where no links lead back to the origin {problem.origin!r}")
-    way_back = tuple(problem.nodes[node].name for node in back.nodes)
+    way_back = tally.way_back(path[0])
     tally.send(way_back, problem.model.cut_bytes[-1])
     return tally.score(way_back)
 
@@ -162,10 +215,11 @@ def broken_bound(problem: Problem, stages: Sequence[Stage], score: Score) -> Bro
                 f"the ops on {node.name!r} weigh {used_mb:.6g} MB, {used_mb - node.memory_mb:.6g} MB over its "
                 f"memory_mb of {node.memory_mb:.6g}",
             )
-    if problem.deadline_ms is not None and not within(score.latency_ms, problem.deadline_ms):
+    if problem.deadline_ms is not None and not within(score.latency_quantile_ms, problem.deadline_ms):
+        over_ms = score.latency_quantile_ms - problem.deadline_ms
         return BrokenBound(
             "deadline_ms",
-            f"the plan takes {score.latency_ms:.6g} ms, {score.latency_ms - problem.deadline_ms:.6g} ms over the "
+            f"the plan takes {score.latency_quantile_ms:.6g} ms{at_risk(problem)}, {over_ms:.6g} ms over the "
             f"deadline_ms of {problem.deadline_ms:.6g}",
         )
     return None

@@ -123,7 +123,11 @@ def test_a_problem_survives_the_way_to_json_and_back(problem: Json) -> None:
         ("codecs.0.ratio", 0.5, "codecs[0] is named 'raw' but changes what it sends"),
         ("codecs.1.ratio", 0, "codecs[1].ratio is 0, it must be more than 0"),
         ("codecs.1.encode_ms_per_mb", -1, "codecs[1].encode_ms_per_mb is -1, it must be 0 or more"),
-        ("objective", {}, "objective weighs nothing, give latency, origin_energy or total_energy a weight above 0"),
+        (
+            "objective",
+            {},
+            "objective weighs nothing, give latency, origin_energy, total_energy, throughput a weight above 0",
+        ),
         ("objective.latency", -1, "objective.latency is -1, it must be 0 or more"),
         (
             "objective.cost",
