@@ -14,6 +14,7 @@ from broker.messages import (
     InferenceReport,
     InferRequest,
     LinkReading,
+    NodeLoad,
     NodeProfile,
     NodeStatus,
     Plan,
@@ -23,17 +24,29 @@ from broker.messages import (
 )
 from broker.presence import Presence, last_will, new_session_id
 from broker.session import Incoming, Session
-from broker.topics import DEPLOYMENT, ENERGY, INFER, INFERENCE, LINK, PLAN, PROFILE, READY, REPLY, STATUS, UNPROFILED
+from broker.topics import (
+    DEPLOYMENT,
+    ENERGY,
+    INFER,
+    INFERENCE,
+    LINK,
+    LOAD,
+    PLAN,
+    PROFILE,
+    READY,
+    REPLY,
+    STATUS,
+    UNPROFILED,
+)
 from edge_agent import epochs
 from edge_agent.announcing import announcement, power_model
 from edge_agent.configuration import AgentSettings
-from edge_agent.energy.best_meter import best_meter
-from edge_agent.energy.meter import EnergyMeter
-from edge_agent.energy.modelled import ModelledMeter, Traffic, machine_busy_s, machine_traffic
-from edge_agent.energy.readings import Readings
+from edge_agent.emulated_load import EmulatedLoad
+from edge_agent.energy.modelled import Traffic
 from edge_agent.epochs import Epochs
-from edge_agent.errors import MeterUnavailableError, TransportError
+from edge_agent.errors import TransportError
 from edge_agent.executor import Executor
+from edge_agent.instruments import Instruments
 from edge_agent.intake import Intake
 from edge_agent.origin import Origin
 from edge_agent.pipeline import Pipeline
@@ -67,7 +80,10 @@ class Agent:
         cache = ModelCache(settings.cache)
         self._transport = Transport(settings.node, settings.tensors.listen)
         emulation = settings.emulation
-        self._executor = Executor(compute_factor=emulation.compute_factor if emulation else 1.0)
+        emulated_load = EmulatedLoad(emulation.load_file if emulation else None)
+        self._executor = Executor(
+            compute_factor=emulation.compute_factor if emulation else 1.0, load=emulated_load.load
+        )
         self._origin = Origin(
             settings.node,
             active=self._active,
@@ -92,11 +108,13 @@ class Agent:
         )
         self._intake = Intake(self._origin, cache, active=self._active, reported=self._publish_report)
         self._prober = LinkProber(settings.node, self._transport, settings.links, publish=self._publish_link)
-        self._readings = Readings(
-            self._choose_meter(),
-            node=settings.node,
-            session=self._session_id,
-            interval_s=settings.energy.interval_s,
+        self._instruments = Instruments(
+            settings,
+            self._session_id,
+            power=self._power,
+            executor=self._executor,
+            emulated_load=emulated_load,
+            traffic=self._tensor_traffic,
         )
 
         self._announcement = announcement(settings, self._transport.endpoint)
@@ -138,15 +156,13 @@ class Agent:
         self._transport.close()
 
     def tick(self) -> None:
-        """What is due by the clock: late requests, and the meter's reading; called every SWEEP_S."""
+        """What is due by the clock: late requests, the readings of load and energy; called every SWEEP_S."""
         self._origin.sweep()
-        try:
-            reading = self._readings.due()
-        except MeterUnavailableError as error:
-            log.warning("no energy reading: %s", error)
-            return
-        if reading is not None:
-            self._session.publish(ENERGY, reading, self._node)
+        for reading in self._instruments.due():
+            if isinstance(reading, NodeLoad):
+                self._session.publish(LOAD, reading, self._node)
+            else:
+                self._session.publish(ENERGY, reading, self._node)
 
     # --- from the tensor transport, on its I/O thread
 
@@ -280,15 +296,6 @@ class Agent:
             if status.announcement is not None
         }
         return {**powers, self._node: self._power}
-
-    def _choose_meter(self) -> EnergyMeter:
-        if self._settings.emulation is None:
-            modelled = ModelledMeter(self._power, machine_busy_s, machine_traffic)
-        else:
-            modelled = ModelledMeter(self._power, lambda: self._executor.busy_s, self._tensor_traffic)
-        choice = best_meter(self._settings.energy.meter, modelled, emulated=self._settings.emulation is not None)
-        log.info("energy: %s (%s, %s): %s", choice.meter.name, choice.meter.source, choice.meter.scope, choice.reason)
-        return choice.meter
 
     def _tensor_traffic(self) -> Traffic:
         counters = self._transport.counters

@@ -62,6 +62,13 @@ class EmulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     compute_factor: Annotated[float, Meta(description="How many times slower each op is made.", ge=1, le=10_000)]
     description: Annotated[str, Meta(description="What is emulated, shown beside every figure.")]
+    load_file: Annotated[
+        Path | None,
+        Meta(
+            description="File with one number from 0 to below 1, the share of the processor that others take; read "
+            "before each run, which takes 1/(1-load) times as long."
+        ),
+    ] = None
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

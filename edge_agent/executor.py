@@ -34,22 +34,26 @@ class _Work:
 
 
 class Executor:
-    """Runs segments one at a time. `compute_factor` above 1 emulates a slower machine.
+    """Runs segments one at a time. `compute_factor` above 1 emulates a slower machine, `load` one that others use.
 
-    An emulated run takes `compute_factor` times the CPU time that this thread spent, so that other
-    processes of a testbed on the same cores do not count as the emulated machine's own work.
+    An emulated run takes `compute_factor` / (1 - load) times the CPU time that this thread spent, so that other
+    processes of a testbed on the same cores do not count as the emulated machine's own work. `load` (0 to below 1)
+    is asked before each run.
     """
 
-    def __init__(self, *, queue_length: int = 64, compute_factor: float = 1.0) -> None:
+    def __init__(
+        self, *, queue_length: int = 64, compute_factor: float = 1.0, load: Callable[[], float] = lambda: 0.0
+    ) -> None:
         self._queue_length = queue_length
         self._compute_factor = compute_factor
+        self._load = load
         self._busy_ns = 0
         self._closing = threading.Event()
         self._worker = Worker("executor", queue_length, self._run)
 
     @property
     def busy_s(self) -> float:
-        """Seconds spent computing since the start, emulated slowness included."""
+        """Seconds spent computing since the start, emulated slowness and load included."""
         return self._busy_ns / 1e9
 
     def submit(self, segment: Segment, inputs: Arrays, arrived_ns: int, done: Callable[[Outcome], None]) -> None:
@@ -66,6 +70,7 @@ class Executor:
         self._worker.close()
 
     def _run(self, work: _Work) -> None:
+        stretch = self._compute_factor / (1.0 - self._load())
         started_ns = time.monotonic_ns()
         cpu_ns = time.thread_time_ns()
         outputs: Arrays = ()
@@ -74,8 +79,8 @@ class Executor:
             outputs = work.segment.run(work.inputs)
         except Exception as fault:  # a runtime's own errors have no common type; the request gets it
             error = f"{type(fault).__name__}: {fault}"
-        if self._compute_factor > 1.0:
-            done_ns = started_ns + round(self._compute_factor * (time.thread_time_ns() - cpu_ns))
+        if stretch > 1.0:
+            done_ns = started_ns + round(stretch * (time.thread_time_ns() - cpu_ns))
             self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
         compute_ns = time.monotonic_ns() - started_ns
         self._busy_ns += compute_ns

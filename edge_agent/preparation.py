@@ -194,8 +194,8 @@ class Preparation:
         )
 
     def _measure(self, model: ModelReference) -> MeasuredProfile:
-        # Agents of a testbed share their cores, so that only their own CPU time is theirs; it is one thread's.
-        by_cpu_time = self._settings.emulation is not None and self._settings.threads == 1
+        # A profile tells of the unloaded machine, and CPU time leaves out what others take; it is one thread's.
+        by_cpu_time = self._settings.threads == 1
         kept = self._profiles.load(model.sha256, self._settings.threads, by_cpu_time)
         if kept is not None:
             log.info("%s: profile taken from the cache", model.name)

@@ -117,6 +117,19 @@ def test_an_emulated_machine_takes_its_factor_of_the_cpu_time() -> None:
     assert outcome.compute_ns >= 4 * 5_000_000
 
 
+def test_an_emulated_load_stretches_the_compute_and_is_asked_before_each_run() -> None:
+    """A machine of which others take three quarters is four times slower, on top of its factor."""
+    load = 0.0
+    loaded = Executor(compute_factor=2.0, load=lambda: load)
+    free = run(loaded, Spinning())
+    load = 0.75
+    shared = run(loaded, Spinning())
+    loaded.close()
+    assert free.compute_ns >= 2 * 5_000_000
+    assert shared.compute_ns >= 2 * 4 * 5_000_000
+    assert loaded.busy_s == pytest.approx((free.compute_ns + shared.compute_ns) / 1e9)
+
+
 def test_an_emulated_machine_is_closed_while_it_is_slow() -> None:
     """What the emulation adds to a run is not waited for."""
     outcomes: Queue[Outcome] = Queue()

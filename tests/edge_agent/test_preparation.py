@@ -13,6 +13,7 @@ import edge_agent.preparation
 from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
 from edge_agent.configuration import AgentSettings, EmulationSettings
 from edge_agent.preparation import Preparation
+from edge_agent.profiler import ProfileStore
 from models.cache import ModelCache, file_sha256
 from models.errors import UnsupportedOpError
 from models.graph import read_graph
@@ -207,3 +208,16 @@ def test_an_emulated_node_publishes_its_stretched_profile_and_says_so(served: Mo
     slow.preparation.close()
     assert profile.emulated == "a thousand times slower"
     assert sum(profile.op_ms) == pytest.approx(profile.unsplit_ms)
+
+
+def test_a_profile_is_that_of_the_unloaded_machine(served: ModelReference, tmp_path: Path) -> None:
+    """An emulated load stretches runs, not the profile, which says what the ops cost without others."""
+    load_file = tmp_path / "load"
+    load_file.write_text("0.9")
+    loaded = Node(tmp_path / "loaded", EmulationSettings(compute_factor=3.0, description="slow", load_file=load_file))
+    loaded.preparation.profile(DeploymentNotice(deployment="photos", model=served, origin="pi"))
+    profile = loaded.profiles.get(timeout=60)
+    loaded.preparation.close()
+    measured = ProfileStore(loaded.settings.cache / "profiles").load(served.sha256, 1, True)
+    assert measured is not None
+    assert profile.unsplit_ms == pytest.approx(3.0 * measured.unsplit_ms)
