@@ -4,7 +4,8 @@ TestbedError (SplitrailError)
 ├── TraceError (ValueError)                a trace file that cannot be read as `seconds,mbps`
 ├── UnknownLinkError (KeyError)            a link or node that the continuum does not have
 ├── ProcessFailedError (ChildProcessError) a process of the continuum died, or did not become ready in time
-└── DemoError (RuntimeError)               the demo cannot go on; the message says what it lacks
+├── DemoError (RuntimeError)               the demo cannot go on; the message says what it lacks
+└── ExperimentError (ValueError)           an experiment's options, files or machines do not allow it
 """
 
 from pathlib import Path
@@ -49,3 +50,7 @@ class ProcessFailedError(TestbedError, ChildProcessError):
 
 class DemoError(TestbedError, RuntimeError):
     """The demo cannot go on."""
+
+
+class ExperimentError(TestbedError, ValueError):
+    """An experiment cannot start or go on; the message says what is wrong, where, and what would be right."""

@@ -74,13 +74,14 @@ def round_robin(
         first = turn % len(deployments)  # each comes first as often as the others: after a pause caches are cold
         for deployment in (*deployments[first:], *deployments[:first]):
             sent_s, mbps = time.monotonic() - start_s, mbps_now()
-            yield _sample(deployment, turn, sent_s, mbps, _ask(session, deployment, image))
+            yield _sample(deployment, turn, sent_s, mbps, ask(session, deployment, image))
             time.sleep(BREATH_S)
         if time.monotonic() - start_s >= duration_s:
             return
 
 
-def _ask(session: Session, deployment: str, image: bytes) -> InferReply | None:
+def ask(session: Session, deployment: str, image: bytes) -> InferReply | None:
+    """Send one request and wait for its answer; None where none came in time."""
     request = InferRequest(request_id=uuid.uuid4().hex, image=image, top=1)
     try:
         return session.request(INFER, request, deployment, timeout_s=REPLY_TIMEOUT_S)
