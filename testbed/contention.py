@@ -23,3 +23,12 @@ class Contention:
 
 
 UNDISTURBED = Contention((0.0,), (0.0,))
+
+
+def fog_contention(duration_s: float) -> Contention:
+    """What the experiment does to its fog node: others come twice, in the second and fourth fifth of the time.
+
+    They take 60 % of the processor the first time and 80 % the second, so that a plan has to leave and to return.
+    """
+    loads = (0.0, 0.6, 0.0, 0.8, 0.0)
+    return Contention(tuple(fifth * duration_s / len(loads) for fifth in range(len(loads))), loads)
