@@ -1,0 +1,227 @@
+"""The tensor plane in virtual time: each node's watch over its links, fed as the real prober and transport feed it.
+
+Bytes leave by `testbed.serialiser`; small replies slip in between the turns of others, as on the emulated links.
+"""
+
+import itertools
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from broker.messages import LinkReading
+from edge_agent.deliveries import Delivery, ProbeResult
+from edge_agent.lines import Line
+from edge_agent.links import ArrivalTimeline, LinkEstimate
+from edge_agent.prober import TICK_S
+from edge_agent.probes import LinkWatch, Probe
+from edge_agent.wire import Acknowledgement, Ping, Pong, ProbeChunk, ProbeReply, Route, WireMessage, encode
+from testbed.serialiser import LinkState, departure_s
+from testbed.shaping import LinkShape
+from testbed.simulation.settings import Ablation, SimulationSettings
+from testbed.simulation.timeline import Timeline
+
+WALL_CLOCK_S: Final = 1_600_000_000.0
+"""What the nodes' clocks show when virtual time is 0."""
+
+
+def _wire_bytes(message: WireMessage) -> int:
+    return sum(len(frame) for frame in encode(message))
+
+
+_ROUTE = Route("d", 1, bytes(16), 1)
+PING_BYTES: Final = _wire_bytes(Ping(1))
+PONG_BYTES: Final = _wire_bytes(Pong(1))
+ACKNOWLEDGEMENT_BYTES: Final = _wire_bytes(Acknowledgement(_ROUTE))
+PROBE_REPLY_BYTES: Final = _wire_bytes(ProbeReply(1, 1, 1))
+CHUNK_HEADER_BYTES: Final = _wire_bytes(ProbeChunk(1, 0, 1, b"\0")) - 1
+
+
+class Lateness:
+    """By how many seconds a host notices a message late."""
+
+    def __init__(self, generator: random.Random, mean_ms: float) -> None:
+        self._generator, self._rate = generator, 1e3 / mean_ms if mean_ms else 0.0
+
+    def draw_s(self) -> float:
+        """One message's."""
+        return self._generator.expovariate(self._rate) if self._rate else 0.0
+
+
+class DirectedLink:
+    """One direction between two nodes: what it carries waits for what it took before."""
+
+    def __init__(self, shape: LinkShape, trace_start_s: float) -> None:
+        self.shape = shape
+        self._state = LinkState(shape.trace, shape.delay_ms, trace_start_s)
+        self._delay_s = shape.delay_ms / 1e3
+        self._free_at_s = 0.0
+
+    def begin_at(self, time_s: float) -> None:
+        """Let the trace begin at this moment."""
+        self._state = replace(self._state, trace_start_s=time_s)
+
+    def carry(self, size_bytes: int, at_s: float) -> float:
+        """When bytes that are sent at `at_s` have arrived."""
+        self._free_at_s = departure_s(self._state, size_bytes, max(at_s, self._free_at_s))
+        return self._free_at_s + self._delay_s
+
+    def reply(self, size_bytes: int, at_s: float) -> float:
+        """When a small reply that is sent at `at_s` has arrived."""
+        return departure_s(self._state, size_bytes, at_s) + self._delay_s
+
+    def mbps_at(self, at_s: float) -> float:
+        """What it truly carries."""
+        return self._state.mbps_at(at_s)
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A link as its sender knows it, the way there and the way back."""
+
+    there: DirectedLink
+    back: DirectedLink
+    line: Line
+    watch: LinkWatch
+    told: tuple[float, float] | None = None
+    """Rate and time of the last true reading, where readings carry the truth."""
+
+
+class Network:
+    """All links of a site, watched by their senders; `publish` gets each reading when it is made."""
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        shapes: Iterable[LinkShape],
+        *,
+        settings: SimulationSettings,
+        ablation: Ablation,
+        lateness: Lateness,
+        publish: Callable[[LinkReading], None],
+    ) -> None:
+        self._timeline, self._settings, self._ablation = timeline, settings, ablation
+        self._late, self._publish = lateness, publish
+        self._tokens = itertools.count(1)
+        links = {(shape.src, shape.dst): DirectedLink(shape, settings.warm_up_s) for shape in shapes}
+        self._links = {
+            (src, dst): _Watched(link, links[dst, src], Line(0), LinkWatch(settings.links))
+            for (src, dst), link in links.items()
+        }
+        nodes = list(dict.fromkeys(src for src, _ in links))
+        for number, node in enumerate(nodes):
+            watched = [(dst, link) for (src, dst), link in self._links.items() if src == node]
+            # The nodes' looks are as far apart as they can be, as those of processes that started one by one.
+            timeline.at(TICK_S * number / len(nodes), self._look, node, watched)
+
+    def begin_at(self, time_s: float) -> None:
+        """Let the links' traces begin at this moment; before it they stay at their first rate."""
+        for link in self._links.values():
+            link.there.begin_at(time_s)
+
+    def send(
+        self,
+        src: str,
+        dst: str,
+        route: Route,
+        size_bytes: int,
+        *,
+        arrived: Callable[[], None],
+        timed: Callable[[float], None],
+    ) -> None:
+        """Send tensors; `arrived` is called at their arrival, `timed` with the hop's ms once the sender knows them."""
+        link, timeline = self._links[src, dst], self._timeline
+        link.line.send(route, size_bytes, _ns(timeline.now_s))
+        at_s = link.there.carry(size_bytes, timeline.now_s) + self._late.draw_s()
+        timeline.at(at_s, arrived)
+        back_s = link.back.reply(ACKNOWLEDGEMENT_BYTES, at_s) + self._late.draw_s()
+        timeline.at(back_s, self._acknowledged, link, dst, route, timed)
+
+    def tell_s(self, src: str, dst: str, size_bytes: int) -> float:
+        """When a small message that is sent now has arrived."""
+        if src == dst:
+            return self._timeline.now_s
+        return self._links[src, dst].there.reply(size_bytes, self._timeline.now_s) + self._late.draw_s()
+
+    def _acknowledged(self, link: _Watched, dst: str, route: Route, timed: Callable[[float], None]) -> None:
+        now_s = self._timeline.now_s
+        settled = link.line.settle(route, _ns(now_s))
+        if settled is None:
+            return
+        elapsed_ms = settled.elapsed_ns / 1e6
+        gap_ms = None if settled.gap_ns is None else settled.gap_ns / 1e6
+        link.watch.delivered(Delivery(dst, route, settled.size_bytes, elapsed_ms, gap_ms), now_s)
+        timed(max(elapsed_ms - (link.watch.rtt_ms or 0.0) / 2, 0.0))
+
+    def _look(self, node: str, watched: list[tuple[str, _Watched]]) -> None:
+        """What the prober's thread of a node does at each of its ticks."""
+        timeline = self._timeline
+        now_s = timeline.now_s
+        timeline.at(now_s + TICK_S, self._look, node, watched)
+        for dst, link in watched:
+            due = link.watch.due(now_s, link.line.in_flight(_ns(now_s)))
+            estimate = link.watch.news(now_s)
+            if self._ablation.perfect_estimates:
+                estimate = self._true_news(link, now_s)
+            if estimate is not None:
+                self._publish(_reading(node, dst, estimate))
+            if due.ping:
+                self._ping(link)
+            if due.probe is not None:
+                self._probe(link, dst, due.probe)
+
+    def _true_news(self, link: _Watched, now_s: float) -> LinkEstimate | None:
+        mbps = link.there.mbps_at(now_s)
+        interval_s = self._settings.links.publish_interval_s
+        if mbps <= 0 or (link.told is not None and link.told[0] == mbps and now_s - link.told[1] < interval_s):
+            return None
+        link.told = (mbps, now_s)
+        rtt_ms = link.there.shape.delay_ms + link.back.shape.delay_ms
+        return LinkEstimate(rtt_ms, 0.0, mbps, 0.0, now_s, "probe")
+
+    def _ping(self, link: _Watched) -> None:
+        now_s, token = self._timeline.now_s, next(self._tokens)
+        link.line.send(token, PING_BYTES, _ns(now_s))
+        at_s = link.there.carry(PING_BYTES, now_s) + self._late.draw_s()
+        self._timeline.at(link.back.reply(PONG_BYTES, at_s) + self._late.draw_s(), self._ponged, link, token)
+
+    def _ponged(self, link: _Watched, token: int) -> None:
+        settled = link.line.settle(token, _ns(self._timeline.now_s))
+        if settled is not None and settled.alone:
+            link.watch.round_trip(settled.elapsed_ns / 1e6)
+
+    def _probe(self, link: _Watched, dst: str, probe: Probe) -> None:
+        now_s, token = self._timeline.now_s, next(self._tokens)
+        chunk_bytes = probe.chunk_bytes + CHUNK_HEADER_BYTES
+        link.line.send(token, probe.chunks * chunk_bytes, _ns(now_s))
+        arrivals = ArrivalTimeline(probe.chunks * probe.chunk_bytes)
+        at_s = now_s
+        for _ in range(probe.chunks):
+            at_s = max(at_s, link.there.carry(chunk_bytes, now_s) + self._late.draw_s())
+            arrivals.arrive(probe.chunk_bytes, _ns(at_s))
+        back_s = link.back.reply(PROBE_REPLY_BYTES, at_s) + self._late.draw_s()
+        self._timeline.at(back_s, self._probed, link, dst, token, arrivals)
+
+    def _probed(self, link: _Watched, dst: str, token: int, arrivals: ArrivalTimeline) -> None:
+        now_s = self._timeline.now_s
+        settled = link.line.settle(token, _ns(now_s))
+        if settled is not None:
+            result = ProbeResult(dst, settled.size_bytes, settled.elapsed_ns / 1e6, arrivals.slope())
+            link.watch.probed(result, now_s)
+
+
+def _ns(time_s: float) -> int:
+    return round(time_s * 1e9)
+
+
+def _reading(src: str, dst: str, estimate: LinkEstimate) -> LinkReading:
+    return LinkReading(
+        src=src,
+        dst=dst,
+        at=WALL_CLOCK_S + estimate.at,
+        rtt_ms=estimate.rtt_ms,
+        rtt_ms_std=estimate.rtt_ms_std,
+        mbps=estimate.mbps,
+        mbps_std=estimate.mbps_std,
+        method=estimate.method,
+    )
