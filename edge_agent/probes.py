@@ -166,8 +166,8 @@ class LinkWatch:
 
         That is when it has changed clearly, or from time to time as long as the peer answers.
         """
-        estimate = self._estimator.estimate()
-        if estimate is None or not self._heard:
+        estimate = self._estimator.estimate() if self._heard else None
+        if estimate is None:
             return None
         is_old = at - self._published_at >= self._settings.publish_interval_s
         if not is_old and self._published is not None and not self._differs(self._published, estimate):
