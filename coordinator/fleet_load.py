@@ -1,0 +1,111 @@
+"""The load that a plan puts on the nodes it runs on, and a problem under the load of others' plans.
+
+Which plans a fleet takes is decided in fleet_search; a node of one name is one machine, whatever deployments name it.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from coordinator.cost import Stage
+from coordinator.errors import ProblemError
+from coordinator.problem import BYTES_PER_MB, MAX_NUMBER, Codec, Problem
+
+MS_PER_S = 1000
+FULL = 1.0 - 1e-9
+"""The load from which on a node is overloaded; short of 1 by more than rounding, so that waiting stays finite."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A deployment of a fleet: its problem, each node's `load` without the fleet, and how often it is asked."""
+
+    name: str
+    problem: Problem
+    requests_per_s: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.requests_per_s <= MAX_NUMBER:
+            raise ProblemError(
+                f"requests_per_s of {self.name!r} is {self.requests_per_s:g}, it must be a finite number, 0 or more"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """Tensors of `size` bytes before encoding, carried over a path of nodes from their maker to their reader."""
+
+    path: tuple[str, ...]
+    size: float
+    codec: Codec
+
+
+def transfers(problem: Problem, stages: Sequence[Stage]) -> Iterator[Transfer]:
+    """What a plan carries between its stages, relays being part of the path; without the way back."""
+    codecs = {codec.name: codec for codec in problem.codecs}
+    path, packing = [problem.origin], None
+    for stage in stages:
+        if stage.node != path[-1]:
+            path.append(stage.node)
+            packing = stage.codec
+        if stage.start < stage.stop:
+            if len(path) > 1 and packing is not None:
+                yield Transfer(tuple(path), problem.model.cut_bytes[stage.start], codecs[packing])
+            path, packing = [stage.node], None
+
+
+def compute_ms(problem: Problem, stages: Sequence[Stage]) -> dict[str, float]:
+    """The ms of compute that one inference takes of each node, encoding and decoding included, before any stretch."""
+    nodes = {node.name: node for node in problem.nodes}
+    taken = dict.fromkeys(nodes, 0.0)
+    for stage in stages:
+        taken[stage.node] += math.fsum(nodes[stage.node].op_ms[stage.start : stage.stop])
+    for transfer in transfers(problem, stages):
+        taken[transfer.path[0]] += transfer.codec.encode_ms_per_mb * transfer.size / BYTES_PER_MB
+        taken[transfer.path[-1]] += transfer.codec.decode_ms_per_mb * transfer.size / BYTES_PER_MB
+    return taken
+
+
+def utilisation(problem: Problem, stages: Sequence[Stage], requests_per_s: float) -> dict[str, float]:
+    """The share of each node's time that a plan takes at a rate of requests; 1 or more is too much."""
+    return {name: ms * requests_per_s / MS_PER_S for name, ms in compute_ms(problem, stages).items()}
+
+
+def under_loads(problem: Problem, others: Mapping[str, float]) -> Problem:
+    """The problem with the utilisation of others' plans added to its nodes' load, short of 1.
+
+    A node shares its processor among what it runs: what it works on alone for x ms takes x/(1-load) ms when the rest of
+    the work keeps it busy for that share of the time (M/G/1 processor sharing: Kleinrock, Queueing Systems II, 4.4).
+    """
+    return msgspec.structs.replace(
+        problem,
+        nodes=tuple(
+            msgspec.structs.replace(node, load=max(node.load, min(node.load + others[node.name], FULL)))
+            if others.get(node.name)
+            else node
+            for node in problem.nodes
+        ),
+    )
+
+
+def machines_of(members: Sequence[Member]) -> dict[str, int]:
+    """The machines of a fleet, numbered in the order of their first mention. ProblemError if deployments contradict."""
+    numbers: dict[str, int] = {}
+    first: list[tuple[Member, int]] = []
+    for member in members:
+        for index, node in enumerate(member.problem.nodes):
+            number = numbers.setdefault(node.name, len(numbers))
+            if number == len(first):
+                first.append((member, index))
+                continue
+            owner, at = first[number]
+            known = owner.problem.nodes[at]
+            if (known.load, known.memory_mb) != (node.load, node.memory_mb):
+                field = "load" if known.load != node.load else "memory_mb"
+                raise ProblemError(
+                    f"node {node.name!r} has the {field} {getattr(known, field)} in deployment {owner.name!r} and "
+                    f"{getattr(node, field)} in {member.name!r}, but it is one machine"
+                )
+    return numbers
