@@ -5,6 +5,7 @@ TestbedError (SplitrailError)
 ├── UnknownLinkError (KeyError)            a link or node that the continuum does not have
 ├── ProcessFailedError (ChildProcessError) a process of the continuum died, or did not become ready in time
 ├── DemoError (RuntimeError)               the demo cannot go on; the message says what it lacks
+├── UnpublishedModelError (ValueError)     a model, or a graph, for which no static split was published
 └── ExperimentError (ValueError)           an experiment's options, files or machines do not allow it
 """
 
@@ -46,6 +47,10 @@ class ProcessFailedError(TestbedError, ChildProcessError):
         self.process = process
         self.reason = reason
         self.log = log
+
+
+class UnpublishedModelError(TestbedError, ValueError):
+    """No static split was published for this model, or its graph is not of the published architecture."""
 
 
 class DemoError(TestbedError, RuntimeError):
