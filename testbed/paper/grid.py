@@ -56,8 +56,8 @@ class RunTimes:
 
 
 def _groups(key: RunKey) -> tuple[tuple[str, ...], ...]:
-    """From the likest runs to all of them."""
-    return ((key.model, key.contender), (key.model,), ())
+    """From the likest runs to all of its mode."""
+    return ((key.mode, key.model, key.contender), (key.mode, key.model), (key.mode,))
 
 
 def duration_words(seconds: float) -> str:

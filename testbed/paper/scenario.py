@@ -1,9 +1,13 @@
 """Under what a run of the experiment takes place: everything but who decides."""
 
 from dataclasses import dataclass
+from typing import Final
 
 from testbed.contention import Contention
 from testbed.traces import Trace
+
+LEAST_REQUESTS: Final = 3
+"""A run goes on past its duration until it has sent as many."""
 
 
 @dataclass(frozen=True, slots=True)
