@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from coordinator import exact
 from coordinator.cost import PartitionPlan, Stage, evaluate
-from coordinator.errors import PlanError, PlanInfeasibleError, ProblemError
+from coordinator.errors import PlanError, PlanInfeasibleError
 from coordinator.fleet_footprint import Tariff, footprint_of, on_origin, tariff_of
 from coordinator.fleet_ledger import Ledger
-from coordinator.fleet_load import Member, machines_of, under_loads, utilisation
+from coordinator.fleet_load import Member, check_names, machines_of, under_loads, utilisation
 from coordinator.fleet_proposal import ExactProposer, Proposal, Ready
 from coordinator.fleet_search import Search
 
@@ -45,7 +45,7 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     deployment holds its own copy of its weights. ProblemError if the members contradict each other,
     PlanInfeasibleError if plans that keep all bounds are not found.
     """
-    _check_names(members)
+    check_names(members)
     numbers = machines_of(members)
     tariffs = [tariff_of(member, numbers) for member in members]
     nodes = {node.name: node for member in members for node in member.problem.nodes}
@@ -66,14 +66,6 @@ def loads_of(members: Sequence[Member], plans: Sequence[Sequence[Stage]]) -> dic
         for name, share in utilisation(member.problem, stages, member.requests_per_s).items():
             loads[name] += share
     return loads
-
-
-def _check_names(members: Sequence[Member]) -> None:
-    seen: set[str] = set()
-    for member in members:
-        if member.name in seen:
-            raise ProblemError(f"two deployments are named {member.name!r}, each needs a name of its own")
-        seen.add(member.name)
 
 
 def _start(member: Member, tariff: Tariff, before: Mapping[str, Sequence[Stage]]) -> Proposal:

@@ -29,7 +29,7 @@ class Member:
     def __post_init__(self) -> None:
         if not 0.0 <= self.requests_per_s <= MAX_NUMBER:
             raise ProblemError(
-                f"requests_per_s of {self.name!r} is {self.requests_per_s:g}, it must be a finite number, 0 or more"
+                f"requests_per_s of {self.name!r} is {self.requests_per_s:g}, it must be 0 to {MAX_NUMBER:g}"
             )
 
 
@@ -88,6 +88,16 @@ def under_loads(problem: Problem, others: Mapping[str, float]) -> Problem:
             for node in problem.nodes
         ),
     )
+
+
+def check_names(members: Sequence[Member]) -> None:
+    """ProblemError if two deployments have one name."""
+    first: dict[str, int] = {}
+    for index, member in enumerate(members):
+        if first.setdefault(member.name, index) != index:
+            raise ProblemError(
+                f"deployments[{index}].name is {member.name!r}, which deployments[{first[member.name]}] has already"
+            )
 
 
 def machines_of(members: Sequence[Member]) -> dict[str, int]:
