@@ -56,7 +56,7 @@ class PlanWatch:
                 PlanRecord(
                     at_s=round(each.since_s - start_s, 3),
                     epoch=each.plan.epoch,
-                    stages=stage_words(each.plan),
+                    stages=each.plan.stages,
                     reason=each.plan.reason,
                 )
                 for each in self._in_force
@@ -123,11 +123,3 @@ class PlanWatch:
             return f"{len(self._profiled)} nodes have profiled the model and {len(self._linked)} links are measured"
         reason = f"{self._refusal.node}: {self._refusal.reason}" if self._refusal else "a node still loads it"
         return f"plan {self._epochs.newest.epoch} is not ready: {reason}"
-
-
-def stage_words(plan: Plan) -> str:
-    """A plan in a few words: `pi 0-24, laptop 24-65`."""
-    return ", ".join(
-        f"{stage.node} relays" if stage.start == stage.stop else f"{stage.node} {stage.start}-{stage.stop}"
-        for stage in plan.stages
-    )

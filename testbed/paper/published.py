@@ -74,7 +74,7 @@ def _usual_plan(records: Iterable[RunRecord]) -> str:
     """The plan under which most requests ran, in words."""
     used: Counter[str] = Counter()
     for record in records:
-        words = {plan.epoch: plan.stages for plan in record.plans}
+        words = {plan.epoch: plan.words for plan in record.plans}
         used.update(words[request.epoch] for request in record.requests if request.epoch in words)
     return used.most_common(1)[0][0] if used else "none"
 

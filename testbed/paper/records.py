@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from broker.messages import PlanStage
+
 Mode = Literal["emulated", "simulated"]
 
 
@@ -35,9 +37,16 @@ class PlanRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     at_s: float
     epoch: int
-    stages: str
-    """In words: `pi 0-24, laptop 24-65`."""
+    stages: tuple[PlanStage, ...]
     reason: str
+
+    @property
+    def words(self) -> str:
+        """The plan in a few words: `pi 0-24, laptop 24-65`."""
+        return ", ".join(
+            f"{stage.node} relays" if stage.start == stage.stop else f"{stage.node} {stage.start}-{stage.stop}"
+            for stage in self.stages
+        )
 
 
 class RunKey(msgspec.Struct, frozen=True, kw_only=True):

@@ -81,8 +81,4 @@ class CoordinatedDecider:
 
 
 def _record(plan: Plan, at_s: float) -> PlanRecord:
-    stages = ", ".join(
-        f"{stage.node} relays" if stage.start == stage.stop else f"{stage.node} {stage.start}-{stage.stop}"
-        for stage in plan.stages
-    )
-    return PlanRecord(at_s=at_s, epoch=plan.epoch, stages=stages, reason=plan.reason)
+    return PlanRecord(at_s=at_s, epoch=plan.epoch, stages=plan.stages, reason=plan.reason)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from broker.messages import PlanStage
 from testbed.paper.records import Mode, NodeCompute, PlanRecord, RequestRecord, RunKey, RunRecord
 
 
@@ -24,7 +25,7 @@ def run(of: RunKey, latencies: Sequence[float | None], *, duration_s: float = 10
         requests.append(request(sent_s, latency_ms))
         sent_s += (latency_ms or 1_000.0) / 1_000
     plans = tuple(
-        PlanRecord(at_s=float(epoch), epoch=epoch + 1, stages=f"pi 0-{epoch}", reason="")
+        PlanRecord(at_s=float(epoch), epoch=epoch + 1, stages=(PlanStage(node="pi", start=0, stop=epoch),), reason="")
         for epoch in range(switches + 1)
     )
     return RunRecord(key=of, duration_s=duration_s, requests=tuple(requests), plans=plans, took_s=duration_s + 5.0)
