@@ -19,7 +19,6 @@ from models.graph import read_graph
 from splitrail.errors import SplitrailError
 from testbed.comparison import Comparison, compare, verdict
 from testbed.continuum import Continuum
-from testbed.demo_model import Weights, default_cache, prepare
 from testbed.host_timing import unsplit_cpu_ms
 from testbed.machines import LAPTOP, MACHINES, PI, emulated, link_shapes
 from testbed.performance import Performance, PlanChange
@@ -27,8 +26,11 @@ from testbed.scene import Scene
 from testbed.screen import Cast, Screen, comparison_table
 from testbed.traces import Trace, constant
 from testbed.workload import photograph_crops, try_out
+from testbed.zoo_models import Weights, default_cache, prepare
 
 ADAPTIVE = "adaptive"
+YARDSTICK = "mobilenetv2"
+"""The model by which this machine is measured, and the one that is shown unless the user brings another."""
 # What each of the five deployments of the one model is called, and how it is planned.
 STRATEGIES: dict[str, StrategyName] = {
     ADAPTIVE: "exact",
@@ -84,7 +86,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
         read_graph(options.model)  # a wrong file is found here, before anything is started, and a wrong model below
         with screen.step("trying the model out on one photograph"):
             try_out(options.model, images[0])
-    yardstick = prepare(default_cache(), options.weights, screen.step)
+    yardstick = prepare(default_cache(), YARDSTICK, options.weights, screen.step)
     weights = "the file's own" if options.model else yardstick.weights
     if options.model is None and yardstick.weights == "random":
         excuse = f" ({yardstick.excuse})" if yardstick.excuse else ""
@@ -93,7 +95,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
     kinds = tuple(op.kind for op in read_graph(model).ops)
     with screen.step("measuring this machine with the unsplit MobileNetV2, one thread"):
         host_ms = unsplit_cpu_ms(yardstick.path)
-    nodes = tuple(emulated(machine, host_ms) for machine in MACHINES)
+    nodes = tuple(emulated(machine, YARDSTICK, host_ms) for machine in MACHINES)
     for node in nodes:
         screen.say(f"{node.name}: {node.words}; {node.power.idle_w:g} to {node.power.busy_w:g} W (modelled)")
     deployments = tuple(

@@ -4,6 +4,7 @@ TestbedError (SplitrailError)
 ├── TraceError (ValueError)                a trace file that cannot be read as `seconds,mbps`
 ├── UnknownLinkError (KeyError)            a link or node that the continuum does not have
 ├── ProcessFailedError (ChildProcessError) a process of the continuum died, or did not become ready in time
+├── ConversionFailedError (RuntimeError)   a zoo model that cannot be converted on this machine
 ├── DemoError (RuntimeError)               the demo cannot go on; the message says what it lacks
 ├── UnpublishedModelError (ValueError)     a model, or a graph, for which no static split was published
 └── ExperimentError (ValueError)           an experiment's options, files or machines do not allow it
@@ -51,6 +52,10 @@ class ProcessFailedError(TestbedError, ChildProcessError):
 
 class UnpublishedModelError(TestbedError, ValueError):
     """No static split was published for this model, or its graph is not of the published architecture."""
+
+
+class ConversionFailedError(TestbedError, RuntimeError):
+    """A zoo model cannot be converted here; the message carries the last line of the conversion's log."""
 
 
 class DemoError(TestbedError, RuntimeError):

@@ -11,26 +11,38 @@ import numpy as np
 
 from models.runtime import Segment
 
-WARM_UP_RUNS = 5
-RUNS = 60
+WARM_UP_RUNS, WARM_UP_S = 5, 1.0
+LEAST_RUNS, MOST_RUNS, RUNS_S = 5, 60, 3.0
 
 
 def unsplit_cpu_ms(model: Path) -> float:
-    """The median CPU time in ms of one unsplit inference on one thread; waiting for a busy core does not count."""
+    """The median CPU time in ms of one unsplit inference on one thread; waiting for a busy core does not count.
+
+    A slow model is run less often, so that this takes a few seconds at the most.
+    """
     with quiet_stderr():
         segment = Segment(model, threads=1)
     try:
         inputs = [np.zeros(spec.shape, spec.dtype) for spec in segment.inputs]
-        for _ in range(WARM_UP_RUNS):
+        for _ in _turns(1, WARM_UP_RUNS, WARM_UP_S):
             segment.run(inputs)
         times_ms = []
-        for _ in range(RUNS):
+        for _ in _turns(LEAST_RUNS, MOST_RUNS, RUNS_S):
             before_ns = time.thread_time_ns()
             segment.run(inputs)
             times_ms.append((time.thread_time_ns() - before_ns) / 1e6)
     finally:
         segment.close()
     return statistics.median(times_ms)
+
+
+def _turns(least: int, most: int, budget_s: float) -> Iterator[None]:
+    """At least `least` turns, and more while there is time, up to `most`."""
+    end_s = time.monotonic() + budget_s
+    for turn in range(most):
+        if turn >= least and time.monotonic() >= end_s:
+            return
+        yield
 
 
 @contextlib.contextmanager
