@@ -10,7 +10,7 @@ from coordinator.problem import Problem
 def first_within_bounds(problem: Problem, ranked: Iterable[tuple[Stage, ...]], none_does: str) -> PartitionPlan:
     """The first of some plans that keeps all bounds. PlanInfeasibleError if none does.
 
-    Its sentence is `none_does`, then what breaks in the quickest plan that fits in memory, or else in the first.
+    Its sentence is `none_does`, then what breaks in the quickest plan that fits in memory, or in the quickest of all.
     """
     nearest: tuple[bool, float, BrokenBound] | None = None
     for stages in ranked:
@@ -23,4 +23,4 @@ def first_within_bounds(problem: Problem, ranked: Iterable[tuple[Stage, ...]], n
             nearest = (lacks_memory, score.latency_quantile_ms, broken)
     if nearest is None:
         raise ValueError("there is no plan to pick from")
-    raise PlanInfeasibleError(nearest[2].bound, f"{none_does}: {nearest[2].message}")
+    raise PlanInfeasibleError(nearest[2].bound, f"{none_does}: at best {nearest[2].message}")

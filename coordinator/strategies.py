@@ -28,7 +28,7 @@ STRATEGIES: dict[str, Strategy] = {
 
 SUMMARIES: dict[str, str] = {
     "exact": "the best plan over all nodes in any order, relays, codecs and bounds",
-    "static": "the same as exact, but made once, at launch, and kept; the coordinator also takes a split that is given by hand",
+    "static": "the same as exact, made once, at launch, and kept; or a split that is given by hand",
     "origin-only": "all ops on the origin",
     "fog-only": "all ops on the best fog node that keeps the bounds, over the best way there",
     "cloud-only": "all ops on the best cloud node that keeps the bounds, over the best way there",

@@ -1,17 +1,20 @@
-"""The strategies behind one interface: what each decides, and that none beats the exact plan."""
+"""The strategies behind one interface: what each decides, and that none beats the exact plan or breaks a bound."""
 
 import json
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from random_problems import problems
 
+from broker.messages import StrategyName
+from coordinator.cost import broken_bound, evaluate
 from coordinator.errors import PlanInfeasibleError, UnknownStrategyError
 from coordinator.problem import Link, Model, Node, Problem
 from coordinator.problem_file import parse_problem
-from coordinator.strategies import STRATEGIES, strategy
+from coordinator.strategies import STRATEGIES, SUMMARIES, strategy
 
 NODES = (
     Node(name="pi", tier="edge", op_ms=(50.0, 50.0), memory_mb=4.0),
@@ -32,11 +35,13 @@ PROBLEM = Problem(
 
 
 @settings(max_examples=75, deadline=None)
-@given(problems(shapes=((3, 4, True), (4, 4, True))))
-def test_no_strategy_beats_exact(problem: Any) -> None:
+@given(problems(shapes=((3, 4, True), (4, 4, True))), st.one_of(st.none(), st.floats(20.0, 2000.0)))
+def test_no_strategy_beats_exact_or_breaks_a_bound(problem: Any, deadline_ms: float | None) -> None:
     """Whatever a strategy decides costs at least as much as the exact plan, and where exact finds none, none does."""
+    problem["nodes"].sort(key=lambda node: node["name"] != problem["origin"])
     for node, tier in zip(problem["nodes"], ("edge", "fog", "cloud", "cloud"), strict=False):
         node["tier"] = tier
+    problem["deadline_ms"] = deadline_ms
     parsed = parse_problem(json.dumps(problem).encode())
     try:
         least = strategy("exact")(parsed).score.objective
@@ -44,10 +49,18 @@ def test_no_strategy_beats_exact(problem: Any) -> None:
         least = float("inf")
     for decide in STRATEGIES.values():
         try:
-            objective = decide(parsed).score.objective
+            plan = decide(parsed)
         except PlanInfeasibleError:
             continue
-        assert objective >= least - 1e-9
+        assert plan.score == evaluate(parsed, plan.stages)
+        assert plan.score.objective >= least - 1e-9
+        assert broken_bound(parsed, plan.stages, plan.score) is None
+
+
+def test_deployments_can_be_declared_with_every_strategy() -> None:
+    """The names in messages and settings are those of the registry, and each has its summary."""
+    assert set(get_args(StrategyName)) == set(STRATEGIES)
+    assert list(SUMMARIES) == list(STRATEGIES)
 
 
 @pytest.mark.parametrize(
