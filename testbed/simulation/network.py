@@ -23,6 +23,8 @@ from testbed.simulation.timeline import Timeline
 
 WALL_CLOCK_S: Final = 1_600_000_000.0
 """What the nodes' clocks show when virtual time is 0."""
+TRUTH_INTERVAL_S: Final = 1.0
+"""The truth is told as often even where it stays, or it would seem to age."""
 
 
 def _wire_bytes(message: WireMessage) -> int:
@@ -70,6 +72,11 @@ class DirectedLink:
         """When a small reply that is sent at `at_s` has arrived."""
         return departure_s(self._state, size_bytes, at_s) + self._delay_s
 
+    def next_step_s(self, at_s: float) -> float:
+        """When its rate changes next."""
+        start_s = self._state.trace_start_s
+        return start_s + self.shape.trace.next_step_s(at_s - start_s)
+
     def mbps_at(self, at_s: float) -> float:
         """What it truly carries."""
         return self._state.mbps_at(at_s)
@@ -83,8 +90,6 @@ class _Watched:
     back: DirectedLink
     line: Line
     watch: LinkWatch
-    told: tuple[float, float] | None = None
-    """Rate and time of the last true reading, where readings carry the truth."""
 
 
 class Network:
@@ -113,6 +118,8 @@ class Network:
             watched = [(dst, link) for (src, dst), link in self._links.items() if src == node]
             # The nodes' looks are as far apart as they can be, as those of processes that started one by one.
             timeline.at(TICK_S * number / len(nodes), self._look, node, watched)
+            if ablation.perfect_estimates:
+                timeline.at(0.0, self._tell_truth, node, watched)
 
     def begin_at(self, time_s: float) -> None:
         """Let the links' traces begin at this moment; before it they stay at their first rate."""
@@ -161,23 +168,23 @@ class Network:
         for dst, link in watched:
             due = link.watch.due(now_s, link.line.in_flight(_ns(now_s)))
             estimate = link.watch.news(now_s)
-            if self._ablation.perfect_estimates:
-                estimate = self._true_news(link, now_s)
-            if estimate is not None:
+            if estimate is not None and not self._ablation.perfect_estimates:
                 self._publish(_reading(node, dst, estimate))
             if due.ping:
                 self._ping(link)
             if due.probe is not None:
                 self._probe(link, dst, due.probe)
 
-    def _true_news(self, link: _Watched, now_s: float) -> LinkEstimate | None:
-        mbps = link.there.mbps_at(now_s)
-        interval_s = self._settings.links.publish_interval_s
-        if mbps <= 0 or (link.told is not None and link.told[0] == mbps and now_s - link.told[1] < interval_s):
-            return None
-        link.told = (mbps, now_s)
-        rtt_ms = link.there.shape.delay_ms + link.back.shape.delay_ms
-        return LinkEstimate(rtt_ms, 0.0, mbps, 0.0, now_s, "probe")
+    def _tell_truth(self, node: str, watched: list[tuple[str, _Watched]]) -> None:
+        """Publish what the links of a node truly carry now, and do so again when one of them changes."""
+        now_s = self._timeline.now_s
+        for dst, link in watched:
+            mbps = link.there.mbps_at(now_s)
+            if mbps > 0:
+                rtt_ms = link.there.shape.delay_ms + link.back.shape.delay_ms
+                self._publish(_reading(node, dst, LinkEstimate(rtt_ms, 0.0, mbps, 0.0, now_s, "probe")))
+        next_s = min(link.there.next_step_s(now_s) for _, link in watched)
+        self._timeline.at(min(next_s, now_s + TRUTH_INTERVAL_S), self._tell_truth, node, watched)
 
     def _ping(self, link: _Watched) -> None:
         now_s, token = self._timeline.now_s, next(self._tokens)

@@ -20,7 +20,7 @@ from testbed.paper.contenders import Contender
 from testbed.paper.hindsight import Clairvoyant, best_fixed_plan, mean_problem, power_of
 from testbed.paper.model_profile import ModelProfile
 from testbed.paper.records import RunKey, RunRecord
-from testbed.paper.scenario import Scenario
+from testbed.paper.scenario import LEAST_REQUESTS, Scenario
 from testbed.simulation.coordination import Coordination, Heard
 from testbed.simulation.deciders import ClairvoyantDecider, CoordinatedDecider, Decider, FixedDecider
 from testbed.simulation.errors import SimulationError
@@ -31,7 +31,6 @@ from testbed.simulation.settings import AS_IT_IS, Ablation, SimulationSettings
 from testbed.simulation.site import DEPLOYMENT, SESSION, births, deployment_of
 from testbed.simulation.timeline import Timeline
 
-LEAST_REQUESTS: Final = 3
 LONGEST_LAUNCH_S: Final = 600.0
 LAUNCH_POLL_S: Final = 0.1
 ALWAYS_DUE_S: Final = 1e-6
