@@ -27,6 +27,7 @@ def plan(problem: Problem) -> PartitionPlan:
     case, NP-hard on a general graph, is decided exactly where the paper approximates it. Every other node may be the
     cloud, relays counting as part of the network; the result's return counts, under heavy load as a part of its own.
     Dropped: cuts that part the branches of a model, since the problem has its ops in one order; and energy.
+    Not checked: the paper's text beyond its abstract; the rest is recalled.
     """
     raw, weights = sending_raw(problem, "dads"), problem.objective
     tables = two_tiers(raw, Objective(latency=1.0))

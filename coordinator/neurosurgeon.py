@@ -23,6 +23,7 @@ def plan(problem: Problem) -> PartitionPlan:
     Every other node may be the server, the best one is taken, relays counting as part of the network. The result's
     return counts. Cuts that break a memory bound or the deadline are passed over.
     Dropped: the throughput of the server's side, which the paper reports but does not choose by.
+    Not checked: the paper's text beyond its abstract; the rest is recalled.
     """
     raw, weights = sending_raw(problem, "neurosurgeon"), problem.objective
     for_energy = weights.origin_energy + weights.total_energy > weights.latency

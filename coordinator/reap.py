@@ -18,7 +18,6 @@ from coordinator.reap_chains import Chain, Split, SplitFigures, chains_of, cuts_
 ORIGIN_ENERGY_WEIGHT = 0.6  # `weights` in its config_vgg16.yaml; the other models' are the same
 TOTAL_ENERGY_WEIGHT = 0.3  # as above
 LATENCY_WEIGHT = 0.1  # as above
-WINDOW = 100  # `steady_runs` in its config_vgg16.yaml: inferences between two decisions, of 500 in all
 WARM_UP = 3  # `warmup` in its config_vgg16.yaml: inferences at the start of a window that do not count
 SWITCH_GAIN = 0.03  # `switch_threshold` in its config_vgg16.yaml
 LEAST_UNIT = 1e-9  # `score` in its split_infer.py: what a unit is at least
@@ -56,6 +55,7 @@ def plan(problem: Problem) -> PartitionPlan:
     direct links; the result's return counts, by the quickest way, as its measured latencies and its probes of both
     directions count it. Of several fog and cloud nodes the pair with the best split is taken. Memory bounds count.
     Dropped, in its favour: a split need not beat the score that a hand-picked split had at the start.
+    Not checked: the paper's text beyond its abstract.
     """
     chains = chains_of(problem)
     return _best(problem, chains, _units(problem, chains))
@@ -74,7 +74,7 @@ def units_of(problem: Problem) -> Units:
 def reap_changes(
     problem: Problem, standing: Sequence[Stage], window_ms: float | None, units: Units
 ) -> PartitionPlan | None:
-    """The plan that reap changes to at the end of a window of inferences; None where it holds the standing one.
+    """The plan that reap changes to at the end of a window of inferences, 100 as published; None where it holds.
 
     `problem` has the times, links and loads as they are now believed. `window_ms` is the mean latency of the window's
     inferences but the first WARM_UP; None if there were none. `units` are those of the start. PlanError if the standing
