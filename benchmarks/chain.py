@@ -127,7 +127,7 @@ def measure(name: str, quantize: str, pairs: int) -> Figures:
     if not path.exists():
         convert_zoo_model(name, quantize, "random", path)
     nodes = tuple(
-        EmulatedNode(node, tier, None, NOT_METERED, "")  # type: ignore[arg-type]  # the tiers above are Tiers
+        EmulatedNode(node, tier, 1.0, NOT_METERED, "emulated: one of three on this machine")  # type: ignore[arg-type]  # the tiers above are Tiers
         for node, tier in zip(NODES, TIERS, strict=True)
     )
     # The coordinator's own plan keeps all on the origin; it serves the model, and the chain's plan is ours.

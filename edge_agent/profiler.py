@@ -3,6 +3,7 @@ scaled so that the ops sum to the unsplit time; keeping and publishing profiles 
 """
 
 import itertools
+import secrets
 import statistics
 import tempfile
 import time
@@ -137,7 +138,7 @@ class ProfileStore:
         """Keep a profile; a crash leaves the old one or the new one, never half of it."""
         path = self._path(sha256, profile.threads, by_cpu_time)
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".unfinished")
+        unfinished = path.with_suffix(f".{secrets.token_hex(4)}.unfinished")  # several agents may share the directory
         unfinished.write_bytes(msgspec.json.encode(profile))
         unfinished.replace(path)
 

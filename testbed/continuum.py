@@ -34,14 +34,14 @@ POLL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class EmulatedNode:
-    """A machine that an agent plays. `compute_factor` stretches its compute; None plays this machine as it is.
+    """A machine that an agent plays. `compute_factor`, at least 1, stretches its compute; 1 plays this machine itself.
 
     `words` say what is emulated and after which figures; they are shown beside everything that the node reports.
     """
 
     name: str
     tier: Tier
-    compute_factor: float | None
+    compute_factor: float
     power: PowerSettings
     words: str
     memory_mb: float | None = None
@@ -50,7 +50,9 @@ class EmulatedNode:
 class Continuum:
     """The running system, from `with` to its end. Links between nodes are those of `shapes`; both directions each.
 
-    Start and use it from a thread that lives as long as it: the processes die with the thread that started them.
+    Settings and logs go to `directory`. What is slow to make, models and profiles, is found again in the next
+    continuum that is given the same `agent_caches`; without, it goes to `directory` too. Start and use it from a thread
+    that lives as long as it: the processes die with the thread that started them.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Continuum:
         site: str = "testbed",
         planning: PlanningSettings | None = None,
         probing: LinkSettings | None = None,
+        agent_caches: Path | None = None,
         step: Step = silently,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
@@ -70,6 +73,7 @@ class Continuum:
         self._directory = directory
         self._planning = planning or PlanningSettings()
         self._probing = probing or LinkSettings()
+        self._cache = agent_caches or directory / "cache"
         self._step = step
         self._agents: dict[str, ChildProcess] = {}
         self._coordinator: ChildProcess | None = None
@@ -130,6 +134,18 @@ class Continuum:
             f"the agent of {node}", splitrail_command("agent", "--config", str(configuration)), self.log(node)
         )
 
+    def set_load(self, node: str, load: float) -> None:
+        """Let others use this share (0 to below 1) of a node's processor from now on; its compute slows accordingly.
+
+        ValueError if the share is not one; UnknownLinkError if there is no such node.
+        """
+        if not 0.0 <= load < 1.0:
+            raise ValueError(f"a load is a share from 0 to below 1, not {load:g}")
+        path = self._load_file(self._node(node))
+        written = path.with_suffix(".written")
+        written.write_text(f"{load:.6f}\n", encoding="ascii")
+        written.replace(path)
+
     def log(self, name: str) -> Path:
         """The log of a node's agent, or of `coordinator`."""
         return self._directory / f"{name}.log"
@@ -139,6 +155,9 @@ class Continuum:
             return self._nodes[name]
         except KeyError:
             raise UnknownLinkError(f"there is no node {name!r}; the nodes are: {', '.join(self._nodes)}") from None
+
+    def _load_file(self, node: EmulatedNode) -> Path:
+        return self._directory / f"{node.name}.load"
 
     def _children(self) -> list[ChildProcess]:
         return [*self._agents.values(), *([self._coordinator] if self._coordinator else [])]
@@ -153,7 +172,7 @@ class Continuum:
             site=self.site,
             broker=self.broker,
             store=self._directory / "telemetry.sqlite",
-            cache=self._directory / "coordinator-cache",
+            cache=self._cache,
             http=HttpSettings(host=LOOPBACK, port=port),
             planning=self._planning,
             deployments=self._deployments,
@@ -184,6 +203,7 @@ class Continuum:
         observer.on(STATUS, witness)
         with observer:
             for name in self._nodes:
+                self.set_load(name, 0.0)
                 self.start(name)
             for name in self._nodes:
                 self._wait(f"the agent of {name}", self.log(name), lambda name=name: name in born)  # type: ignore[misc]  # mypy cannot type a default in a lambda
@@ -197,15 +217,12 @@ class Continuum:
             time.sleep(POLL_S)
 
     def _agent_settings(self, node: EmulatedNode) -> AgentSettings:
-        emulation = None
-        if node.compute_factor is not None:
-            emulation = EmulationSettings(compute_factor=node.compute_factor, description=node.words)
         return AgentSettings(
             site=self.site,
             node=node.name,
             tier=node.tier,
             broker=self.broker,
-            cache=_new_directory(self._directory / f"{node.name}-cache"),
+            cache=self._cache,
             memory_mb=node.memory_mb,
             tensors=TensorSettings(
                 listen=f"tcp://{LOOPBACK}:{self._tensor_ports[node.name]}", peers=self._peers[node.name]
@@ -213,13 +230,10 @@ class Continuum:
             power=node.power,
             energy=EnergySettings(meter="modelled"),
             links=self._probing,
-            emulation=emulation,
+            emulation=EmulationSettings(
+                compute_factor=node.compute_factor, description=node.words, load_file=self._load_file(node)
+            ),
         )
-
-
-def _new_directory(path: Path) -> Path:
-    path.mkdir(parents=True, exist_ok=True)
-    return path
 
 
 def _write(path: Path, settings: msgspec.Struct) -> None:

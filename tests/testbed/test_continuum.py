@@ -9,7 +9,7 @@ from eventually import eventually
 
 from broker.messages import NodeStatus
 from broker.session import Incoming
-from broker.topics import STATUS
+from broker.topics import PROFILE, STATUS
 from coordinator.configuration import DeploymentSettings
 from edge_agent.configuration import PowerSettings
 from testbed.continuum import Continuum, EmulatedNode
@@ -18,7 +18,9 @@ from testbed.shaping import LinkShape
 from testbed.traces import constant
 
 PI = EmulatedNode("pi", "edge", 2.0, PowerSettings(idle_w=2.7, busy_w=6.4), "emulated: twice as slow")
-LAPTOP = EmulatedNode("laptop", "fog", None, PowerSettings(idle_w=5.0, busy_w=20.0), "")
+LAPTOP = EmulatedNode(
+    "laptop", "fog", 1.0, PowerSettings(idle_w=5.0, busy_w=20.0), "emulated: as quick as this machine"
+)
 SHAPES = tuple(LinkShape(src, dst, constant(100.0), 1.0) for src, dst in (("pi", "laptop"), ("laptop", "pi")))
 
 
@@ -77,6 +79,37 @@ def test_a_node_dies_and_comes_back(tmp_path: Path, zoo_model: Callable[..., Pat
         with pytest.raises(UnknownLinkError, match="no node 'pc'; the nodes are: pi, laptop"):
             running.kill("pc")
     assert processes_below(tmp_path) == []
+
+
+def agents_logs_once_profiled(directory: Path, caches: Path, model: Path) -> list[str]:
+    directory.mkdir()
+    deployment = DeploymentSettings(name="photos", model=model, origin="pi")
+    profiled: set[str] = set()
+    with (
+        Continuum((PI, LAPTOP), SHAPES, (deployment,), directory, agent_caches=caches) as running,
+        running.session("watcher") as watcher,
+    ):
+        watcher.on(PROFILE, lambda incoming: profiled.add(incoming.message.node))
+        assert eventually(lambda: profiled == {"pi", "laptop"}, 60)
+        return [running.log(node).read_text() for node in ("pi", "laptop")]
+
+
+def test_models_and_profiles_are_found_again(tmp_path: Path, zoo_model: Callable[..., Path]) -> None:
+    """A second continuum with the same caches has its profiles from the first one's."""
+    model, caches = zoo_model("mobilenetv2"), tmp_path / "caches"
+    agents_logs_once_profiled(tmp_path / "first", caches, model)
+    second = agents_logs_once_profiled(tmp_path / "second", caches, model)
+    assert all("profile taken from the cache" in log for log in second)
+
+
+@pytest.mark.parametrize("load", [-0.1, 1.0, float("nan")])
+def test_a_load_is_a_share_below_one(tmp_path: Path, load: float) -> None:
+    """What would stop a node for ever is refused, and so is a load for a node that is not there."""
+    standing = continuum(tmp_path, tmp_path / "none.tflite", PI, LAPTOP)
+    with pytest.raises(ValueError, match="a load is a share from 0 to below 1"):
+        standing.set_load("pi", load)
+    with pytest.raises(UnknownLinkError, match="no node 'pc'"):
+        standing.set_load("pc", 0.5)
 
 
 def test_links_join_known_nodes(tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ POWER = PowerSettings(idle_w=2.7, busy_w=6.4)
 # A slow origin beside two quick nodes: what it sends away, it sends because of the links.
 NODES = (
     EmulatedNode("pi", "edge", 20.0, POWER, "emulated: 20 times slower"),
-    EmulatedNode("laptop", "fog", None, POWER, ""),
-    EmulatedNode("pc", "cloud", None, POWER, ""),
+    EmulatedNode("laptop", "fog", 1.0, POWER, "emulated: as quick as this machine"),
+    EmulatedNode("pc", "cloud", 1.0, POWER, "emulated: as quick as this machine"),
 )
 GOOD_MBPS, BAD_MBPS = 200.0, 0.5
 PAIRS = (("pi", "laptop"), ("laptop", "pi"), ("pi", "pc"), ("pc", "pi"), ("laptop", "pc"), ("pc", "laptop"))
