@@ -3,10 +3,6 @@
 Machines come from `testbed.machines`, the picture from `testbed.screen`; this module is the sequence of events.
 """
 
-import contextlib
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,13 +12,13 @@ from broker.messages import StrategyName
 from coordinator.configuration import DeploymentSettings
 from edge_agent.probes import LinkSettings
 from models.graph import read_graph
-from splitrail.errors import SplitrailError
 from testbed.comparison import Comparison, compare, verdict
 from testbed.continuum import Continuum
 from testbed.host_timing import unsplit_cpu_ms
 from testbed.machines import LAPTOP, MACHINES, PI, emulated, link_shapes
 from testbed.performance import Performance, PlanChange
 from testbed.scene import Scene
+from testbed.scratch import scratch_directory
 from testbed.screen import Cast, Screen, comparison_table
 from testbed.traces import Trace, constant
 from testbed.workload import photograph_crops, try_out
@@ -113,7 +109,7 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
         duration_s=duration_s,
     )
     first_mbps = next(filter(None, options.trace.mbps)) * options.trace.scale
-    with _scratch_directory() as directory:
+    with scratch_directory("splitrail-demo-") as directory:
         before = link_shapes(constant(first_mbps))
         with Continuum(nodes, before, deployments, directory, probing=PROBING, step=screen.step) as continuum:
             performance = Performance(continuum, screen, cast, kinds)
@@ -134,21 +130,6 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
         plans=performance.plan_changes,
         comparison=comparison,
     )
-
-
-@contextlib.contextmanager
-def _scratch_directory() -> Iterator[Path]:
-    """A temporary directory, which is kept only where a SplitrailError leaves logs in it that say more."""
-    directory = Path(tempfile.mkdtemp(prefix="splitrail-demo-"))
-    keep = False
-    try:
-        yield directory
-    except SplitrailError:
-        keep = True
-        raise
-    finally:
-        if not keep:
-            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _conclude(scene: Scene, screen: Screen) -> Comparison:

@@ -31,23 +31,20 @@ class Failure:
 
 
 def carry_out(
-    keys: Sequence[RunKey],
+    pending: Sequence[RunKey],
     journal: Journal,
     run: Callable[[RunKey], RunRecord],
     progress: Progress,
-    *,
-    guess_s: float,
+    times: RunTimes,
 ) -> tuple[Failure, ...]:
-    """Run what the journal does not have, and keep each run in it; return what failed, which is not kept.
+    """Carry out each pending run and keep it in the journal; return what failed, which is not kept.
 
-    After a few failures in a row the last one's error is raised. `guess_s` is a run's length until one was timed.
+    After a few failures in a row the last one's error is raised. `times` learns from each run.
     """
-    times = times_of(journal, guess_s)
-    pending = [key for key in keys if not journal.has(key)]
     failures: list[Failure] = []
     in_a_row = 0
     for index, key in enumerate(pending):
-        progress.now(key, len(keys) - len(pending) + index, len(keys), times.left_s(pending[index:]))
+        progress.now(key, index, len(pending), times.left_s(pending[index:]))
         try:
             record = run(key)
         except SplitrailError as error:
@@ -61,14 +58,6 @@ def carry_out(
         journal.append(record)
         times.timed(key, record.took_s)
     return tuple(failures)
-
-
-def times_of(journal: Journal, guess_s: float) -> RunTimes:
-    """How long runs take, from those that the journal has."""
-    times = RunTimes(guess_s)
-    for record in journal.records:
-        times.timed(record.key, record.took_s)
-    return times
 
 
 def run_words(key: RunKey) -> str:

@@ -153,13 +153,13 @@ class ModelFacts(_Figures, frozen=True, kw_only=True):
     weights: str
     profile: str
     machines: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
+    """What of its published split could not be taken literally."""
 
 
 class Results(_Figures, frozen=True, kw_only=True):
     """All of the experiment's figures, and what they rest on."""
 
-    emulated: str
-    energy: str
     settings: ExperimentSettings
     models: tuple[ModelFacts, ...]
     runs: int

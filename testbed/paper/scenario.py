@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from testbed.contention import Contention
+from testbed.contention import Contention, fog_contention
 from testbed.traces import Trace
 
 LEAST_REQUESTS: Final = 3
@@ -22,3 +22,15 @@ class Scenario:
     fog_contention: Contention
     duration_s: float
     repetition: int
+
+
+def scenario_of(model: str, wifi: Trace, repetition: int, longest_s: float) -> Scenario:
+    """The experiment's scenario of a model over a trace: once over it, but for `longest_s` at the most."""
+    duration_s = min(longest_s, wifi.duration_s)
+    return Scenario(
+        model=model,
+        wifi=wifi,
+        fog_contention=fog_contention(duration_s),
+        duration_s=duration_s,
+        repetition=repetition,
+    )

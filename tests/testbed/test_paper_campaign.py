@@ -8,6 +8,7 @@ from test_paper_journal import SETTINGS
 
 from testbed.errors import ExperimentError
 from testbed.paper.campaign import carry_out
+from testbed.paper.grid import RunTimes
 from testbed.paper.journal import Journal
 from testbed.paper.records import RunKey, RunRecord
 
@@ -28,8 +29,8 @@ class Told:
         self.words.append(words)
 
 
-def test_what_is_over_is_skipped(tmp_path: Path) -> None:
-    """A second call runs only what the first did not; the time left comes from the runs that are over."""
+def test_an_interrupted_experiment_goes_on(tmp_path: Path) -> None:
+    """What was over when it was interrupted is there, and the rest is run."""
     ran: list[int] = []
 
     def once(of: RunKey) -> RunRecord:
@@ -39,12 +40,20 @@ def test_what_is_over_is_skipped(tmp_path: Path) -> None:
         return run(of, [1.0], duration_s=15.0)
 
     with Journal(tmp_path, SETTINGS) as journal, pytest.raises(KeyboardInterrupt):
-        carry_out(KEYS, journal, once, Told(), guess_s=60.0)
+        carry_out(KEYS, journal, once, Told(), RunTimes(60.0))
+    with Journal(tmp_path, SETTINGS) as journal:
+        pending = [each for each in KEYS if not journal.has(each)]
+        assert pending == KEYS[2:]
+        assert carry_out(pending, journal, lambda of: run(of, [1.0]), Told(), RunTimes(60.0)) == ()
+        assert [record.key for record in journal.records] == KEYS
+
+
+def test_the_time_left_comes_from_the_runs_so_far(tmp_path: Path) -> None:
+    """At first it is a guess, then what runs took."""
     told = Told()
     with Journal(tmp_path, SETTINGS) as journal:
-        assert carry_out(KEYS, journal, lambda of: run(of, [1.0], duration_s=15.0), told, guess_s=60.0) == ()
-        assert [record.key for record in journal.records] == KEYS
-    assert told.runs == [(3, 2, 6, 80.0), (4, 3, 6, 60.0), (5, 4, 6, 40.0), (6, 5, 6, 20.0)]
+        carry_out(KEYS[:3], journal, lambda of: run(of, [1.0], duration_s=15.0), told, RunTimes(60.0))
+    assert told.runs == [(1, 0, 3, 180.0), (2, 1, 3, 40.0), (3, 2, 3, 20.0)]
 
 
 def test_a_failed_run_is_told_and_tried_again_next_time(tmp_path: Path) -> None:
@@ -57,7 +66,7 @@ def test_a_failed_run_is_told_and_tried_again_next_time(tmp_path: Path) -> None:
 
     told = Told()
     with Journal(tmp_path, SETTINGS) as journal:
-        [failure] = carry_out(KEYS, journal, fails_once, told, guess_s=1.0)
+        [failure] = carry_out(KEYS, journal, fails_once, told, RunTimes(1.0))
         assert (failure.key, failure.reason) == (KEYS[1], "the fog is thick")
         assert not journal.has(KEYS[1])
         assert len(journal.records) == 5
@@ -71,4 +80,4 @@ def test_failure_after_failure_ends_it(tmp_path: Path) -> None:
         raise ExperimentError(f"no luck with {of.repetition}")
 
     with Journal(tmp_path, SETTINGS) as journal, pytest.raises(ExperimentError, match="no luck with 3"):
-        carry_out(KEYS, journal, fails, Told(), guess_s=1.0)
+        carry_out(KEYS, journal, fails, Told(), RunTimes(1.0))

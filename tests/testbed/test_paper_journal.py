@@ -19,7 +19,6 @@ SETTINGS = ExperimentSettings(
     repetitions=2,
     seconds=60.0,
     photographs=(),
-    fleets=(),
 )
 
 
