@@ -13,7 +13,8 @@ from coordinator.errors import PlanError, PlanInfeasibleError
 from coordinator.fleet_footprint import Tariff, footprint_of, on_origin, tariff_of
 from coordinator.fleet_ledger import Ledger
 from coordinator.fleet_load import Member, check_names, machines_of, under_loads, utilisation
-from coordinator.fleet_proposal import ExactProposer, Proposal, Ready
+from coordinator.fleet_paths import QuickestProposer
+from coordinator.fleet_proposal import Proposal, Ready
 from coordinator.fleet_search import Search
 
 __all__ = ["FleetPlan", "Member", "loads_of", "plan_fleet", "under_loads", "utilisation"]
@@ -50,7 +51,7 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     tariffs = [tariff_of(member, numbers) for member in members]
     nodes = {node.name: node for member in members for node in member.problem.nodes}
     ledger = Ledger(tariffs, [(name, nodes[name].load, nodes[name].memory_mb) for name in numbers])
-    search = Search(ledger, ExactProposer(members, tariffs))
+    search = Search(ledger, QuickestProposer(members, tariffs))
     search.start([_start(member, tariff, before or {}) for member, tariff in zip(members, tariffs, strict=True)])
     rounds = search.improve()
     plans = [plan.draft.stages() for plan in search.plans if plan is not None]

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from coordinator.cost import Stage, evaluate
 from coordinator.fleet_load import MS_PER_S, Member, compute_ms, transfers
-from coordinator.prices import BITS_PER_BYTE, BITS_PER_MBPS_MS, prices_of, within
+from coordinator.prices import BITS_PER_BYTE, BITS_PER_MBPS_MS, Hop, prices_of, within
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Tariff:
     """Of a ms of stretched compute."""
     load_per_ms: float
     """The utilisation that a ms of compute causes at its rate of requests."""
+    hops: tuple[Hop, ...]
     std_price: float
     period_price: float
     deviations: float
@@ -60,6 +61,7 @@ def tariff_of(member: Member, machines: Mapping[str, int]) -> Tariff:
         machines=tuple(machines[node.name] for node in problem.nodes),
         compute_price=prices.compute_ms,
         load_per_ms=member.requests_per_s / MS_PER_S,
+        hops=prices.hops,
         std_price=prices.std_ms,
         period_price=prices.period_ms,
         deviations=prices.deviations,

@@ -7,17 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coordinator.fleet_footprint import Footprint, Tariff, late_ms, objective, slope
 from coordinator.fleet_load import FULL
 from coordinator.prices import within
 
-NOTHING = 0.0
+Floats = NDArray[np.float64]
+Integers = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why a plan cannot be booked: the bound and the machine, or for a deadline the member, that it breaks it on."""
+    """Why a plan cannot be booked: the bound, and the number of the machine or, for a deadline, of the member."""
 
     bound: str
     number: int
@@ -25,46 +27,40 @@ class Obstacle:
 
 @dataclass(frozen=True, slots=True)
 class Weighed:
-    """What booking a plan would change: the member's own objective, and each of its machines for the others."""
+    """What booking a plan would change: the member's own objective, and the others' by each of its nodes."""
 
     own: float
     others: tuple[float, ...]
     obstacle: Obstacle | None
 
 
-class _Machine:
-    """One machine and what the members that can use it take of it; members by their place in its list."""
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the plans in force mean for some members; a row each, a figure for each of a member's nodes."""
 
-    def __init__(self, name: str, load: float, memory_mb: float | None, members: Sequence[int]) -> None:
-        self.name = name
-        self.load = load
-        self.memory_mb = memory_mb
-        self.members = members
-        self.stored_mb = np.zeros(len(members))
-        self.use = np.zeros(len(members))
-        self.worth = np.zeros(len(members))
-        """What unstretched compute there comes to in the objectives of simple members; 0 for the others."""
-        self.reckon()
+    stretch: Floats
+    """What the others' plans and the machines' own loads stretch its compute by."""
+    slope: Floats
+    """What the others' objectives rise by per unit of load that it adds."""
+    room_mb: Floats
+    """The MB that the others' plans leave; infinite where nothing bounds them."""
+
+
+class _Machine:
+    """A machine and what its members take of it, each in a place of its arrays, which are parts of the ledger's."""
+
+    def __init__(self, name: str, load: float, memory_mb: float | None, ledger: "Ledger", places: slice) -> None:
+        self.name, self.load, self.memory_mb = name, load, memory_mb
+        self.stored_mb, self.use = ledger.stored_mb[places], ledger.use[places]
+        self.worth, self.left = ledger.worth[places], ledger.left[places]
+        self.total = self.total_mb = self.slope = 0.0
 
     def reckon(self) -> None:
         """Add up again after a change."""
         self.total = self.load + float(self.use.sum())
         self.total_mb = float(self.stored_mb.sum())
-        # What each member finds left of the machine when the others' plans run.
-        self.left = np.maximum(1.0 - self.total + self.use, 1.0 - FULL)
-        self.slope = float((self.worth / self.left**2).sum())
-
-    def clear(self) -> None:
-        """Take all plans off it."""
-        for figures in (self.stored_mb, self.use, self.worth):
-            figures.fill(NOTHING)
-
-    def enter(self, place: int, use: float, stored_mb: float, worth: float) -> bool:
-        """Note what a member takes; whether that is new."""
-        if (use, stored_mb, worth) == (self.use[place], self.stored_mb[place], self.worth[place]):
-            return False
-        self.use[place], self.stored_mb[place], self.worth[place] = use, stored_mb, worth
-        return True
+        np.maximum(self.use + (1.0 - self.total), 1.0 - FULL, out=self.left)
+        self.slope = float((self.worth / (self.left * self.left)).sum())
 
     def change(self, place: int, more: float) -> float:
         """What the simple members but one pay more where that one takes `more` of the machine."""
@@ -73,102 +69,130 @@ class _Machine:
 
 
 class Ledger:
-    """The plans in force of a fleet's members, by their footprints, and the machines that they share."""
+    """The plans in force of a fleet's members, by their footprints, and the machines that they share.
+
+    What a member takes of a machine has a place in the arrays below, those of one machine side by side.
+    """
 
     def __init__(self, tariffs: Sequence[Tariff], machines: Sequence[tuple[str, float, float | None]]) -> None:
         self.tariffs = tariffs
         self.booked: list[Footprint | None] = [None] * len(tariffs)
-        using: list[list[int]] = [[] for _ in machines]
-        self._places: list[tuple[int, ...]] = []
+        self.values = np.zeros(len(tariffs))
+        """Each member's objective when it was last looked at."""
+        using: list[list[tuple[int, int]]] = [[] for _ in machines]
         for member, tariff in enumerate(tariffs):
-            self._places.append(tuple(len(using[number]) for number in tariff.machines))
-            for number in tariff.machines:
-                using[number].append(member)
-        self.machines = [
-            _Machine(name, load, memory_mb, members)
-            for (name, load, memory_mb), members in zip(machines, using, strict=True)
+            for node, number in enumerate(tariff.machines):
+                using[number].append((member, node))
+        places = sum(map(len, using))
+        widest = max(len(tariff.machines) for tariff in tariffs)
+        # One more place, on a machine of its own, stands for the nodes that a member has fewer than others.
+        self.stored_mb, self.use, self.worth = (np.zeros(places + 1) for _ in range(3))
+        self.left = np.ones(places + 1)
+        """What a member finds left of a machine when the others' plans run."""
+        self._place = np.full((len(tariffs), widest), places)
+        self._number = np.full((len(tariffs), widest), len(machines))
+        self.machines: list[_Machine] = []
+        self._curved: list[tuple[int, ...]] = []
+        end = 0
+        for number, (users, described) in enumerate(zip(using, machines, strict=True)):
+            start, end = end, end + len(users)
+            self.machines.append(_Machine(*described, self, slice(start, end)))
+            self._curved.append(tuple(member for member, _ in users if not tariffs[member].simple))
+            if users:
+                members, nodes = np.array(users).T
+                self._place[members, nodes] = np.arange(start, end)
+                self._number[members, nodes] = number
+        starts = np.cumsum([0, *map(len, using)]).tolist()
+        self._places = [
+            tuple((number, row[node], row[node] - starts[number]) for node, number in enumerate(tariff.machines))
+            for tariff, row in zip(tariffs, self._place.tolist(), strict=True)
         ]
-        self._curved = [
-            tuple(member for member in machine.members if not tariffs[member].simple) for machine in self.machines
-        ]
+        """For each node of each member its machine, the place in the ledger's arrays and that in the machine's."""
+        self._any_curved = any(self._curved)
+
+    def conditions(self, members: Sequence[int]) -> Conditions:
+        """What the plans in force mean for some members."""
+        places, numbers = self._place[members], self._number[members]
+        left = self.left[places]
+        total_slope = np.array([*(machine.slope for machine in self.machines), 0.0])
+        slopes = total_slope[numbers] - self.worth[places] / (left * left)
+        if self._any_curved:
+            bent = [self._curved_slopes(number) for number in range(len(self.machines))]
+            for row, member in enumerate(members):
+                for node, number in enumerate(self.tariffs[member].machines):
+                    slopes[row, node] += sum(rise for other, rise in bent[number].items() if other != member)
+        bounds = [np.inf if machine.memory_mb is None else machine.memory_mb for machine in self.machines]
+        free_mb = np.array([bound - machine.total_mb for bound, machine in zip(bounds, self.machines, strict=True)])
+        room_mb = np.append(free_mb, np.inf)[numbers] + self.stored_mb[places]
+        return Conditions(1.0 / left, np.maximum(slopes, 0.0), np.maximum(room_mb, 0.0))
+
+    def _curved_slopes(self, number: int) -> dict[int, float]:
+        """What the objective of each member of a machine that is not simple rises by per unit of its load."""
+        rises = {}
+        for member in self._curved[number]:
+            footprint, tariff = self.booked[member], self.tariffs[member]
+            if footprint is not None:
+                rises[member] = slope(tariff, footprint, self.stretch(member), tariff.machines.index(number))
+        return rises
 
     def stretch(self, member: int, more: Mapping[int, float] | None = None) -> tuple[float, ...]:
-        """What the others' plans and the machines' own loads stretch a member's compute by, node by node.
-
-        `more` is what is taken of machines beyond what is booked.
-        """
-        factors = []
-        for number, place in zip(self.tariffs[member].machines, self._places[member], strict=True):
-            left = float(self.machines[number].left[place])
-            if more:
-                left = max(left - more.get(number, NOTHING), 1.0 - FULL)
-            factors.append(1.0 / left)
-        return tuple(factors)
-
-    def slopes(self, member: int) -> tuple[float, ...]:
-        """What the others' objectives rise by per unit of load that the member adds to each of its nodes."""
-        rises = []
-        for number, place in zip(self.tariffs[member].machines, self._places[member], strict=True):
-            machine = self.machines[number]
-            rise = machine.slope - float(machine.worth[place] / machine.left[place] ** 2)
-            for other in self._curved[number]:
-                footprint = self.booked[other]
-                if other != member and footprint is not None:
-                    tariff = self.tariffs[other]
-                    rise += slope(tariff, footprint, self.stretch(other), tariff.machines.index(number))
-            rises.append(max(rise, NOTHING))
-        return tuple(rises)
-
-    def room_mb(self, member: int) -> tuple[float | None, ...]:
-        """The MB that the others' plans leave on each of a member's nodes; None where nothing bounds them."""
-        rooms: list[float | None] = []
-        for number, place in zip(self.tariffs[member].machines, self._places[member], strict=True):
-            machine = self.machines[number]
-            taken = machine.total_mb - float(machine.stored_mb[place])
-            rooms.append(None if machine.memory_mb is None else max(0.0, machine.memory_mb - taken))
-        return tuple(rooms)
+        """What a member's compute is stretched by, where `more` is taken of machines than is booked."""
+        if not more:
+            return tuple([1.0 / float(self.left[place]) for _, place, _ in self._places[member]])
+        return tuple(
+            [
+                1.0 / max(float(self.left[place]) - more.get(number, 0.0), 1.0 - FULL)
+                for number, place, _ in self._places[member]
+            ]
+        )
 
     def objective(self, member: int) -> float:
         """A member's objective under the plans in force; 0 while it has none."""
         footprint = self.booked[member]
-        return NOTHING if footprint is None else objective(self.tariffs[member], footprint, self.stretch(member))
+        return 0.0 if footprint is None else objective(self.tariffs[member], footprint, self.stretch(member))
 
     def weigh(self, member: int, footprint: Footprint) -> Weighed:
         """What booking this plan would change, were it to replace the member's present one."""
         tariff = self.tariffs[member]
         more: dict[int, float] = {}
-        others = [NOTHING] * len(tariff.machines)
-        for node, (number, place) in enumerate(zip(tariff.machines, self._places[member], strict=True)):
+        others = [0.0] * len(tariff.machines)
+        for node, (number, at, place) in enumerate(self._places[member]):
             machine = self.machines[number]
-            extra = footprint.compute_ms[node] * tariff.load_per_ms - float(machine.use[place])
-            if extra > NOTHING and machine.total + extra >= FULL:
-                return Weighed(NOTHING, (), Obstacle("requests_per_s", number))
+            extra = footprint.compute_ms[node] * tariff.load_per_ms - float(self.use[at])
+            if extra > 0.0 and machine.total + extra >= FULL:
+                return Weighed(0.0, (), Obstacle("requests_per_s", number))
             if machine.memory_mb is not None:
-                extra_mb = footprint.weight_mb[node] - float(machine.stored_mb[place])
-                if extra_mb > NOTHING and not within(machine.total_mb + extra_mb, machine.memory_mb):
-                    return Weighed(NOTHING, (), Obstacle("memory_mb", number))
-            if extra and len(machine.members) > 1:
+                extra_mb = footprint.weight_mb[node] - float(self.stored_mb[at])
+                if extra_mb > 0.0 and not within(machine.total_mb + extra_mb, machine.memory_mb):
+                    return Weighed(0.0, (), Obstacle("memory_mb", number))
+            if extra and len(machine.use) > 1:
                 more[number] = extra
                 others[node] = machine.change(place, extra)
         factors = self.stretch(member)
         if late_ms(tariff, footprint, factors):
-            return Weighed(NOTHING, (), Obstacle("deadline_ms", member))
-        for node, number in enumerate(tariff.machines):
+            return Weighed(0.0, (), Obstacle("deadline_ms", member))
+        if self._any_curved:
+            late = self._curved_changes(member, more, others)
+            if late is not None:
+                return Weighed(0.0, (), Obstacle("deadline_ms", late))
+        return Weighed(objective(tariff, footprint, factors) - self.objective(member), tuple(others), None)
+
+    def _curved_changes(self, member: int, more: Mapping[int, float], others: list[float]) -> int | None:
+        """Add to `others` what members that are not simple pay more; returns the first that is late then, if any."""
+        for node, number in enumerate(self.tariffs[member].machines):
             if number not in more:
                 continue
             for other in self._curved[number]:
-                theirs = self.booked[other]
+                theirs, tariff = self.booked[other], self.tariffs[other]
                 if other == member or theirs is None:
                     continue
                 changed = self.stretch(other, more)
-                if late_ms(self.tariffs[other], theirs, changed) and more[number] > NOTHING:
-                    return Weighed(NOTHING, (), Obstacle("deadline_ms", other))
-                shared = sum(1 for at in self.tariffs[other].machines if at in more)
-                change = objective(self.tariffs[other], theirs, changed) - self.objective(other)
+                if more[number] > 0.0 and late_ms(tariff, theirs, changed):
+                    return other
                 # One that shares several of the machines would otherwise be counted at each.
-                others[node] += change / shared
-        own = objective(tariff, footprint, factors) - self.objective(member)
-        return Weighed(own, tuple(others), None)
+                shared = sum(1 for at in tariff.machines if at in more)
+                others[node] += (objective(tariff, theirs, changed) - self.objective(other)) / shared
+        return None
 
     def book(self, member: int, footprint: Footprint) -> None:
         """Put a plan in force."""
@@ -176,39 +200,43 @@ class Ledger:
         for number in self._enter(member, footprint):
             self.machines[number].reckon()
 
-    def _enter(self, member: int, footprint: Footprint) -> list[int]:
-        """Note what a plan takes of its machines, and return those where that is new."""
-        tariff, changed = self.tariffs[member], []
-        for node, (number, place) in enumerate(zip(tariff.machines, self._places[member], strict=True)):
-            machine, ms = self.machines[number], footprint.compute_ms[node]
-            worth = ms * tariff.compute_price[node] if tariff.simple else NOTHING
-            if machine.enter(place, ms * tariff.load_per_ms, footprint.weight_mb[node], worth):
-                changed.append(number)
-        return changed
-
     def book_all(self, footprints: Sequence[Footprint | None]) -> None:
         """Put all members' plans in force, in place of those that were."""
         self.booked = list(footprints)
-        for machine in self.machines:
-            machine.clear()
+        for figures in (self.stored_mb, self.use, self.worth):
+            figures.fill(0.0)
         for member, footprint in enumerate(footprints):
             if footprint is not None:
                 self._enter(member, footprint)
         for machine in self.machines:
             machine.reckon()
 
+    def _enter(self, member: int, footprint: Footprint) -> list[int]:
+        """Note what a plan takes of its machines, and return those where that is new."""
+        tariff, changed = self.tariffs[member], []
+        for node, (number, place, _) in enumerate(self._places[member]):
+            ms, stored_mb = footprint.compute_ms[node], footprint.weight_mb[node]
+            use = ms * tariff.load_per_ms
+            worth = ms * tariff.compute_price[node] if tariff.simple else 0.0
+            if (use, stored_mb, worth) != (self.use[place], self.stored_mb[place], self.worth[place]):
+                self.use[place], self.stored_mb[place], self.worth[place] = use, stored_mb, worth
+                changed.append(number)
+        return changed
+
     def broken(self) -> set[int]:
         """The members whose plans take part in overloading a machine, or that miss their deadlines."""
         found: set[int] = set()
-        for machine in self.machines:
-            if machine.total >= FULL:
-                found.update(member for place, member in enumerate(machine.members) if machine.use[place])
-            if not within(machine.total_mb, machine.memory_mb):
-                found.update(member for place, member in enumerate(machine.members) if machine.stored_mb[place])
-        for member, (tariff, footprint) in enumerate(zip(self.tariffs, self.booked, strict=True)):
-            if tariff.deadline_ms is not None and footprint is not None:
-                late = late_ms(tariff, footprint, self.stretch(member))
-                found.update([member] if late else [])
+        for member, places in enumerate(self._places):
+            footprint, tariff = self.booked[member], self.tariffs[member]
+            if footprint is None:
+                continue
+            overloads = any(self.use[place] and self.machines[number].total >= FULL for number, place, _ in places)
+            overfills = any(
+                self.stored_mb[place] and not within(self.machines[number].total_mb, self.machines[number].memory_mb)
+                for number, place, _ in places
+            )
+            if overloads or overfills or late_ms(tariff, footprint, self.stretch(member)):
+                found.add(member)
         return found
 
     def total(self) -> float:

@@ -3,11 +3,13 @@
 Its quick colleague for many plain problems at once is fleet_paths.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from coordinator import exact
 from coordinator.cost import Stage
@@ -16,19 +18,32 @@ from coordinator.fleet_footprint import Footprint, Tariff, footprint_of
 from coordinator.fleet_load import FULL, Member
 from coordinator.problem import Problem
 
+Floats = NDArray[np.float64]
+
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Which plan would suit a member best under these prices; a figure for each of its nodes, in their order."""
+class Questions:
+    """Which plans would suit some members best; a row for each, with a figure for each of a member's nodes."""
 
-    member: int
-    stretch: tuple[float, ...]
-    """Of its compute, by all others' plans."""
-    toll: tuple[float, ...]
+    members: Sequence[int]
+    stretch: Floats
+    """What their compute is stretched by."""
+    toll: Floats
     """What the fleet asks for a ms of unstretched compute, beyond what the member's own objective counts."""
-    toll_mb: tuple[float, ...]
+    toll_mb: Floats
     """What it asks for a MB of weights."""
-    room_mb: tuple[float | None, ...]
+    room_mb: Floats
+    """The MB that others leave; infinite where nothing bounds them."""
+
+    def some(self, rows: Sequence[int]) -> "Questions":
+        """Some of the questions."""
+        at = np.array(rows, dtype=np.intp)
+        members = [self.members[row] for row in rows]
+        return Questions(members, self.stretch[at], self.toll[at], self.toll_mb[at], self.room_mb[at])
+
+    def halfway(self, other: "Questions") -> "Questions":
+        """The same questions at the mean of their prices and those of other questions about the same members."""
+        return replace(self, stretch=(self.stretch + other.stretch) / 2, toll=(self.toll + other.toll) / 2)
 
 
 class Draft(Protocol):
@@ -58,10 +73,22 @@ class Proposal:
     footprint: Footprint
 
 
-class Proposer(Protocol):
-    """Answers questions; None where a member has no plan within its own bounds."""
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """The answers to some questions, a row for each."""
 
-    def __call__(self, questions: Sequence[Question]) -> list[Proposal | None]:
+    price: Floats
+    """The part of each plan's objective that no load changes; infinite where a member has no plan in its own bounds."""
+    compute_ms: Floats
+    """What each plan takes of each node; nodes that a member does not have take nothing."""
+    proposal: Callable[[int], Proposal]
+    """The plan of a row, where there is one."""
+
+
+class Proposer(Protocol):
+    """Answers questions."""
+
+    def __call__(self, questions: Questions) -> Proposals:
         """The plan for each question."""
         ...
 
@@ -73,33 +100,55 @@ class ExactProposer:
     members: Sequence[Member]
     tariffs: Sequence[Tariff]
 
-    def __call__(self, questions: Sequence[Question]) -> list[Proposal | None]:
+    def __call__(self, questions: Questions) -> Proposals:
         """The plan for each question."""
-        return [self._answer(question) for question in questions]
+        found = [
+            self._answer(member, stretch, toll, room_mb)
+            for member, stretch, toll, room_mb in zip(
+                questions.members,
+                questions.stretch.tolist(),
+                questions.toll.tolist(),
+                questions.room_mb.tolist(),
+                strict=True,
+            )
+        ]
+        price, compute_ms = np.full(len(found), np.inf), np.zeros_like(questions.stretch)
+        for row, proposal in enumerate(found):
+            if proposal is not None:
+                price[row] = proposal.footprint.price
+                compute_ms[row, : len(proposal.footprint.compute_ms)] = proposal.footprint.compute_ms
+        made = {row: proposal for row, proposal in enumerate(found) if proposal is not None}
+        return Proposals(price, compute_ms, made.__getitem__)
 
-    def _answer(self, question: Question) -> Proposal | None:
-        member, tariff = self.members[question.member], self.tariffs[question.member]
-        tolled = tuple(
-            # The load under which compute costs the member what it costs all; where it costs it nothing, no load does.
-            stretch + toll / price if price > 0.0 else stretch
-            for stretch, toll, price in zip(question.stretch, question.toll, tariff.compute_price, strict=True)
-        )
+    def _answer(
+        self, index: int, stretch: Sequence[float], toll: Sequence[float], room_mb: Sequence[float]
+    ) -> Proposal | None:
+        member, tariff = self.members[index], self.tariffs[index]
+        nodes = range(len(tariff.machines))
+        # The load under which compute costs the member what it costs all; where it costs it nothing, no load does.
+        tolled = [
+            stretch[node] + (toll[node] / tariff.compute_price[node] if tariff.compute_price[node] > 0.0 else 0.0)
+            for node in nodes
+        ]
         # A load that stands for a toll makes the member late in appearance only.
-        for factors in dict.fromkeys((tolled, question.stretch)):
+        for factors in (tolled, stretch):
             try:
-                stages = exact.plan(_problem(member, question, factors)).stages
+                stages = exact.plan(_problem(member.problem, factors, room_mb)).stages
             except PlanInfeasibleError:
                 continue
             return Proposal(Ready(stages), footprint_of(member, tariff, stages))
         return None
 
 
-def _problem(member: Member, question: Question, factors: Sequence[float]) -> Problem:
-    problem = member.problem
+def _problem(problem: Problem, factors: Sequence[float], room_mb: Sequence[float]) -> Problem:
     return msgspec.structs.replace(
         problem,
         nodes=tuple(
-            msgspec.structs.replace(node, load=min(1.0 - 1.0 / factor, FULL), memory_mb=room_mb)
-            for node, factor, room_mb in zip(problem.nodes, factors, question.room_mb, strict=True)
+            msgspec.structs.replace(
+                node,
+                load=min(1.0 - 1.0 / factors[index], FULL),
+                memory_mb=None if node.memory_mb is None else room_mb[index],
+            )
+            for index, node in enumerate(problem.nodes)
         ),
     )

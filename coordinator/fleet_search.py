@@ -3,29 +3,35 @@
 A move counts by its true change of the joint objective; the proposers only suggest.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from coordinator.fleet_footprint import Footprint
 from coordinator.fleet_ledger import Ledger, Obstacle, Weighed
-from coordinator.fleet_proposal import Proposal, Proposer, Question
+from coordinator.fleet_proposal import Proposal, Proposals, Proposer, Questions
 
 MOST_ROUNDS = 60
 MOST_RETRIES = 6
 """Rounds in a row that only ask again those whose best plan by the prices did not hold."""
 LEAST_GAIN = 1e-9
 """Of a member's objective; less is rounding."""
+ENOUGH = 1e-5
+"""Of the joint objective; a round of all members that gains less is the last."""
 DEARER = 4.0
 """By how much a machine's price rises for a member each time that its plan does not fit there."""
+
+Floats = NDArray[np.float64]
 
 
 @dataclass(slots=True)
 class _Nudge:
     """What a member is told beside the common prices, after its proposal did not hold."""
 
-    toll: tuple[float, ...] | None = None
-    """In place of the common tolls: what the whole step would have cost the others, per ms."""
+    toll: dict[int, float] = field(default_factory=dict)
+    """On these of its nodes, in place of the common toll: what the whole step would have cost the others, per ms."""
     push: dict[int, float] = field(default_factory=dict)
     """More for a ms on these of its nodes, where its plan did not fit."""
     push_mb: dict[int, float] = field(default_factory=dict)
@@ -37,130 +43,148 @@ class Search:
     def __init__(self, ledger: Ledger, propose: Proposer) -> None:
         self.ledger = ledger
         self.plans: list[Proposal | None] = [None] * len(ledger.tariffs)
-        self.obstacles: dict[int, Obstacle | None] = {}
-        """Why those members that have no plan have none: None where no plan keeps their own bounds."""
+        self.obstacles: dict[int, Obstacle] = {}
+        """What the members' latest proposals met, for those that have no plan; none where they have no proposal."""
         self._propose = propose
         self._nudges: dict[int, _Nudge] = {}
+        tariffs = ledger.tariffs
+        widest = max(len(tariff.machines) for tariff in tariffs)
+        self._compute_price = np.zeros((len(tariffs), widest))
+        for member, tariff in enumerate(tariffs):
+            self._compute_price[member, : len(tariff.machines)] = tariff.compute_price
+        self._load_per_ms = np.array([tariff.load_per_ms for tariff in tariffs])
+        self._simple = np.array([tariff.simple for tariff in tariffs])
+        self._now_ms = np.zeros_like(self._compute_price)
+        self._now_price = np.full(len(tariffs), np.inf)
 
     def start(self, plans: Sequence[Proposal | None]) -> None:
         """Put plans in force, but for those that break a bound together."""
-        self.plans = list(plans)
-        self._book_all()
-        for member in self.ledger.broken():
-            self.plans[member] = None
-        self._book_all()
+        self.ledger.book_all([None if plan is None else plan.footprint for plan in plans])
+        broken = self.ledger.broken()
+        self.plans = [None if member in broken else plan for member, plan in enumerate(plans)]
+        if broken:
+            self.ledger.book_all([None if plan is None else plan.footprint for plan in self.plans])
+        self._nudges = {}
+        for member, plan in enumerate(self.plans):
+            self._note(member, None if plan is None else plan.footprint)
 
     def improve(self, *, selfish: bool = False) -> int:
         """Move members to better plans until none is found; with `selfish` each looks at its own objective alone.
 
-        Returns the number of rounds. Members without a plan take any that fits first.
+        Returns the number of rounds. Members without a plan take any that fits.
         """
         everyone = range(len(self.plans))
         asked: Sequence[int] = everyone
         idle = 0
+        smooth: Questions | None = None
         for made in range(MOST_ROUNDS):
-            moved = self._round(asked, selfish=selfish)
-            idle = 0 if moved else idle + 1
-            asked = everyone if moved else sorted(self._nudges)
+            true = self._questions(asked, selfish=selfish)
+            # Where all answer the latest prices at once, loads swing; the mean with earlier prices calms them.
+            told = true if smooth is None or len(asked) < len(everyone) else true.halfway(smooth)
+            gained = self._round(true, self._nudged(told), selfish=selfish)
+            if gained:
+                smooth, asked, idle = (told if len(asked) == len(everyone) else None), everyone, 0
+            elif told is not true:
+                smooth = None
+            else:
+                asked, idle = sorted(self._nudges), idle + 1
             if not asked or idle > MOST_RETRIES:
                 return made + 1
         return MOST_ROUNDS
 
-    def _book_all(self) -> None:
-        self.ledger.book_all([None if plan is None else plan.footprint for plan in self.plans])
+    def _note(self, member: int, footprint: Footprint | None) -> None:
+        self._now_price[member] = np.inf if footprint is None else footprint.price
+        if footprint is not None:
+            self._now_ms[member, : len(footprint.compute_ms)] = footprint.compute_ms
 
-    def _round(self, asked: Sequence[int], *, selfish: bool) -> bool:
-        questions = [self._question(member, selfish=selfish) for member in asked]
-        proposals = self._propose(questions)
-        hopes: list[tuple[float, int, Proposal]] = []
+    def _round(self, true: Questions, told: Questions, *, selfish: bool) -> bool:
+        """Ask for plans by the prices told and book those that gain; whether that was worth it."""
+        proposals = self._propose(told)
+        hopes = self._hopes(true, proposals)
         nudges, self._nudges = self._nudges, {}
-        for question, proposal in zip(questions, proposals, strict=True):
-            member = question.member
-            if proposal is None:
-                if self.ledger.booked[member] is None:
-                    self.obstacles[member] = None
-                continue
-            hope = self._hope(question, self.ledger.booked[member], proposal.footprint)
-            if hope > 0.0 or member in nudges:
-                hopes.append((hope, member, proposal))
-        hopes.sort(key=lambda item: -item[0])
-        moved = False
-        for _, member, proposal in hopes:
-            moved |= self._try(member, proposal, nudges.get(member), selfish=selfish)
-        return moved
+        gained = 0.0
+        for row in np.argsort(-hopes, kind="stable").tolist():
+            member = told.members[row]
+            nudge = nudges.get(member)
+            if proposals.price[row] < np.inf and (nudge is not None or hopes[row] > 0.0):
+                gained += self._try(member, proposals.proposal(row), nudge, selfish=selfish)
+        return gained > ENOUGH * abs(self.ledger.total())
 
-    def _question(self, member: int, *, selfish: bool) -> Question:
-        ledger = self.ledger
-        tariff = ledger.tariffs[member]
-        nudge = self._nudges.get(member)
-        none = (0.0,) * len(tariff.machines)
-        if selfish:
-            toll = none
-        elif nudge is not None and nudge.toll is not None:
-            toll = nudge.toll
-        else:
-            toll = tuple(rise * tariff.load_per_ms for rise in ledger.slopes(member))
-        toll_mb = none
-        if nudge is not None:
-            toll = tuple(price + nudge.push.get(node, 0.0) for node, price in enumerate(toll))
-            toll_mb = tuple(nudge.push_mb.get(node, 0.0) for node in range(len(toll)))
-        return Question(member, ledger.stretch(member), toll, toll_mb, ledger.room_mb(member))
+    def _questions(self, asked: Sequence[int], *, selfish: bool) -> Questions:
+        """At the prices that the plans in force make."""
+        conditions = self.ledger.conditions(asked)
+        toll = np.zeros_like(conditions.slope) if selfish else conditions.slope * self._load_per_ms[asked, None]
+        return Questions(asked, conditions.stretch, toll, np.zeros_like(toll), conditions.room_mb)
 
-    def _hope(self, question: Question, now: Footprint | None, proposed: Footprint) -> float:
-        """The gain by the prices asked: no less than the true gain, since waiting rises ever faster with load."""
-        if now is None:
-            return math.inf
-        tariff = self.ledger.tariffs[question.member]
-        if not tariff.simple:
-            return math.inf if now != proposed else 0.0
-        gain = now.price - proposed.price
-        for node, price in enumerate(tariff.compute_price):
-            a_ms = price * question.stretch[node] + question.toll[node]
-            gain += (now.compute_ms[node] - proposed.compute_ms[node]) * a_ms
-        return gain if gain > LEAST_GAIN * abs(self.ledger.objective(question.member)) else 0.0
+    def _nudged(self, questions: Questions) -> Questions:
+        """With what members are told beside the common prices."""
+        if not self._nudges:
+            return questions
+        toll, toll_mb = questions.toll.copy(), questions.toll_mb.copy()
+        for row, member in enumerate(questions.members):
+            nudge = self._nudges.get(member)
+            if nudge is not None:
+                for node, price in nudge.toll.items():
+                    toll[row, node] = price
+                for node, price in nudge.push.items():
+                    toll[row, node] += price
+                for node, price in nudge.push_mb.items():
+                    toll_mb[row, node] += price
+        return replace(questions, toll=toll, toll_mb=toll_mb)
 
-    def _try(self, member: int, proposal: Proposal, nudge: _Nudge | None, *, selfish: bool) -> bool:
-        """Book a proposal if it gains, else remember what spoke against it."""
+    def _hopes(self, questions: Questions, proposals: Proposals) -> Floats:
+        """The gains by the prices asked, no less than the true ones, since waiting rises ever faster with load.
+
+        Infinite for members that have no plan, or whose objective is no sum; 0 where there is nothing to gain.
+        """
+        asked = np.array(questions.members, dtype=np.intp)
+        a_ms = self._compute_price[asked] * questions.stretch + questions.toll
+        now_ms, now_price = self._now_ms[asked], self._now_price[asked]
+        with np.errstate(invalid="ignore"):  # neither now nor proposed: infinite less infinite
+            gains = now_price - proposals.price + ((now_ms - proposals.compute_ms) * a_ms).sum(1)
+        least = LEAST_GAIN * np.abs(now_price + (now_ms * a_ms).sum(1))
+        hopes = np.where(gains > least, gains, 0.0)
+        other = (now_price != proposals.price) | (now_ms != proposals.compute_ms).any(1)
+        return np.where((now_price == np.inf) | (~self._simple[asked] & other), np.inf, hopes)
+
+    def _try(self, member: int, proposal: Proposal, nudge: _Nudge | None, *, selfish: bool) -> float:
+        """Book a proposal if it gains, else remember what spoke against it; the gain, infinite for a first plan."""
         weighed = self.ledger.weigh(member, proposal.footprint)
-        planned = self.ledger.booked[member] is not None
+        planned = self.plans[member] is not None
         if weighed.obstacle is not None:
             if not planned:
                 self.obstacles[member] = weighed.obstacle
-            self._nudges[member] = self._pushed(member, proposal, weighed.obstacle, nudge)
-            return False
+            self._nudges[member] = self._pushed(member, proposal, weighed.obstacle, nudge or _Nudge())
+            return 0.0
         change = weighed.own if selfish else weighed.own + sum(weighed.others)
         if planned and change > -LEAST_GAIN * abs(self.ledger.objective(member)):
             if not selfish and nudge is None:
                 self._nudges[member] = self._secant(member, proposal, weighed)
-            return False
+            return 0.0
         self.ledger.book(member, proposal.footprint)
+        self._note(member, proposal.footprint)
         self.plans[member] = proposal
-        self.obstacles.pop(member, None)
-        return True
+        return -change if planned else np.inf
 
     def _secant(self, member: int, proposal: Proposal, weighed: Weighed) -> _Nudge:
         """The tolls at which the step would have been priced right."""
-        ledger = self.ledger
-        tariff, now = ledger.tariffs[member], ledger.booked[member]
-        tolls = [rise * tariff.load_per_ms for rise in ledger.slopes(member)]
+        now_ms = self._now_ms[member].tolist()
+        tolls = {}
         for node, change in enumerate(weighed.others):
-            extra_ms = proposal.footprint.compute_ms[node] - (now.compute_ms[node] if now else 0.0)
+            extra_ms = proposal.footprint.compute_ms[node] - now_ms[node]
             if extra_ms and change:
                 tolls[node] = max(0.0, change / extra_ms)
-        return _Nudge(toll=tuple(tolls))
+        return _Nudge(toll=tolls)
 
-    def _pushed(self, member: int, proposal: Proposal, obstacle: Obstacle, nudge: _Nudge | None) -> _Nudge:
-        """Dearer where the plan did not fit; for a deadline, of whatever it would have slowed down, everywhere."""
+    def _pushed(self, member: int, proposal: Proposal, obstacle: Obstacle, nudge: _Nudge) -> _Nudge:
+        """Dearer where the plan did not fit; for a deadline, wherever it computes."""
         tariff = self.ledger.tariffs[member]
-        pushed = nudge or _Nudge()
-        nodes = [node for node, number in enumerate(tariff.machines) if number == obstacle.number]
-        if obstacle.bound == "deadline_ms":
-            nodes = [node for node, ms in enumerate(proposal.footprint.compute_ms) if ms]
-        for node in nodes:
-            if obstacle.bound == "memory_mb":
+        for node, number in enumerate(tariff.machines):
+            if obstacle.bound == "memory_mb" and number == obstacle.number:
+                # A hundredth of the objective for what is stored is felt, and four times as much each time ends soon.
                 least = 0.01 / max(proposal.footprint.weight_mb[node], 1e-9)
-                pushed.push_mb[node] = max(least, DEARER * pushed.push_mb.get(node, 0.0))
-            else:
+                nudge.push_mb[node] = max(least, DEARER * nudge.push_mb.get(node, 0.0))
+            elif number == obstacle.number or (obstacle.bound == "deadline_ms" and proposal.footprint.compute_ms[node]):
                 least = max(tariff.compute_price) * max(self.ledger.stretch(member))
-                pushed.push[node] = max(least, DEARER * pushed.push.get(node, 0.0))
-        return pushed
+                nudge.push[node] = max(least, DEARER * nudge.push.get(node, 0.0))
+        return nudge
