@@ -1,10 +1,11 @@
 """The planning problem as a mixed-integer program, for SciPy's `milp` (HiGHS): written from the cost model alone.
 
-It shares no table and no search with the planner that it is compared with. It knows neither risk nor throughput.
+It shares no table and no search with the planner. It knows no risk, and no deadline together with throughput.
 """
 
-import heapq
+import itertools
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy
 from scipy.optimize import Bounds, LinearConstraint, milp
@@ -18,6 +19,9 @@ OPTIMAL, INFEASIBLE = 0, 2  # the statuses of scipy.optimize.milp
 Pair = tuple[str, str]
 Terms = list[tuple[int, float]]
 """Variables by their number, each with its coefficient."""
+Figures = tuple[float, float, float]
+"""Latency in ms, the origin's energy and the total energy in J."""
+NOTHING = (0.0, 0.0, 0.0)
 
 
 class _Program:
@@ -25,139 +29,167 @@ class _Program:
 
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
-        self.origin = problem.nodes[problem.origin_index]
+        self.nodes = {node.name: node for node in problem.nodes}
+        self.links = {(link.src, link.dst): link for link in problem.links}
+        self.origin = self.nodes[problem.origin]
+        self.alone_ms = sum(self.origin.op_ms) / (1 - self.origin.load)
         self.latency_ms: list[float] = []
         self.cost: list[float] = []
+        self.whole: list[bool] = []
         self.rows: list[tuple[Terms, float, float]] = []
+        self.busy_ms: dict[str | Pair, Terms] = {}
+        """The variables that keep a node, or a link, busy, and for how long."""
 
-    def add(self, ms: float, origin_j: float, total_j: float) -> int:
+    def add(self, figures: Figures = NOTHING) -> int:
         """A new variable by what it adds to latency and energies, idling of the origin apart; its number."""
-        self.latency_ms.append(ms)
-        self.cost.append(self.price(ms, origin_j, total_j))
+        self.latency_ms.append(figures[0])
+        self.cost.append(self.price(figures))
+        self.whole.append(True)
         return len(self.cost) - 1
 
-    def price(self, ms: float, origin_j: float, total_j: float) -> float:
+    def add_compute(self, node: Node, ms: float) -> int:
+        """A variable that makes a node compute for so long, before its load stretches it."""
+        took_ms = ms / (1 - node.load)
+        joules = (node.busy_w - node.idle_w) * took_ms / 1000
+        variable = self.add((took_ms, joules if node is self.origin else 0.0, joules))
+        self.busy_ms.setdefault(node.name, []).append((variable, took_ms))
+        return variable
+
+    def add_transfer(self, path: Sequence[str], size: float) -> int:
+        """A variable that carries so many bytes along a path of nodes."""
+        variable = self.add(self.carry(path, size))
+        for pair in itertools.pairwise(path):
+            self.busy_ms.setdefault(pair, []).append((variable, self.carry(pair, size)[0]))
+        return variable
+
+    def add_period(self, weight: float) -> int:
+        """The variable of the pipeline's period in ms, the only one that is not binary."""
+        variable = self.add()
+        self.cost[variable], self.whole[variable] = weight / self.alone_ms, False
+        return variable
+
+    def price(self, figures: Figures) -> float:
         """What this adds to the objective, idling of the origin included."""
+        ms, origin_j, total_j = figures
         weights, idle_j = self.problem.objective, self.origin.idle_w * ms / 1000
-        alone_ms = sum(self.origin.op_ms) / (1 - self.origin.load)
-        alone_j = self.origin.busy_w * alone_ms / 1000
-        price = weights.latency * ms / alone_ms
+        alone_j = self.origin.busy_w * self.alone_ms / 1000
+        price = weights.latency * ms / self.alone_ms
         if weights.origin_energy:
             price += weights.origin_energy * (origin_j + idle_j) / alone_j
         if weights.total_energy:
             price += weights.total_energy * (total_j + idle_j) / alone_j
         return price
 
-    def compute(self, node: Node, ms: float) -> tuple[float, float, float]:
-        """Latency and energies of computing on a node for so long, before its load stretches it."""
-        took_ms = ms / (1 - node.load)
-        joules = (node.busy_w - node.idle_w) * took_ms / 1000
-        return took_ms, joules if node is self.origin else 0.0, joules
-
-    def carry(self, pair: Pair, size: float) -> tuple[float, float, float]:
-        """Latency and energies of carrying so many bytes over a link."""
-        link = next(link for link in self.problem.links if (link.src, link.dst) == pair)
-        nodes = {node.name: node for node in self.problem.nodes}
-        sent_j, received_j = nodes[pair[0]].tx_j_per_mb * size / 1e6, nodes[pair[1]].rx_j_per_mb * size / 1e6
-        origin_j = (sent_j if pair[0] == self.origin.name else 0.0) + (
-            received_j if pair[1] == self.origin.name else 0.0
-        )
-        return link.rtt_ms / 2 + 8 * size / (1000 * link.mbps), origin_j, sent_j + received_j
+    def carry(self, path: Sequence[str], size: float) -> Figures:
+        """Latency and energies of carrying so many bytes along a path of nodes."""
+        nodes, links = self.nodes, self.links
+        ms = origin_j = total_j = 0.0
+        for src, dst in itertools.pairwise(path):
+            ms += links[src, dst].rtt_ms / 2 + 8 * size / (1000 * links[src, dst].mbps)
+            for name, joules in (
+                (src, nodes[src].tx_j_per_mb * size / 1e6),
+                (dst, nodes[dst].rx_j_per_mb * size / 1e6),
+            ):
+                total_j += joules
+                origin_j += joules if name == self.origin.name else 0.0
+        return ms, origin_j, total_j
 
 
 def least_objective(problem: Problem) -> float | None:
     """The objective of the best plan, proven to RELATIVE_GAP; None if no plan keeps the bounds."""
     program = _Program(problem)
-    back = _ways_back(program)
-    before: dict[str, Terms] = {node.name: [] for node in problem.nodes}
-    stored: dict[str, Terms] = {node.name: [] for node in problem.nodes}
+    nodes, weights_mb = problem.nodes, problem.model.weight_mb
+    stored_mb: dict[str, Terms] = {node.name: [] for node in nodes}
+    before: dict[str, int] = {}
     for op in range(problem.model.ops):
-        last = op == problem.model.ops - 1
-        runs = {}
-        for node in problem.nodes:
-            figures = program.compute(node, node.op_ms[op])
-            if last:
-                way = back.get(node.name)
-                if way is None:
-                    continue
-                figures = (figures[0] + way[0], figures[1] + way[1], figures[2] + way[2])
-            runs[node.name] = program.add(*figures)
-            if problem.model.weight_mb:
-                stored[node.name].append((runs[node.name], problem.model.weight_mb[op]))
-        _move(program, op, before, problem.origin if op == 0 else None, runs)
-        before = {name: [(run, 1.0)] for name, run in runs.items()}
-    for node in problem.nodes:
-        if node.memory_mb is not None and stored[node.name]:
-            program.rows.append((stored[node.name], -math.inf, node.memory_mb))
+        runs = {node.name: program.add_compute(node, node.op_ms[op]) for node in nodes}
+        if weights_mb:
+            for name, run in runs.items():
+                stored_mb[name].append((run, weights_mb[op]))
+        _move(program, op, before, runs)
+        before = runs
+    for name, ways in _ways_back(program).items():
+        # The result returns from where the last op ran; where no way leads back, it cannot have run.
+        returns = [(program.add_transfer(way, problem.model.cut_bytes[-1]), 1.0) for way in ways]
+        program.rows.append(([*returns, (before[name], -1.0)], 0.0, 0.0))
+    for node in nodes:
+        if node.memory_mb is not None and weights_mb:
+            program.rows.append((stored_mb[node.name], -math.inf, node.memory_mb))
     if problem.deadline_ms is not None:
         program.rows.append((list(enumerate(program.latency_ms)), -math.inf, problem.deadline_ms))
+    if problem.objective.throughput:
+        period = program.add_period(problem.objective.throughput)
+        program.rows += (([*terms, (period, -1.0)], -math.inf, 0.0) for terms in program.busy_ms.values())
     return _solve(program)
 
 
-def _move(program: _Program, cut: int, before: dict[str, Terms], fixed: str | None, runs: dict[str, int]) -> None:
+def _move(program: _Program, cut: int, before: Mapping[str, int], runs: Mapping[str, int]) -> None:
     """Between two ops the tensors stay, or are packed by a codec, pass over links so, and are unpacked elsewhere.
 
-    What leaves each node equals what came to it, packed and unpacked apart; before op 0 all is on the node `fixed`.
+    What leaves each node equals what came to it, packed and unpacked apart; before op 0 all is on the origin.
     """
     problem = program.problem
     size = problem.model.cut_bytes[cut]
     leaving: dict[str, Terms] = {node.name: [] for node in problem.nodes}
     arriving: dict[str, Terms] = {node.name: [] for node in problem.nodes}
     for node in problem.nodes:
-        stays = program.add(0.0, 0.0, 0.0)
+        stays = program.add()
         leaving[node.name].append((stays, 1.0))
         arriving[node.name].append((stays, 1.0))
-    if cut not in problem.model.forbidden_cuts:
-        for codec in problem.codecs:
-            packed: dict[str, Terms] = {node.name: [] for node in problem.nodes}
-            for node in problem.nodes:
-                packs = program.add(*program.compute(node, codec.encode_ms_per_mb * size / 1e6))
-                unpacks = program.add(*program.compute(node, codec.decode_ms_per_mb * size / 1e6))
-                leaving[node.name].append((packs, 1.0))
-                arriving[node.name].append((unpacks, 1.0))
-                packed[node.name] += [(packs, 1.0), (unpacks, -1.0)]
-            for link in problem.links:
-                hops = program.add(*program.carry((link.src, link.dst), size * codec.ratio))
-                packed[link.src].append((hops, -1.0))
-                packed[link.dst].append((hops, 1.0))
-            program.rows += ((terms, 0.0, 0.0) for terms in packed.values())
-    for node in problem.nodes:
-        held = 1.0 if node.name == fixed else 0.0
-        came = [(variable, -coefficient) for variable, coefficient in before.get(node.name, [])]
-        program.rows.append((leaving[node.name] + came, held, held))
-        ran = [(runs[node.name], -1.0)] if node.name in runs else []
-        program.rows.append((arriving[node.name] + ran, 0.0, 0.0))
-
-
-def _ways_back(program: _Program) -> dict[str, tuple[float, float, float]]:
-    """By the last stage's node: latency and energies of the way back that costs the objective least, by Dijkstra."""
-    problem = program.problem
-    found: dict[str, tuple[float, float, float]] = {}
-    queue = [(0.0, 0.0, problem.origin, (0.0, 0.0, 0.0))]
-    while queue:
-        _, _, name, figures = heapq.heappop(queue)
-        if name in found:
-            continue
-        found[name] = figures
+    for codec in problem.codecs if cut not in problem.model.forbidden_cuts else ():
+        packed: dict[str, Terms] = {node.name: [] for node in problem.nodes}
+        for node in problem.nodes:
+            packs = program.add_compute(node, codec.encode_ms_per_mb * size / 1e6)
+            unpacks = program.add_compute(node, codec.decode_ms_per_mb * size / 1e6)
+            leaving[node.name].append((packs, 1.0))
+            arriving[node.name].append((unpacks, 1.0))
+            packed[node.name] += [(packs, 1.0), (unpacks, -1.0)]
         for link in problem.links:
-            if link.dst == name and link.src not in found:
-                ms, origin_j, total_j = program.carry((link.src, link.dst), problem.model.cut_bytes[-1])
-                longer = (figures[0] + ms, figures[1] + origin_j, figures[2] + total_j)
-                heapq.heappush(queue, (program.price(*longer), longer[0], link.src, longer))
-    return found
+            hops = program.add_transfer((link.src, link.dst), size * codec.ratio)
+            packed[link.src].append((hops, -1.0))
+            packed[link.dst].append((hops, 1.0))
+        program.rows += ((terms, 0.0, 0.0) for terms in packed.values())
+    for name, run in runs.items():
+        if before:
+            program.rows.append(([*leaving[name], (before[name], -1.0)], 0.0, 0.0))
+        else:
+            held = 1.0 if name == problem.origin else 0.0
+            program.rows.append((leaving[name], held, held))
+        program.rows.append(([*arriving[name], (run, -1.0)], 0.0, 0.0))
+
+
+def _ways_back(program: _Program) -> dict[str, list[tuple[str, ...]]]:
+    """By node, the ways of the result to the origin that may be taken.
+
+    That is the one of least objective, and of equals the quickest; for throughput, where it hangs on the plan, all may.
+    """
+    problem = program.problem
+    found: dict[str, list[tuple[str, ...]]] = {node.name: [] for node in problem.nodes}
+    frontier: list[tuple[str, ...]] = [(problem.origin,)]
+    while frontier:
+        path = frontier.pop()
+        found[path[0]].append(path)
+        frontier += ((link.src, *path) for link in problem.links if link.dst == path[0] and link.src not in path)
+    if problem.objective.throughput:
+        return found
+
+    def dearness(way: tuple[str, ...]) -> tuple[float, float]:
+        figures = program.carry(way, problem.model.cut_bytes[-1])
+        return program.price(figures), figures[0]
+
+    return {name: [min(ways, key=dearness)] if ways else [] for name, ways in found.items()}
 
 
 def _solve(program: _Program) -> float | None:
-    places = [(row, variable) for row, (terms, _, _) in enumerate(program.rows) for variable, _ in terms]
-    coefficients = [coefficient for terms, _, _ in program.rows for _, coefficient in terms]
+    entries = [(row, *term) for row, (terms, _, _) in enumerate(program.rows) for term in terms]
+    rows, columns, coefficients = zip(*entries, strict=True)
     shape = (len(program.rows), len(program.cost))
-    matrix = coo_array((coefficients, tuple(zip(*places, strict=True))), shape=shape).tocsr()
     lower, upper = ([row[side] for row in program.rows] for side in (1, 2))
     result = milp(
         numpy.array(program.cost),
-        constraints=LinearConstraint(matrix, lower, upper),
-        integrality=numpy.ones(len(program.cost)),
-        bounds=Bounds(0.0, 1.0),
+        constraints=LinearConstraint(coo_array((coefficients, (rows, columns)), shape=shape).tocsr(), lower, upper),
+        integrality=numpy.array(program.whole),
+        bounds=Bounds(0.0, numpy.where(program.whole, 1.0, numpy.inf)),
         options={"mip_rel_gap": RELATIVE_GAP},
     )
     if result.status == INFEASIBLE:

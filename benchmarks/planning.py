@@ -230,7 +230,7 @@ def main() -> None:
     row("65 ops, 3 nodes, memory that binds", scarce)
     row("65 ops, 3 nodes, memory that binds", scarce[:FEW], MIXED_INTEGER, mixed_integer)
     row("65 ops, 3 nodes, 95 % quantile", [*map(with_spread, of_65)])
-    row("65 ops, 3 nodes, throughput", [*map(for_throughput, of_65)])
+    row("65 ops, 3 nodes, throughput", [*map(for_throughput, of_65)], MIXED_INTEGER, mixed_integer)
     for ops, nodes in ((65, 5), (155, 3)):
         problems = [random_problem(seed, ops, nodes) for seed in range(REPEATS)]
         row(f"{ops} ops, {nodes} nodes, latency", problems, DIJKSTRA, dijkstra)
