@@ -1,6 +1,6 @@
 """The whole Pareto front: every plan that no other beats in latency, origin energy and total energy at once.
 
-Exact label setting over all nodes, relays, codecs, ways back and bounds; which of the plans to take is left to whoever asks.
+Exact label setting over all nodes, relays, codecs, ways back and bounds; which plan to take is left to whoever asks.
 """
 
 import math

@@ -131,11 +131,12 @@ class FigureSteps:
         """The simple paths between any two nodes that none other beats at every size."""
         nodes, origin = self._problem.nodes, self._origin
         hops = []
-        for hop in prices_of(self._problem).hops:
-            sent, received = nodes[hop.src].tx_j_per_mb / BYTES_PER_MB, nodes[hop.dst].rx_j_per_mb / BYTES_PER_MB
-            origin_j = sent if hop.src == origin else received if hop.dst == origin else 0.0
-            variances = (hop.fixed_variance_ms2, hop.variance_ms2_per_byte2) if self._spread else (0.0, 0.0)
-            hops.append(_Path((hop.src, hop.dst), hop.fixed_ms, hop.ms_per_byte, origin_j, sent + received, *variances))
+        for link in prices_of(self._problem).hops:
+            src, dst = link.src, link.dst
+            sent, received = nodes[src].tx_j_per_mb / BYTES_PER_MB, nodes[dst].rx_j_per_mb / BYTES_PER_MB
+            origin_j = sent if src == origin else received if dst == origin else 0.0
+            variances = (link.fixed_variance_ms2, link.variance_ms2_per_byte2) if self._spread else (0.0, 0.0)
+            hops.append(_Path((src, dst), link.fixed_ms, link.ms_per_byte, origin_j, sent + received, *variances))
         kept: dict[tuple[int, int], list[_Path]] = {(hop.nodes[0], hop.nodes[-1]): [hop] for hop in hops}
         frontier = hops
         while frontier:

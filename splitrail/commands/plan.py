@@ -1,121 +1,124 @@
-"""`splitrail plan`: solves a planning problem in a file, and needs nothing else."""
+"""`splitrail plan`: solves a planning problem in a file, or a fleet of them, and needs nothing else."""
 
 import argparse
-import math
 import sys
-import time
 from pathlib import Path
 
-import msgspec
-
-from coordinator.cost import PartitionPlan
-from coordinator.errors import PlanInfeasibleError
+from coordinator.errors import ProblemError
+from coordinator.fleet_file import MOST_BYTES, is_fleet, parse_fleet
+from coordinator.fleet_load import Member
 from coordinator.problem import Problem
-from coordinator.problem_file import parse_problem, read_problem
+from coordinator.problem_file import parse_problem
+from coordinator.reap_energy import with_reap_energy
 from coordinator.strategies import STRATEGIES, strategy
+from splitrail.commands.needed_package import package_needed
+from splitrail.commands.plan_figures import PlanFigures, plan_figures, print_json, timed
+from splitrail.commands.plan_stages import FORM, plan_by_hand, read_stages
+from splitrail.errors import SplitrailError
 
 EXAMPLE = "splitrail plan problem.json --strategy exact --json"
-
-
-class StageFigures(msgspec.Struct, frozen=True):
-    """Ops `start`..`stop`-1 on a node, and the codec of the transfer into the stage if there is one."""
-
-    node: str
-    start: int
-    stop: int
-    codec: str | None
-
-
-class PlanFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """What `--json` prints; the figures are None where no plan keeps the bounds, and only then `reason` says why."""
-
-    strategy: str
-    feasible: bool
-    stages: tuple[StageFigures, ...] = ()
-    way_back: tuple[str, ...] = msgspec.field(name="return", default=())
-    latency_ms: float | None = None
-    origin_energy_j: float | None = None
-    total_energy_j: float | None = None
-    objective: float | None = None
-    planning_ms: float
-    reason: str | msgspec.UnsetType = msgspec.UNSET
+PICTURE_ENDINGS = (".png", ".svg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("problem", metavar="PROBLEM", help="the problem in JSON; - reads standard input")
-    parser.add_argument("--strategy", choices=STRATEGIES, default="exact", help="how to decide (default: exact)")
+    parser.add_argument("problem", metavar="PROBLEM", help="a problem or a fleet in JSON; - reads standard input")
+    parser.add_argument("--strategy", choices=STRATEGIES, help="how to decide (default: exact)")
+    parser.add_argument(
+        "--stages", type=read_stages, metavar=FORM, help="judge this split in place of finding one: pi:0-24,pc:24-65"
+    )
+    parser.add_argument(
+        "--energy-model", choices=["reap"], help="reckon energy as reap does: 12 W while the origin computes, no radio"
+    )
+    parser.add_argument(
+        "--pareto",
+        action="store_true",
+        help="print every plan that no other beats in latency, origin energy and total energy at once",
+    )
+    parser.add_argument(
+        "--plot", type=_picture, metavar="FILE", help="draw these plans into a .png or .svg; implies --pareto"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the plan. ProblemError if the problem cannot be read, PlanInfeasibleError if no plan keeps its bounds."""
-    source = arguments.problem
-    problem = parse_problem(sys.stdin.buffer.read()) if source == "-" else read_problem(Path(source))
-    decide = strategy(arguments.strategy)
-    begun = time.perf_counter()
-    try:
-        plan = decide(problem)
-    except PlanInfeasibleError as error:
-        if arguments.json:
-            planning_ms = (time.perf_counter() - begun) * 1000
-            _print_json(
-                PlanFigures(strategy=arguments.strategy, feasible=False, planning_ms=planning_ms, reason=str(error))
-            )
-        raise
-    planning_ms = (time.perf_counter() - begun) * 1000
-    if arguments.json:
-        _print_json(_figures(arguments.strategy, plan, planning_ms))
+    """Print the plan, the front or the fleet's plans.
+
+    ProblemError if the problem cannot be read, PlanError if given stages are no plan, PlanInfeasibleError if no plan
+    keeps the bounds.
+    """
+    _check_options(arguments)
+    problem = _read(arguments.problem)
+    if not isinstance(problem, Problem):
+        for option in ("strategy", "stages", "pareto", "plot"):
+            if getattr(arguments, option):
+                raise SplitrailError(f"--{option} is for one problem, {arguments.problem} has a fleet: leave it out")
+        with package_needed("a fleet", "coordinator"):
+            from splitrail.commands.plan_fleet import plan_together  # noqa: PLC0415  # numpy is slow, or missing
+
+        plan_together(problem, energy_model=arguments.energy_model, json=arguments.json)
+        return 0
+    if arguments.energy_model:
+        problem = with_reap_energy(problem)
+    if arguments.pareto or arguments.plot:
+        with package_needed("--pareto", "coordinator"):
+            from splitrail.commands.plan_front import plan_front  # noqa: PLC0415  # as above
+
+        plan_front(problem, energy_model=arguments.energy_model, picture=arguments.plot, json=arguments.json)
     else:
-        _print_plan(arguments.strategy, problem, plan, planning_ms)
+        _plan_one(arguments, problem)
     return 0
 
 
-def _figures(name: str, plan: PartitionPlan, planning_ms: float) -> PlanFigures:
-    score = plan.score
-    return PlanFigures(
-        strategy=name,
-        feasible=True,
-        stages=tuple(StageFigures(stage.node, stage.start, stage.stop, stage.codec) for stage in plan.stages),
-        way_back=score.way_back,
-        latency_ms=score.latency_ms,
-        origin_energy_j=score.origin_energy_j,
-        total_energy_j=score.total_energy_j,
-        objective=score.objective,
-        planning_ms=planning_ms,
-    )
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in PICTURE_ENDINGS:
+        raise argparse.ArgumentTypeError(f"{text!r} must end in {' or '.join(PICTURE_ENDINGS)}")
+    return path
 
 
-def _print_json(figures: PlanFigures) -> None:
-    print(msgspec.json.encode(figures).decode())
+def _check_options(arguments: argparse.Namespace) -> None:
+    """SplitrailError where options contradict each other."""
+    name = arguments.strategy
+    if arguments.stages and name not in (None, "static"):
+        raise SplitrailError(f"--stages is a static split, --strategy {name} decides for itself: give one of them")
+    if arguments.pareto or arguments.plot:
+        front = "--pareto" if arguments.pareto else "--plot"
+        if name not in (None, "exact"):
+            raise SplitrailError(f"{front} finds exact plans: leave out --strategy {name}")
+        if arguments.stages:
+            raise SplitrailError(f"{front} finds all plans that no other beats, --stages gives one: leave out one")
 
 
-def _print_plan(name: str, problem: Problem, plan: PartitionPlan, planning_ms: float) -> None:
-    from rich.console import Console  # noqa: PLC0415  # a quarter of the command's time, and --json has no use for it
-    from rich.table import Table  # noqa: PLC0415  # as above
-    from rich.text import Text  # noqa: PLC0415  # as above
+def _read(source: str) -> Problem | tuple[Member, ...]:
+    """The problem or the fleet in a file, or on standard input. ProblemError if it is neither."""
+    try:
+        if source == "-":
+            text = sys.stdin.buffer.read(MOST_BYTES + 1)
+        else:
+            with Path(source).open("rb") as file:
+                text = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ProblemError(f"{source}: {error.strerror or error}") from None
+    try:
+        # What has been cut off above is told to be too long.
+        return parse_fleet(text) if len(text) > MOST_BYTES or is_fleet(text) else parse_problem(text)
+    except ProblemError as error:
+        raise ProblemError(str(error) if source == "-" else f"{source}: {error}") from None
 
-    score = plan.score
-    table = Table("node", "ops", "codec in", "weights", box=None, pad_edge=False, header_style="bold")
-    for stage in plan.stages:
-        relays = stage.start == stage.stop
-        weights_mb = math.fsum(problem.model.weight_mb[stage.start : stage.stop])
-        table.add_row(
-            Text(stage.node),
-            "relays" if relays else f"[{stage.start}, {stage.stop})",
-            Text(stage.codec or "-"),
-            "-" if relays else f"{weights_mb:.6g} MB",
-        )
-    weights = problem.objective
-    of_origin_only = weights.latency + weights.origin_energy + weights.total_energy
-    console = Console(highlight=False)
-    title = f"{problem.model.name or 'model'}, {problem.model.ops} ops, by {name} in {planning_ms:.1f} ms"
-    console.print(Text(title, style="bold"))
-    console.print(table)
-    if score.way_back:
-        console.print(Text(f"the result returns {' -> '.join(score.way_back)}"))
-    console.print(
-        f"latency {score.latency_ms:.6g} ms, energy (modelled) {score.origin_energy_j:.6g} J on the origin, "
-        f"{score.total_energy_j:.6g} J in total, objective {score.objective:.6g} (origin-only: {of_origin_only:.6g})",
-        soft_wrap=True,
-    )
+
+def _plan_one(arguments: argparse.Namespace, problem: Problem) -> None:
+    name = arguments.strategy or ("static" if arguments.stages else "exact")
+
+    def infeasible(planning_ms: float, reason: str) -> PlanFigures:
+        return PlanFigures(strategy=name, feasible=False, planning_ms=planning_ms, reason=reason)
+
+    with timed(json=arguments.json, infeasible=infeasible) as clock:
+        plan = plan_by_hand(problem, arguments.stages) if arguments.stages else strategy(name)(problem)
+        planning_ms = clock()
+    if arguments.json:
+        print_json(plan_figures(name, problem, plan, planning_ms, arguments.energy_model))
+        return
+    from splitrail.commands.plan_tables import print_plan  # noqa: PLC0415  # rich is a quarter of the command's time
+
+    print_plan(name, problem, plan, planning_ms, arguments.energy_model)
