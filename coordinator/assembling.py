@@ -1,19 +1,30 @@
 """From what is known of the site to the planning problem of one deployment; whoever does not fit is left out, with why.
 
-Solving the problem is `coordinator.strategies`' part.
+Solving the problem is `coordinator.searching`'s part.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from broker.messages import LinkReading
 from coordinator.deployment import Deployment, ModelFacts
 from coordinator.errors import ProblemError
+from coordinator.estimates import HIGHEST_LOAD
 from coordinator.evaluation import Circumstances, LinkFigures
 from coordinator.problem import MAX_NUMBER, MIN_MBPS, Link, Model, Node, Problem
-from coordinator.state import DeploymentState, LinkState, NodeState, Refusal, State
+from coordinator.state import DeploymentState, LinkState, NodeState, Pair, Refusal, State, load_of
 
 MAX_DOUBLINGS = 6
+JOINING = "it has joined only just: what is measured of it may still change"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all deployments of a site share at one moment: the usable nodes' sessions and loads, and their links."""
+
+    sessions: Mapping[str, str]
+    loads: Mapping[str, float]
+    links: Mapping[Pair, LinkFigures]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +36,49 @@ class Assembly:
     left_out: Mapping[str, str]
 
 
-def circumstances(deployment: DeploymentState, state: State, now: float, refusal_s: float) -> Circumstances:
-    """All that a plan of this deployment hangs on now."""
+def surroundings(state: State, now: float) -> Surroundings:
+    """What is believed of the site now."""
+    usable = {name: node for name, node in state.nodes.items() if node.usable}
+    return Surroundings(
+        sessions={name: node.session for name, node in usable.items()},
+        loads={name: load_of(node, state).load(now) for name, node in usable.items()},
+        links={
+            pair: LinkFigures(link.belief.rtt_ms, link.belief.mbps)
+            for pair, link in state.links.items()
+            if pair[0] in usable and pair[1] in usable
+        },
+    )
+
+
+def circumstances(
+    deployment: DeploymentState,
+    state: State,
+    site: Surroundings,
+    others: Mapping[str, float],
+    *,
+    now: float,
+    refusal_s: float,
+) -> Circumstances:
+    """All that a plan of this deployment hangs on now; `others` is what other deployments' plans take of each node."""
     sha256 = deployment.declared.model.reference.sha256
-    sessions = {node.name: node.session for node in state.nodes.values() if node.usable}
     return Circumstances(
-        sessions=sessions,
-        profiled=frozenset(name for name in sessions if (name, sha256) in state.profiles),
+        sessions=site.sessions,
+        profiled=frozenset(name for name in site.sessions if (name, sha256) in state.profiles),
         refused={
             name: refusal.reason
             for name, refusal in deployment.refusals.items()
-            if sessions.get(name) == refusal.session and 0.0 <= now - refusal.at < left_out_s(refusal, refusal_s)
+            if site.sessions.get(name) == refusal.session and 0.0 <= now - refusal.at < left_out_s(refusal, refusal_s)
         },
-        links={
-            pair: LinkFigures(link.reading.rtt_ms, link.reading.mbps)
-            for pair, link in state.links.items()
-            if pair[0] in sessions and pair[1] in sessions
-        },
+        links=site.links,
+        loads=loads_under(site.loads, others),
     )
+
+
+def loads_under(loads: Mapping[str, float], others: Mapping[str, float]) -> Mapping[str, float]:
+    """The nodes' loads with what other deployments' plans take of them."""
+    if not others:
+        return loads
+    return {name: min(load + others.get(name, 0.0), HIGHEST_LOAD) for name, load in loads.items()}
 
 
 def left_out_s(refusal: Refusal, refusal_s: float) -> float:
@@ -50,8 +86,10 @@ def left_out_s(refusal: Refusal, refusal_s: float) -> float:
     return refusal_s * 2.0 ** min(refusal.count - 1, MAX_DOUBLINGS)
 
 
-def assemble(deployment: DeploymentState, state: State, around: Circumstances) -> Assembly:
-    """The deployment's problem under `around`, made of all usable nodes that have a fitting profile."""
+def assemble(
+    deployment: DeploymentState, state: State, around: Circumstances, waiting: Collection[str], now: float
+) -> Assembly:
+    """The deployment's problem under `around`, made of all usable nodes that have a fitting profile and do not wait."""
     declared = deployment.declared
     fitting: list[Node] = []
     left_out: dict[str, str] = {}
@@ -59,8 +97,10 @@ def assemble(deployment: DeploymentState, state: State, around: Circumstances) -
         if not node.online:
             continue
         reason = node.refused or around.refused.get(node.name) or _misfit(node, declared, state)
+        if reason is None and node.name in waiting:
+            reason = JOINING
         if reason is None:
-            fitting.append(_node(node, declared, state))
+            fitting.append(_node(node, declared, state, around.loads[node.name]))
         else:
             left_out[node.name] = reason
     names = {node.name for node in fitting}
@@ -68,7 +108,7 @@ def assemble(deployment: DeploymentState, state: State, around: Circumstances) -
         missing = left_out.get(declared.origin, "it is offline")
         return Assembly(None, f"waiting for {declared.origin}, the origin: {missing}", left_out)
     links = tuple(
-        _link(link) for pair, link in state.links.items() if names.issuperset(pair) and _plausible(link.reading)
+        _link(link, now) for pair, link in state.links.items() if names.issuperset(pair) and _plausible(link.reading)
     )
     joined = {name for link in links for name in (link.src, link.dst)}
     for name in sorted(names - joined - {declared.origin}):
@@ -81,6 +121,7 @@ def assemble(deployment: DeploymentState, state: State, around: Circumstances) -
             links=links,
             objective=declared.objective,
             deadline_ms=declared.deadline_ms,
+            risk=declared.risk,
         )
     except ProblemError as error:
         return Assembly(None, f"{error}", left_out)
@@ -96,22 +137,27 @@ def _misfit(node: NodeState, deployment: Deployment, state: State) -> str | None
         if failure is not None and failure.session == node.session:
             return f"it cannot profile {reference.name}: {failure.reason}"
         return f"it has not profiled {reference.name} yet"
-    op_ms = known.profile.op_ms
-    if len(op_ms) != reference.ops:
-        return f"its profile has {len(op_ms)} ops, {reference.name} has {reference.ops}"
+    for times in (known.profile.op_ms, known.profile.op_ms_std):
+        if len(times) != reference.ops:
+            return f"its profile has {len(times)} ops, {reference.name} has {reference.ops}"
+        if not all(ms <= MAX_NUMBER for ms in times):
+            return f"its profile has a figure above {MAX_NUMBER:g}"
     power = node.announcement.power
     figures = (power.idle_w, power.busy_w, power.tx_j_per_mb, power.rx_j_per_mb, node.announcement.memory_mb)
-    if not all(figure <= MAX_NUMBER for figure in (*op_ms, *figures)):
-        return f"its profile or announcement has a figure above {MAX_NUMBER:g}"
+    if not all(figure <= MAX_NUMBER for figure in figures):
+        return f"its announcement has a figure above {MAX_NUMBER:g}"
     return None
 
 
-def _node(node: NodeState, deployment: Deployment, state: State) -> Node:
+def _node(node: NodeState, deployment: Deployment, state: State, load: float) -> Node:
     announced = node.announcement
+    profile = state.profiles[node.name, deployment.model.reference.sha256].profile
     return Node(
         name=node.name,
         tier=announced.tier,
-        op_ms=state.profiles[node.name, deployment.model.reference.sha256].profile.op_ms,
+        op_ms=profile.op_ms,
+        op_ms_std=profile.op_ms_std,
+        load=load,
         memory_mb=announced.memory_mb,
         idle_w=announced.power.idle_w,
         busy_w=announced.power.busy_w,
@@ -129,9 +175,16 @@ def _model(facts: ModelFacts) -> Model:
     )
 
 
-def _link(link: LinkState) -> Link:
-    reading = link.reading
-    return Link(src=reading.src, dst=reading.dst, rtt_ms=reading.rtt_ms, mbps=reading.mbps)
+def _link(link: LinkState, now: float) -> Link:
+    belief = link.belief
+    return Link(
+        src=link.reading.src,
+        dst=link.reading.dst,
+        rtt_ms=min(max(belief.rtt_ms, 0.0), MAX_NUMBER),
+        mbps=min(max(belief.mbps, MIN_MBPS), MAX_NUMBER),
+        rtt_ms_std=min(belief.rtt_ms_std(now), MAX_NUMBER),
+        mbps_std=min(belief.mbps_std(now), MAX_NUMBER),
+    )
 
 
 def _plausible(reading: LinkReading) -> bool:

@@ -35,13 +35,38 @@ class PlanningSettings(_Settings, frozen=True, kw_only=True):
     """When plans are weighed anew, and how much better a new one has to be."""
 
     interval_s: Annotated[Seconds, Meta(description="Time between two re-evaluations of a plan.")] = 5.0
-    hysteresis: Annotated[
-        Share, Meta(description="A new plan's objective must be lower than the current one's by more than this share.")
-    ] = 0.03
     link_change: Annotated[
         Annotated[float, Meta(gt=0.0)],
-        Meta(description="A link that changed by more than this share since the last evaluation is acted on at once."),
-    ] = 0.2
+        Meta(
+            description="A link, or a node's time for its ops, that changed by more than this share since the last "
+            "evaluation is acted on at once."
+        ),
+    ] = 0.1
+    hysteresis: Annotated[
+        Share, Meta(description="A new plan's objective must be lower than the current one's by more than this share.")
+    ] = 0.02
+    confidence: Annotated[
+        Annotated[float, Meta(ge=0.0, le=10.0)],
+        Meta(description="A gain must exceed so many standard deviations of what the estimates' spread can explain."),
+    ] = 1.0
+    switch_cost: Annotated[
+        Annotated[float, Meta(ge=0.0, le=1_000.0)],
+        Meta(
+            description="Factor on what a switch costs (loading, a slow first request), which must have been lost or "
+            "be expected to be gained; 0 switches to whatever is better."
+        ),
+    ] = 1.0
+    least_dwell_s: Annotated[
+        Annotated[float, Meta(ge=0.0)],
+        Meta(description="A plan that can stay is kept for at least this long."),
+    ] = 1.0
+    join_s: Annotated[
+        Annotated[float, Meta(ge=0.0)],
+        Meta(
+            description="Nodes that join are planned with once nothing new came from them for this long, and after "
+            "five times as long in any case; the first plan does not wait."
+        ),
+    ] = 2.0
     settle_s: Annotated[
         Annotated[float, Meta(ge=0.0)],
         Meta(
@@ -51,6 +76,16 @@ class PlanningSettings(_Settings, frozen=True, kw_only=True):
     refusal_s: Annotated[
         Seconds, Meta(description="A node that could not take its part of a plan is left out for this long.")
     ] = 60.0
+    reap_every: Annotated[
+        int, Meta(ge=1, description="The strategy reap looks for a better split after so many inferences.")
+    ] = 100
+    most_labels: Annotated[
+        int,
+        Meta(
+            ge=1,
+            description="The search for a plan is cut short after so many partial plans; it then takes the best found.",
+        ),
+    ] = 20_000
 
 
 class ObjectiveSettings(_Settings, frozen=True, kw_only=True):

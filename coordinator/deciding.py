@@ -1,29 +1,29 @@
 """What to do next, as a pure function: which plans to publish, and why; the service carries it out.
 
-Planning itself is `coordinator.strategies`' part, and what a plan hangs on is `coordinator.assembling`'s.
+What a strategy wants is `coordinator.searching`'s part, whether it is worth a switch `coordinator.switching`'s.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from broker.messages import NodeStatus, Plan, PlanStage, Prediction
-from coordinator.assembling import Assembly, assemble, circumstances
+from broker.messages import Plan, PlanStage, Prediction
+from coordinator.account import Account, Preference, Stages
 from coordinator.configuration import PlanningSettings
-from coordinator.cost import PartitionPlan, Score, Stage, broken_bound, evaluate
-from coordinator.errors import CoordinatorError, PlanError
-from coordinator.evaluation import Circumstances, Evaluation, LinkFigures
-from coordinator.problem import RAW
-from coordinator.state import DeploymentState, Evaluated, Pair, State
-from coordinator.strategies import STRATEGIES
+from coordinator.cost import PartitionPlan, Score, broken_bound, evaluate
+from coordinator.errors import PlanError
+from coordinator.evaluation import Evaluation
+from coordinator.joint import JointPlan, plan_together
+from coordinator.problem import Problem
+from coordinator.searching import CONTINUAL, Found, search, stages_of
+from coordinator.situation import Situation, situations
+from coordinator.state import Evaluated, State
+from coordinator.switching import Comparison, judge
+from coordinator.uncertainty import difference_std
 
-LEAST_RTT_CHANGE_MS = 2.0
-"""Round trips jitter by this much on an idle wireless link; a change below it is never clear."""
-
-SETTLING = frozenset({"static", "fog-only", "cloud-only"})
-"""Strategies whose first plan stays and hangs on links: a wild first estimate must not decide it."""
-
-REBIRTH_GRACE_S = 90.0
-"""Three times the longest wait of an agent that connects again."""
+MS_PER_S = 1_000.0
+LEAST_RATE = 1.0
+"""A deployment that is asked more rarely is still planned as if a request came every second, to be ready for one."""
+SLOW_START = 0.5
+"""What the first request under a plan costs beyond the others, as a share of one: cold caches, new connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,136 +37,74 @@ Instruction = PublishPlan | Evaluated
 
 
 @dataclass(frozen=True, slots=True)
-class _Situation:
-    """A deployment that is due, and all that its plan is weighed by."""
-
-    deployment: DeploymentState
-    state: State
-    around: Circumstances
-    assembly: Assembly
-    now: float
-    settings: PlanningSettings
-
-
-@dataclass(frozen=True, slots=True)
 class _Standing:
     """How the plan in force fares under the current estimates."""
 
-    score: Score | None
+    plan: PartitionPlan | None
     """None where there is no plan, or where it cannot be scored."""
     fault: str | None
     """Why it must be replaced; None where it need not be."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """Whether what was found is published, and why; and the account after that."""
+
+    reason: str | None
+    account: Account | None
+    look_at: float | None = None
+
+
 def decide(state: State, now: float, settings: PlanningSettings) -> list[Instruction]:
     """The instructions of all deployments that are due; `now` in s since 1970. Nothing is due without a cause."""
+    due = situations(state, now, settings)
+    joint = plan_together(due)
+    return [instruction for situation in due for instruction in _weigh(situation, joint.get(situation.declared.name))]
+
+
+def _weigh(situation: Situation, joint: JointPlan | None) -> list[Instruction]:
+    problem = joint.problem if joint is not None else situation.assembly.problem
+    standing = _standing(situation, problem)
+    found = Found(joint.plan) if joint is not None else search(situation, standing.fault)
+    outcome = _outcome(situation, problem, standing, found.plan)
     instructions: list[Instruction] = []
-    for deployment in state.deployments.values():
-        around = circumstances(deployment, state, now, settings.refusal_s)
-        cause = _cause(deployment, around, now, settings)
-        if cause is not None:
-            assembly = assemble(deployment, state, around)
-            instructions += _weigh(_Situation(deployment, state, around, assembly, now, settings), cause)
-    return instructions
-
-
-def presumed_dead(state: State, now: float) -> list[NodeStatus]:
-    """The deaths of online nodes that were never born again after the broker was reached anew.
-
-    A broker that forgot its retained messages keeps no last will either, so nobody else would tell.
-    """
-    connected_at = state.connected_at
-    if connected_at is None or not now - connected_at > REBIRTH_GRACE_S:
-        return []
-    return [
-        NodeStatus(node=node.name, session=node.session, state="offline")
-        for node in state.nodes.values()
-        if node.online and node.heard_at < connected_at
-    ]
-
-
-def clear_change(before: Circumstances, after: Circumstances, link_change: float) -> str | None:
-    """The first thing that a plan may hang on and that changed clearly, in words; None if nothing did.
-
-    `link_change` is the share by which a link has to change.
-    """
-    return next(_changes(before, after, link_change), None)
-
-
-def _changes(before: Circumstances, after: Circumstances, link_change: float) -> Iterator[str]:
-    yield from (f"{name} left" for name in before.sessions if name not in after.sessions)
-    yield from (f"{name} joined" for name, session in after.sessions.items() if before.sessions.get(name) != session)
-    for name, reason in after.refused.items():
-        if before.refused.get(name) != reason:
-            yield f"{name} could not take its part: {reason}"
-    yield from (f"{name} is tried again" for name in before.refused if name not in after.refused)
-    yield from (f"{name} has profiled the model" for name in sorted(after.profiled - before.profiled))
-    for pair, figures in after.links.items():
-        change = _link_change(pair, before.links.get(pair), figures, link_change)
-        if change is not None:
-            yield change
-
-
-def _link_change(pair: Pair, before: LinkFigures | None, after: LinkFigures, link_change: float) -> str | None:
-    link = f"link {pair[0]} → {pair[1]}"
-    if before is None:
-        return f"{link} measured: {after.mbps:.3g} Mbit/s, {after.rtt_ms:.3g} ms"
-    if abs(after.mbps - before.mbps) > link_change * before.mbps:
-        verb = "rose" if after.mbps > before.mbps else "fell"
-        return f"{link} {verb} from {before.mbps:.3g} to {after.mbps:.3g} Mbit/s"
-    if abs(after.rtt_ms - before.rtt_ms) > max(link_change * before.rtt_ms, LEAST_RTT_CHANGE_MS):
-        verb = "rose" if after.rtt_ms > before.rtt_ms else "fell"
-        return f"{link}: round trip {verb} from {before.rtt_ms:.3g} to {after.rtt_ms:.3g} ms"
-    return None
-
-
-def _cause(deployment: DeploymentState, around: Circumstances, now: float, settings: PlanningSettings) -> str | None:
-    """Why the deployment is to be weighed now, in words; None if it is not."""
-    last = deployment.evaluation
-    if last is None:
-        return "start"
-    change = clear_change(last.circumstances, around, settings.link_change)
-    # A clock that was set back must not put the next evaluation off.
-    if change is None and not 0.0 <= now - last.at < settings.interval_s:
-        return f"estimates of the last {settings.interval_s:g} s"
-    return change
-
-
-def _weigh(situation: _Situation, cause: str) -> list[Instruction]:
-    standing = _standing(situation)
-    found, obstacle = _search(situation, standing)
-    instructions: list[Instruction] = []
-    score = standing.score
-    if found is not None:
-        reason = _reason_to_change(situation, standing, found, cause)
-        if reason is not None:
-            instructions.append(PublishPlan(_plan(situation.deployment, found, reason, situation.now)))
-            score = found.score
+    score = standing.plan.score if standing.plan is not None else None
+    if found.plan is not None and outcome.reason is not None:
+        instructions.append(PublishPlan(_plan(situation, found.plan, outcome.reason)))
+        score = found.plan.score
+    next_at = situation.admission.next_at
     evaluation = Evaluation(
         at=situation.now,
         circumstances=situation.around,
-        prediction=_prediction(score) if score else None,
-        obstacle=obstacle,
+        prediction=_prediction(score) if score is not None else None,
+        obstacle=found.obstacle,
         left_out=situation.assembly.left_out,
+        admitted=situation.admission.members,
+        account=outcome.account,
+        look_at=next_at if outcome.look_at is None else min(next_at, outcome.look_at),
+        units=found.units,
+        ends_window=found.ends_window,
     )
-    return [*instructions, Evaluated(situation.deployment.declared.name, evaluation)]
+    return [*instructions, Evaluated(situation.declared.name, evaluation)]
 
 
-def _standing(situation: _Situation) -> _Standing:
-    plan, problem = situation.deployment.plan, situation.assembly.problem
+def _standing(situation: Situation, problem: Problem | None) -> _Standing:
+    plan = situation.plan
     if plan is None:
         return _Standing(None, None)
+    if situation.declared.stages and plan.stages != situation.declared.stages:
+        return _Standing(None, "the settings give another split")
     named = dict.fromkeys((*(stage.node for stage in plan.stages), *plan.way_back))
     fault = next(filter(None, (_node_fault(situation, name, plan.epoch) for name in named)), None)
     if fault is not None or problem is None:
         return _Standing(None, fault or situation.assembly.obstacle)
     try:
-        return _Standing(evaluate(problem, _stages(plan)), None)
+        return _Standing(_scored(problem, plan.stages), None)
     except PlanError as error:
         return _Standing(None, str(error))
 
 
-def _node_fault(situation: _Situation, name: str, epoch: int) -> str | None:
+def _node_fault(situation: Situation, name: str, epoch: int) -> str | None:
     """Why the plan of this epoch cannot stay, as it names this node."""
     around, node = situation.around, situation.state.nodes.get(name)
     if name in around.refused:
@@ -180,78 +118,107 @@ def _node_fault(situation: _Situation, name: str, epoch: int) -> str | None:
     return None
 
 
-def _search(situation: _Situation, standing: _Standing) -> tuple[PartitionPlan | None, str | None]:
-    """The strategy's plan where one is called for, or the obstacle, or neither."""
-    plan, strategy, problem = (
-        situation.deployment.plan,
-        situation.deployment.declared.strategy,
-        situation.assembly.problem,
-    )
-    if strategy != "exact" and plan is not None and standing.fault is None:
-        return None, None
-    if problem is None:
-        return None, situation.assembly.obstacle
-    wait = _launch_wait(situation) if strategy in SETTLING and plan is None else None
-    if wait is not None:
-        return None, wait
-    try:
-        return STRATEGIES[strategy](problem), None
-    except CoordinatorError as error:
-        return None, f"{standing.fault}; {error}" if standing.fault else str(error)
+def _outcome(
+    situation: Situation, problem: Problem | None, standing: _Standing, found: PartitionPlan | None
+) -> _Outcome:
+    before, now = situation.deployment.evaluation, situation.now
+    account = before.account if before is not None and before.account is not None else Account(now)
+    if found is None or problem is None:
+        return _Outcome(None, account.paused(now))
+    needed = _need(situation, problem, standing)
+    if needed is None and standing.plan is not None and situation.declared.strategy in CONTINUAL:
+        seen = _comparison(situation, problem, standing.plan, found, account)
+        verdict = judge(account, seen, now, situation.settings)
+        reason = _advantage(situation, verdict.account, seen) if verdict.switch else None
+        return _Outcome(reason, verdict.account, verdict.look_at)
+    stages = _plan_stages(found)
+    preference = account.preference or Preference(stages, now, situation.cause)
+    preference = replace(preference, stages=stages, since=now, cause=situation.cause)
+    reason = needed or f"{situation.cause}; better by the strategy's own figures"
+    return _Outcome(reason, Account(now, preference=preference, switched_at=now))
 
 
-def _launch_wait(situation: _Situation) -> str | None:
-    """What a plan that will stay still waits for: it is made of all there is once nothing new has come for a while.
-
-    A node that has announced itself is given ten times as long to profile the model.
-    """
-    state, around, settle_s = situation.state, situation.around, situation.settings.settle_s
-    strategy = situation.deployment.declared.strategy
-    sha256 = situation.deployment.declared.model.reference.sha256
-    births = [state.nodes[name].since for name in around.sessions]
-    profiles = [state.profiles[name, sha256].arrived_at for name in around.profiled]
-    links = [state.links[pair].first_at for pair in around.links]
-    quiet_s = situation.now - max((*births, *profiles, *links))
-    missing = sorted(set(around.sessions) - around.profiled - set(around.refused))
-    if missing and quiet_s < 10 * settle_s:
-        return f"the {strategy} plan waits for the profile of {', '.join(missing)}"
-    if quiet_s < settle_s:
-        return f"the {strategy} plan waits until nothing new has come for {settle_s:g} s"
-    return None
-
-
-def _reason_to_change(situation: _Situation, standing: _Standing, found: PartitionPlan, cause: str) -> str | None:
-    plan, problem = situation.deployment.plan, situation.assembly.problem
-    if plan is None:
+def _need(situation: Situation, problem: Problem, standing: _Standing) -> str | None:
+    """Why a plan is needed, whatever it gains; None where the one in force can stay."""
+    if situation.plan is None:
         return "first plan"
-    if standing.score is None or problem is None:
+    if standing.plan is None:
         return standing.fault
-    broken = broken_bound(problem, _stages(plan), standing.score)
-    if broken is not None:
-        return f"{cause}; {broken.message}"
-    before, after = standing.score.objective, found.score.objective
-    if after >= before * (1.0 - situation.settings.hysteresis):
-        return None
-    return f"{cause}; {1.0 - after / before:.0%} better than plan {plan.epoch} by the model"
+    broken = broken_bound(problem, standing.plan.stages, standing.plan.score)
+    return f"{situation.cause}; {broken.message}" if broken is not None else None
 
 
-def _stages(plan: Plan) -> Sequence[Stage]:
-    return [Stage(stage.node, stage.start, stage.stop, RAW) for stage in plan.stages]
+def _advantage(situation: Situation, account: Account, seen: Comparison) -> str:
+    epoch, cause = situation.deployment.epoch, account.preference.cause if account.preference else seen.cause
+    return f"{cause}; {1.0 - seen.best_value / seen.standing_value:.0%} better than plan {epoch} by the model"
 
 
-def _plan(deployment: DeploymentState, found: PartitionPlan, reason: str, now: float) -> Plan:
-    declared = deployment.declared
+def _comparison(
+    situation: Situation, problem: Problem, standing: PartitionPlan, found: PartitionPlan, account: Account
+) -> Comparison:
+    declared, traffic = situation.declared, situation.deployment.traffic
+    stages, best = _plan_stages(standing), _plan_stages(found)
+    known = {stages: standing.score.objective, best: found.score.objective}
+
+    def value(of: Stages | None) -> float | None:
+        if of is None:
+            return None
+        if of not in known:
+            try:
+                known[of] = _scored(problem, of).score.objective
+            except PlanError:
+                return None
+        return known[of]
+
+    return Comparison(
+        standing=stages,
+        standing_value=standing.score.objective,
+        best=best,
+        best_value=found.score.objective,
+        cause=situation.cause,
+        noise=difference_std(problem, situation.state, standing, found, situation.now) if best != stages else 0.0,
+        cost=_switch_cost(situation, problem, found),
+        requests_per_s=max(traffic.requests_per_s(situation.now), declared.requests_per_s, LEAST_RATE),
+        preferred_value=value(account.preference.stages if account.preference else None),
+        former_value=value(account.former),
+    )
+
+
+def _switch_cost(situation: Situation, problem: Problem, found: PartitionPlan) -> float:
+    """What a switch costs, in objective values: a slow first request, and compute of an origin-only request's kind.
+
+    Nodes load their parts side by side, so the slowest load counts, as it was last measured; 0 before the first.
+    """
+    nodes = {stage.node for stage in found.stages}
+    load_ms = max((situation.deployment.load_ms.get(name, 0.0) for name in nodes), default=0.0)
+    weights = problem.objective
+    whole = weights.latency + weights.origin_energy + weights.total_energy + weights.throughput
+    loading = whole * load_ms / sum(problem.nodes[problem.origin_index].op_ms)
+    return situation.settings.switch_cost * (SLOW_START * found.score.objective + loading)
+
+
+def _scored(problem: Problem, stages: Stages) -> PartitionPlan:
+    live = stages_of(stages)
+    return PartitionPlan(live, evaluate(problem, live))
+
+
+def _plan_stages(plan: PartitionPlan) -> Stages:
+    return tuple(PlanStage(node=stage.node, start=stage.start, stop=stage.stop) for stage in plan.stages)
+
+
+def _plan(situation: Situation, found: PartitionPlan, reason: str) -> Plan:
+    declared = situation.declared
     return Plan(
         deployment=declared.name,
-        epoch=deployment.epoch + 1,
+        epoch=situation.deployment.epoch + 1,
         model=declared.model.reference,
         origin=declared.origin,
-        stages=tuple(PlanStage(node=stage.node, start=stage.start, stop=stage.stop) for stage in found.stages),
+        stages=_plan_stages(found),
         way_back=found.score.way_back,
         strategy=declared.strategy,
         prediction=_prediction(found.score),
         reason=reason,
-        created_at=now,
+        created_at=situation.now,
     )
 
 

@@ -14,14 +14,15 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from broker.messages import DeploymentNotice, EnergyReading, InferenceReport, LinkReading, NodeStatus
+from broker.messages import DeploymentNotice, EnergyReading, InferenceReport, LinkReading, NodeLoad, NodeStatus
 from broker.session import Incoming, Session
-from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, PLAN, PROFILE, READY, STATUS, UNPROFILED, M, Topic
+from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, LOAD, PLAN, PROFILE, READY, STATUS, UNPROFILED, M, Topic
 from coordinator.configuration import CoordinatorSettings
-from coordinator.deciding import PublishPlan, decide, presumed_dead
+from coordinator.deciding import PublishPlan, decide
 from coordinator.declaring import declare
 from coordinator.errors import DeclarationError
 from coordinator.http_server import HttpServer, application
+from coordinator.membership import presumed_dead
 from coordinator.state import EMPTY, Connected, DeploymentDeclared, Event, Received, State, apply
 from coordinator.status_report import RECENT_S, StatusReport, status_report
 from coordinator.store_sqlite import SqliteTelemetryStore
@@ -152,6 +153,7 @@ class Coordinator:
         self._on(PROFILE, lambda message: (message.node, message.model))
         self._on(UNPROFILED, lambda message: (message.node, message.model))
         self._on(LINK, lambda message: (message.src, message.dst))
+        self._on(LOAD, lambda message: (message.node,))
         self._on(READY, lambda message: (message.deployment, message.node))
         self._on(INFERENCE, lambda message: (message.deployment,))
         self._on(PLAN, lambda message: (message.deployment,))
@@ -164,8 +166,8 @@ class Coordinator:
             # A message counts only under the topic of whom it speaks of.
             message, now = incoming.message, self._clock()
             if owner(message) == incoming.levels:
-                # The broker may have kept a link's reading for days: its age is told by the clock of its node.
-                kept = incoming.retained and isinstance(message, LinkReading)
+                # The broker may have kept an estimate for days: its age is told by the clock of its node.
+                kept = incoming.retained and isinstance(message, LinkReading | NodeLoad)
                 self._queue(Received(message, min(now, message.at) if kept else now))
 
         self._session.on(topic, hear)

@@ -12,6 +12,7 @@ from broker.messages import (
     InferenceReport,
     LinkReading,
     NodeAnnouncement,
+    NodeLoad,
     NodeProfile,
     NodeStatus,
     Plan,
@@ -19,14 +20,26 @@ from broker.messages import (
     ProfileFailure,
 )
 from coordinator.deployment import Deployment
+from coordinator.estimates import (
+    UNLOADED,
+    LinkBelief,
+    LoadBelief,
+    first_link_belief,
+    with_link_reading,
+    with_load_reading,
+    with_stage,
+)
 from coordinator.evaluation import Evaluation
+from coordinator.traffic import Traffic, Window
 from splitrail import __version__
 
 MAX_NODES = 256
 MAX_LINKS = 4_096
+LONGEST_LOAD_MS = 60_000.0
+"""A node that says that it loaded for longer is not believed."""
 
 Pair = tuple[str, str]
-SiteMessage = NodeStatus | NodeProfile | ProfileFailure | LinkReading | InferenceReport | PlanReady | Plan
+SiteMessage = NodeStatus | NodeProfile | ProfileFailure | LinkReading | NodeLoad | InferenceReport | PlanReady | Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +79,21 @@ class Unprofiled:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """The newest reading of a link, and when the first and the newest came."""
+    """The newest reading of a link, when the first and the newest came, and what is believed after all of them."""
 
     reading: LinkReading
     first_at: float
     arrived_at: float
+    belief: LinkBelief
+
+
+@dataclass(frozen=True, slots=True)
+class LoadState:
+    """What is believed of the load of a node's session; `emulated` says whether its own word on it is."""
+
+    session: str
+    belief: LoadBelief
+    emulated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +125,9 @@ class DeploymentState:
     epoch: int = 0
     ready: frozenset[str] = frozenset()
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    load_ms: Mapping[str, float] = field(default_factory=dict)
+    """How long each node has last taken to load its part of a plan."""
+    traffic: Traffic = field(default_factory=Traffic)
     evaluation: Evaluation | None = None
     last_failure: Failure | None = None
 
@@ -116,6 +142,8 @@ class State:
     links: Mapping[Pair, LinkState]
     """By (src, dst)."""
     deployments: Mapping[str, DeploymentState]
+    loads: Mapping[str, LoadState] = field(default_factory=dict)
+    """By node."""
     unprofiled: Mapping[Pair, Unprofiled] = field(default_factory=dict)
     """By (node, sha256 of the model)."""
     connected_at: float | None = None
@@ -172,7 +200,13 @@ def apply(event: Event, state: State) -> State:
         case Connected(at):
             return replace(state, connected_at=at)
         case Evaluated(name, evaluation):
-            return _with_deployment(state, replace(state.deployments[name], evaluation=evaluation))
+            return _apply_evaluation(name, evaluation, state)
+
+
+def load_of(node: NodeState, state: State) -> LoadBelief:
+    """What is believed of a node's load; what is known of an earlier session does not count."""
+    known = state.loads.get(node.name)
+    return known.belief if known is not None and known.session == node.session else UNLOADED
 
 
 def _apply_message(message: SiteMessage, at: float, state: State) -> State:  # noqa: PLR0911  # one line for each kind
@@ -185,6 +219,8 @@ def _apply_message(message: SiteMessage, at: float, state: State) -> State:  # n
             return _apply_profile_failure(message, state)
         case LinkReading():
             return _apply_link(message, at, state)
+        case NodeLoad():
+            return _apply_load(message, at, state)
         case InferenceReport():
             return _apply_inference(message, at, state)
         case PlanReady():
@@ -256,15 +292,47 @@ def _apply_link(reading: LinkReading, at: float, state: State) -> State:
     known = state.links.get(key)
     if reading.src == reading.dst or (known is None and len(state.links) >= MAX_LINKS):
         return state
-    link = LinkState(reading, known.first_at if known else at, at)
+    if known is None:
+        link = LinkState(reading, at, at, first_link_belief(reading, at))
+    else:
+        belief = with_link_reading(known.belief, known.reading, reading, at)
+        link = LinkState(reading, known.first_at, at, belief)
     return replace(state, links=_with(state.links, key, link))
+
+
+def _apply_load(reading: NodeLoad, at: float, state: State) -> State:
+    known = state.loads.get(reading.node)
+    if known is None and len(state.loads) >= MAX_NODES:
+        return state
+    belief = known.belief if known is not None and known.session == reading.session else UNLOADED
+    load = LoadState(reading.session, with_load_reading(belief, reading, at), reading.emulated)
+    return replace(state, loads=_with(state.loads, reading.node, load))
 
 
 def _apply_inference(report: InferenceReport, at: float, state: State) -> State:
     deployment = state.deployments.get(report.deployment)
-    if deployment is None or report.error is None:
+    if deployment is None:
         return state
-    return _with_deployment(state, replace(deployment, last_failure=Failure(at, report.error)))
+    failed = report.error is not None
+    deployment = replace(deployment, traffic=deployment.traffic.counted(None if failed else report.latency_ms, at))
+    if report.error is not None:
+        return _with_deployment(state, replace(deployment, last_failure=Failure(at, report.error)))
+    return _with_stages(report, deployment.declared.model.reference.sha256, at, _with_deployment(state, deployment))
+
+
+def _with_stages(report: InferenceReport, sha256: str, at: float, state: State) -> State:
+    """The state with what the stages' times tell of their nodes' loads."""
+    loads = dict(state.loads)
+    for stage in report.stages:
+        node, known = state.nodes.get(stage.node), state.profiles.get((stage.node, sha256))
+        if node is None or known is None:
+            continue
+        profiled_ms = sum(known.profile.op_ms[stage.start : stage.stop])
+        before = loads.get(node.name)
+        if before is None or before.session != node.session:
+            before = LoadState(node.session, UNLOADED)
+        loads[node.name] = replace(before, belief=with_stage(before.belief, stage.compute_ms, profiled_ms, at))
+    return replace(state, loads=loads)
 
 
 def _apply_ready(ready: PlanReady, at: float, state: State) -> State:
@@ -275,7 +343,9 @@ def _apply_ready(ready: PlanReady, at: float, state: State) -> State:
     before = deployment.refusals.get(ready.node)
     if ready.ready:
         others = {name: refusal for name, refusal in deployment.refusals.items() if name != ready.node}
-        return _with_deployment(state, replace(deployment, ready=deployment.ready | {ready.node}, refusals=others))
+        load_ms = _with(deployment.load_ms, ready.node, min(ready.load_ms, LONGEST_LOAD_MS))
+        now_ready = deployment.ready | {ready.node}
+        return _with_deployment(state, replace(deployment, ready=now_ready, refusals=others, load_ms=load_ms))
     same_session = before is not None and before.session == node.session
     if before is not None and same_session and before.epoch == ready.epoch:
         # Agents repeat their reports after a reconnect.
@@ -303,6 +373,13 @@ def _apply_plan(plan: Plan, state: State) -> State:
     return _with_deployment(
         state, replace(deployment, plan=plan if fits else None, epoch=plan.epoch, ready=frozenset())
     )
+
+
+def _apply_evaluation(name: str, evaluation: Evaluation, state: State) -> State:
+    deployment = replace(state.deployments[name], evaluation=evaluation)
+    if evaluation.ends_window:
+        deployment = replace(deployment, traffic=replace(deployment.traffic, window=Window()))
+    return _with_deployment(state, deployment)
 
 
 def _with_deployment(state: State, deployment: DeploymentState) -> State:

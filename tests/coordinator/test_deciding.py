@@ -8,11 +8,12 @@ from made_site import birth_message, declared, folded, link_message, offline, pr
 
 from broker.messages import PROTOCOL_VERSION, Plan, ProfileFailure
 from coordinator.configuration import PlanningSettings
-from coordinator.deciding import REBIRTH_GRACE_S, PublishPlan, decide, presumed_dead
+from coordinator.deciding import PublishPlan, decide
 from coordinator.evaluation import Evaluation
+from coordinator.membership import REBIRTH_GRACE_S, presumed_dead
 from coordinator.state import Connected, DeploymentState, Event, Received, State, apply
 
-SETTINGS = PlanningSettings(interval_s=5.0, hysteresis=0.03, link_change=0.2, settle_s=5.0, refusal_s=60.0)
+SETTINGS = PlanningSettings(interval_s=5.0, hysteresis=0.03, link_change=0.2, settle_s=5.0, join_s=2.0, refusal_s=60.0)
 
 
 def carry_out(state: State, now: float, settings: PlanningSettings = SETTINGS) -> tuple[State, list[Plan]]:
@@ -90,6 +91,9 @@ def test_the_origin_alone_is_planned_at_once_and_improved_as_others_come() -> No
     }
     state = after(state, profile_message("pc"), link_message("pi", "pc"), link_message("pc", "pi"), at=1.0)
     state, plans = carry_out(state, 1.0)
+    assert plans == []
+    assert weighed(state).left_out["pc"] == "it has joined only just: what is measured of it may still change"
+    state, plans = carry_out(state, 3.0)
     assert [(plan.epoch, stages(plan)) for plan in plans] == [(2, [("pi", 0, 1), ("pc", 1, 4)])]
     assert "better than plan 1 by the model" in plans[0].reason
 
@@ -174,7 +178,8 @@ def test_a_node_that_cannot_take_its_part_is_left_out_until_it_is_born_again() -
     assert plans[0].reason == "pc could not take its part: disk full"
     assert weighed(state).left_out["pc"] == "disk full"
     assert carry_out(state, 30.0)[1] == []
-    state, plans = carry_out(after(state, birth_message("pc", "s2"), at=31.0), 31.0)
+    state, _ = carry_out(after(state, birth_message("pc", "s2"), at=31.0), 31.0)
+    state, plans = carry_out(state, 33.0)
     assert [stages(plan) for plan in plans] == [[("pi", 0, 1), ("pc", 1, 4)]]
 
 
