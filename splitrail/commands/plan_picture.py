@@ -32,7 +32,9 @@ def draw_front(
         [score.origin_energy_j for score in scores],
         c=[score.total_energy_j for score in scores],
         cmap="viridis",
-        s=28,
+        s=32,
+        edgecolors="black",
+        linewidths=0.4,
         zorder=3,
     )
     axes.scatter(
