@@ -11,6 +11,7 @@ from coordinator import exact
 from coordinator.cost import PartitionPlan, Stage, evaluate
 from coordinator.errors import PlanError, PlanInfeasibleError
 from coordinator.fleet_footprint import Tariff, footprint_of, on_origin, tariff_of
+from coordinator.fleet_joint import MOST_MEMBERS, Capacity, jointly
 from coordinator.fleet_ledger import Ledger
 from coordinator.fleet_load import Member, check_names, machines_of, under_loads, utilisation
 from coordinator.fleet_paths import QuickestProposer
@@ -54,6 +55,9 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     search = Search(ledger, QuickestProposer(members, tariffs))
     search.start([_start(member, tariff, before or {}) for member, tariff in zip(members, tariffs, strict=True)])
     rounds = search.improve()
+    stuck = any(plan is None for plan in search.plans)
+    if len(members) <= MOST_MEMBERS and (stuck or (len(members) > 1 and before is None)):
+        rounds += _improve_jointly(members, search)
     plans = [plan.draft.stages() for plan in search.plans if plan is not None]
     if len(plans) < len(members):
         raise _infeasible(members, search)
@@ -67,6 +71,22 @@ def loads_of(members: Sequence[Member], plans: Sequence[Sequence[Stage]]) -> dic
         for name, share in utilisation(member.problem, stages, member.requests_per_s).items():
             loads[name] += share
     return loads
+
+
+def _improve_jointly(members: Sequence[Member], search: Search) -> int:
+    """Change plans two at a time, where the members' problems are sums; the rounds that it took."""
+    ledger = search.ledger
+    if not all(tariff.simple and min(tariff.compute_price) > 0.0 for tariff in ledger.tariffs):
+        return 0
+    capacities = [
+        Capacity(machine.load, math.inf if machine.memory_mb is None else machine.memory_mb)
+        for machine in ledger.machines
+    ]
+    found = jointly(members, ledger.tariffs, capacities, search.plans)
+    if found is None:
+        return 0
+    search.start(found)
+    return 1 + search.improve()
 
 
 def _start(member: Member, tariff: Tariff, before: Mapping[str, Sequence[Stage]]) -> Proposal:

@@ -40,7 +40,7 @@ class QuickestProposer:
             if suits(member, tariff):
                 problem = member.problem
                 by_shape.setdefault((problem.model.ops, len(problem.nodes), len(problem.codecs)), []).append(index)
-        self._tables: list[_Tables] = []
+        self._tables: list[Tables] = []
         self._table = np.full(len(members), -1)
         """The table of each member, or -1 for the exact planner."""
         self._column = np.zeros(len(members), dtype=np.intp)
@@ -48,7 +48,7 @@ class QuickestProposer:
             for at in range(0, len(alike), MOST_AT_ONCE):
                 part = alike[at : at + MOST_AT_ONCE]
                 self._table[part], self._column[part] = len(self._tables), np.arange(len(part))
-                self._tables.append(_Tables([members[i].problem for i in part], [tariffs[i] for i in part]))
+                self._tables.append(Tables([members[i].problem for i in part], [tariffs[i] for i in part]))
 
     def __call__(self, questions: Questions) -> Proposals:
         """The plan for each question."""
@@ -69,7 +69,7 @@ class QuickestProposer:
         return Proposals(price, compute_ms, lambda row: parts[part_of[row]].proposal(int(place_of[row])))
 
 
-class _Tables:
+class Tables:
     """What plans of some members of one shape are made of; the last axis is the member, ops come first."""
 
     def __init__(self, problems: Sequence[Problem], tariffs: Sequence[Tariff]) -> None:
@@ -142,13 +142,13 @@ class _Tables:
             column = columns[row]
             weights = np.bincount(op_nodes[:, row], weight_mb[:, row], nodes).tolist()
             footprint = Footprint(tuple(taken_ms[:, row].tolist()), tuple(weights), float(fixed_price[row]))
-            return Proposal(_Moves(self.problems[column], self.tariffs[column], moves), footprint)
+            return Proposal(Moves(self.problems[column], self.tariffs[column], moves), footprint)
 
         return Proposals(fixed_price, taken_ms.T, proposal)
 
 
 @dataclass(frozen=True, slots=True)
-class _Moves:
+class Moves:
     """A plan by where it moves: the cut point, the node that it moves to and the codec, the last two by index."""
 
     problem: Problem
