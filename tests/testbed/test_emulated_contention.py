@@ -7,10 +7,10 @@ from pathlib import Path
 
 from eventually import eventually
 
-from broker.messages import InferReply, InferRequest, NodeLoad
+from broker.messages import InferReply, InferRequest, NodeLoad, Plan
 from broker.session import Session
-from broker.topics import INFER, LOAD
-from coordinator.configuration import DeploymentSettings
+from broker.topics import INFER, LOAD, PLAN
+from coordinator.configuration import DeploymentSettings, PlanningSettings
 from edge_agent.configuration import PowerSettings
 from testbed.continuum import Continuum, EmulatedNode
 from testbed.shaping import LinkShape
@@ -18,10 +18,11 @@ from testbed.traces import constant
 
 POWER = PowerSettings(idle_w=2.7, busy_w=6.4)
 NODES = (
-    EmulatedNode("pi", "edge", 20.0, POWER, "emulated: 20 times slower"),
+    EmulatedNode("pi", "edge", 40.0, POWER, "emulated: 40 times slower"),
     EmulatedNode("laptop", "fog", 5.0, POWER, "emulated: 5 times slower"),
+    EmulatedNode("pc", "cloud", 10.0, POWER, "emulated: 10 times slower"),
 )
-SHAPES = tuple(LinkShape(src, dst, constant(200.0), 1.0) for src, dst in (("pi", "laptop"), ("laptop", "pi")))
+SHAPES = tuple(LinkShape(src.name, dst.name, constant(200.0), 1.0) for src in NODES for dst in NODES if src is not dst)
 REQUESTS = 5
 
 
@@ -48,9 +49,13 @@ def test_contention_is_told_and_stretches_compute(
     image = photographs[0].read_bytes()
     deployment = DeploymentSettings(name="photos", model=zoo_model("mobilenetv2"), origin="pi", strategy="fog-only")
     loads: dict[str, NodeLoad] = {}
-    with Continuum(NODES, SHAPES, (deployment,), tmp_path) as continuum, continuum.session("watcher") as watcher:
+    quick = PlanningSettings(settle_s=1.0)
+    with (
+        Continuum(NODES, SHAPES, (deployment,), tmp_path, planning=quick) as continuum,
+        continuum.session("watcher") as watcher,
+    ):
         watcher.on(LOAD, lambda incoming: loads.update({incoming.message.node: incoming.message}))
-        assert eventually(lambda: len(loads) == 2)
+        assert eventually(lambda: len(loads) == 3)
         assert all(load.emulated and load.load == 0.0 for load in loads.values())
         assert eventually(lambda: ask(watcher, image).error is None, 60), "the first plan never gets ready"
         alone_ms = compute_ms(watcher, image)
@@ -64,3 +69,26 @@ def test_contention_is_told_and_stretches_compute(
         continuum.set_load("laptop", 0.0)
         assert eventually(lambda: loads["laptop"].load == 0.0)
         assert compute_ms(watcher, image) < 2.0 * alone_ms
+
+
+def test_the_split_leaves_a_node_under_contention_and_returns(
+    tmp_path: Path, zoo_model: Callable[..., Path], photographs: tuple[Path, ...]
+) -> None:
+    """The quickest node loses its part when others take most of it, and gets it back when they have gone."""
+    image = photographs[0].read_bytes()
+    deployment = DeploymentSettings(name="photos", model=zoo_model("mobilenetv2"), origin="pi")
+    plans: list[Plan] = []
+
+    def answered_with(client: Session, *, laptop: bool) -> bool:
+        """Whether a request is answered by a plan that computes on the laptop, or by one that does not."""
+        report = ask(client, image).report
+        return report is not None and any(stage.node == "laptop" for stage in report.stages) == laptop
+
+    with Continuum(NODES, SHAPES, (deployment,), tmp_path) as continuum, continuum.session("watcher") as watcher:
+        watcher.on(PLAN, lambda incoming: plans.append(incoming.message))
+        assert eventually(lambda: ask(watcher, image).error is None, 60), "the first plan never gets ready"
+        assert eventually(lambda: answered_with(watcher, laptop=True), 60), "no plan uses the quickest node"
+        continuum.set_load("laptop", 0.9)
+        assert eventually(lambda: answered_with(watcher, laptop=False), 60), f"the split stayed: {plans[-1]}"
+        continuum.set_load("laptop", 0.0)
+        assert eventually(lambda: answered_with(watcher, laptop=True), 60), f"the split did not return: {plans[-1]}"
