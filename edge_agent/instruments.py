@@ -49,10 +49,8 @@ class Instruments:
             interval_s=settings.energy.interval_s,
         )
         # The agents of a testbed share a machine: what else it does is the other nodes' work, and no load of this one.
-        watch = ProcessorWatch(settings.threads, lambda: executor.busy_s)
-        self._loads = LoadReadings(
-            emulated_load.load if emulated else watch.load, node=settings.node, session=session, emulated=emulated
-        )
+        look = emulated_load.load if emulated else ProcessorWatch(settings.threads, lambda: executor.busy_s).load
+        self._loads = LoadReadings(look, node=settings.node, session=session, emulated=emulated)
 
     def due(self) -> Iterator[EnergyReading | NodeLoad]:
         """What should be published now."""

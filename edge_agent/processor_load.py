@@ -39,8 +39,8 @@ def load_between(before: Usage, after: Usage, *, cores: int, threads: int) -> fl
     passed_s = after.at_s - before.at_s
     others_s = (after.busy_s - before.busy_s) - (after.own_s - before.own_s)
     duty = min(1.0, max(0.0, (after.wanted_s - before.wanted_s) / passed_s))
-    queued = after.runnable - 1 - duty * threads
-    return processor_load(others_s / passed_s, queued, duty, cores=cores, threads=threads)
+    others_runnable = after.runnable - 1 - duty * threads
+    return processor_load(others_s / passed_s, others_runnable, duty, cores=cores, threads=threads)
 
 
 def processor_load(others_cores: float, others_runnable: float, duty: float, *, cores: int, threads: int) -> float:
