@@ -15,10 +15,10 @@ from coordinator.fleet_paths import Moves, Tables
 from coordinator.fleet_proposal import Proposal
 from coordinator.problem import Problem
 
-MOST_LABELS = 256
-"""Partial plans kept for each op and node."""
-FEW_LABELS = 64
-"""Up to so many are compared each with each."""
+FEW_LABELS = 128
+"""Up to so many partial plans for an op and node are compared each with each."""
+MOST_CELLS = 32
+"""Beyond that, so many are kept, of one cell of a grid each."""
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
@@ -135,14 +135,15 @@ class _Choice:
         """The rows to keep: the unbeaten where there are few, else the cheapest of each cell of a grid."""
         if len(price) <= FEW_LABELS:
             return self._unbeaten(price, taken)
-        counted = np.nonzero(self._counts)[0]
         order = np.argsort(price + taken @ self._guide, kind="stable")
-        steps = max(2, int(MOST_LABELS ** (1.0 / max(1, len(counted) - 1))))
+        shares = (taken[:, self._counts] / self._whole[self._counts])[order]
+        steps = MOST_CELLS
         while True:
-            cells = (taken[order][:, counted] / self._whole[counted] * steps).astype(np.int64)
-            _, first = np.unique(cells, axis=0, return_index=True)
-            if len(first) <= MOST_LABELS or steps == 1:
-                return order[first]
+            # Figures of one cell are alike to a share of 1/steps, and none is more than a few times the whole.
+            cells = np.floor(shares * steps) @ (4.0 * MOST_CELLS) ** np.arange(shares.shape[1])
+            _, first = np.unique(cells, return_index=True)
+            if len(first) <= MOST_CELLS or steps == 1:
+                return np.asarray(order[first], dtype=np.intp)
             steps = max(1, steps * 3 // 4)
 
     def _unbeaten(self, price: Floats, taken: Floats) -> Integers:
@@ -150,11 +151,16 @@ class _Choice:
         figures = np.column_stack([price, taken[:, self._counts]])
         order = np.lexsort(figures.T[::-1])
         figures = figures[order]
-        kept: list[int] = []
-        for at in range(len(figures)):
-            if not kept or not (figures[kept] <= figures[at] * (1.0 + 1e-12)).all(1).any():
-                kept.append(at)
-        return order[kept]
+        kept: list[Integers] = []
+        # In this order only an earlier one can beat a later one; so a block at a time needs no table of them all.
+        for at in range(0, len(order), FEW_LABELS):
+            block = figures[at : at + FEW_LABELS]
+            known = np.concatenate([*(figures[rows] for rows in kept), block])
+            beaten = np.all(known[:, None] <= block * (1.0 + 1e-12), axis=-1)
+            itself = len(known) - len(block)
+            beats = np.concatenate([beaten[:itself], beaten[itself:] & np.tri(len(block), k=-1, dtype=bool).T])
+            kept.append(at + np.nonzero(~beats.any(0))[0])
+        return np.asarray(order[np.concatenate([np.empty(0, dtype=np.intp), *kept])], dtype=np.intp)
 
     def _proposal(
         self, done: Sequence[Sequence[_Labels]], price: float, taken: Floats, node: int, row: int
