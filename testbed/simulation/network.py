@@ -23,6 +23,7 @@ from testbed.simulation.timeline import Timeline
 
 WALL_CLOCK_S: Final = 1_600_000_000.0
 """What the nodes' clocks show when virtual time is 0."""
+SHORTEST_STEP_S: Final = 1e-6
 TRUTH_INTERVAL_S: Final = 1.0
 """The truth is told as often even where it stays, or it would seem to age."""
 
@@ -184,7 +185,9 @@ class Network:
                 rtt_ms = link.there.shape.delay_ms + link.back.shape.delay_ms
                 self._publish(_reading(node, dst, LinkEstimate(rtt_ms, 0.0, mbps, 0.0, now_s, "probe")))
         next_s = min(link.there.next_step_s(now_s) for _, link in watched)
-        self._timeline.at(min(next_s, now_s + TRUTH_INTERVAL_S), self._tell_truth, node, watched)
+        # Virtual time is coarser than the trace's own, so a step may seem to end when it began.
+        next_s = max(now_s + SHORTEST_STEP_S, min(next_s, now_s + TRUTH_INTERVAL_S))
+        self._timeline.at(next_s, self._tell_truth, node, watched)
 
     def _ping(self, link: _Watched) -> None:
         now_s, token = self._timeline.now_s, next(self._tokens)
