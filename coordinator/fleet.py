@@ -55,6 +55,8 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     search = Search(ledger, QuickestProposer(members, tariffs))
     search.start([_start(member, tariff, before or {}) for member, tariff in zip(members, tariffs, strict=True)])
     rounds = search.improve()
+    if any(plan is None for plan in search.plans):
+        rounds += search.rescue()
     stuck = any(plan is None for plan in search.plans)
     if len(members) <= MOST_MEMBERS and (stuck or (len(members) > 1 and before is None)):
         rounds += _improve_jointly(members, search)

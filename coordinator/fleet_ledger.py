@@ -38,6 +38,8 @@ class Weighed:
 class Conditions:
     """What the plans in force mean for some members; a row each, a figure for each of a member's nodes."""
 
+    machine: Integers
+    """The number of each node's machine; one more than there are for nodes that a member does not have."""
     stretch: Floats
     """What the others' plans and the machines' own loads stretch its compute by."""
     slope: Floats
@@ -77,8 +79,6 @@ class Ledger:
     def __init__(self, tariffs: Sequence[Tariff], machines: Sequence[tuple[str, float, float | None]]) -> None:
         self.tariffs = tariffs
         self.booked: list[Footprint | None] = [None] * len(tariffs)
-        self.values = np.zeros(len(tariffs))
-        """Each member's objective when it was last looked at."""
         using: list[list[tuple[int, int]]] = [[] for _ in machines]
         for member, tariff in enumerate(tariffs):
             for node, number in enumerate(tariff.machines):
@@ -124,7 +124,7 @@ class Ledger:
         bounds = [np.inf if machine.memory_mb is None else machine.memory_mb for machine in self.machines]
         free_mb = np.array([bound - machine.total_mb for bound, machine in zip(bounds, self.machines, strict=True)])
         room_mb = np.append(free_mb, np.inf)[numbers] + self.stored_mb[places]
-        return Conditions(1.0 / left, np.maximum(slopes, 0.0), np.maximum(room_mb, 0.0))
+        return Conditions(numbers, 1.0 / left, np.maximum(slopes, 0.0), np.maximum(room_mb, 0.0))
 
     def _curved_slopes(self, number: int) -> dict[int, float]:
         """What the objective of each member of a machine that is not simple rises by per unit of its load."""

@@ -14,14 +14,18 @@ from coordinator.fleet_ledger import Ledger, Obstacle, Weighed
 from coordinator.fleet_proposal import Proposal, Proposals, Proposer, Questions
 
 MOST_ROUNDS = 60
-MOST_RETRIES = 6
+MOST_RETRIES = 12
 """Rounds in a row that only ask again those whose best plan by the prices did not hold."""
 LEAST_GAIN = 1e-9
 """Of a member's objective; less is rounding."""
 ENOUGH = 1e-5
 """Of the joint objective; a round of all members that gains less is the last."""
-DEARER = 4.0
+DEARER = 2.0
 """By how much a machine's price rises for a member each time that its plan does not fit there."""
+
+MOST_RESCUES = 10
+"""How often what is full is made dearer for all, so that those make room who can."""
+RESCUE_DEARER = 4.0
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +51,8 @@ class Search:
         """What the members' latest proposals met, for those that have no plan; none where they have no proposal."""
         self._propose = propose
         self._nudges: dict[int, _Nudge] = {}
+        self._full, self._full_mb = np.zeros(len(ledger.machines) + 1), np.zeros(len(ledger.machines) + 1)
+        """What all pay for the load, and the MB, that they put on each machine beside others' waiting, to make room."""
         tariffs = ledger.tariffs
         widest = max(len(tariff.machines) for tariff in tariffs)
         self._compute_price = np.zeros((len(tariffs), widest))
@@ -92,6 +98,27 @@ class Search:
                 return made + 1
         return MOST_ROUNDS
 
+    def rescue(self) -> int:
+        """Find plans for members that have none, by having the others make room; the rounds that it took."""
+        rounds = 0
+        price = abs(self.ledger.total()) + 1.0
+        for _ in range(MOST_RESCUES):
+            waiting = [member for member, plan in enumerate(self.plans) if plan is None]
+            met = [self.obstacles[member] for member in waiting if member in self.obstacles]
+            full = {obstacle.number for obstacle in met if obstacle.bound == "requests_per_s"}
+            full_mb = {obstacle.number for obstacle in met if obstacle.bound == "memory_mb"}
+            if not full and not full_mb:
+                break
+            for number in full:
+                self._full[number] = max(price, RESCUE_DEARER * self._full[number])
+            for number in full_mb:
+                least = price / max(self.ledger.machines[number].total_mb, 1e-9)
+                self._full_mb[number] = max(least, RESCUE_DEARER * self._full_mb[number])
+            rounds += self.improve()
+        self._full.fill(0.0)
+        self._full_mb.fill(0.0)
+        return rounds + self.improve()
+
     def _note(self, member: int, footprint: Footprint | None) -> None:
         self._now_price[member] = np.inf if footprint is None else footprint.price
         if footprint is not None:
@@ -101,6 +128,8 @@ class Search:
         """Ask for plans by the prices told and book those that gain; whether that was worth it."""
         proposals = self._propose(told)
         hopes = self._hopes(true, proposals)
+        if self._full_mb.any():
+            hopes.fill(np.inf)  # the prices of MB are not among the figures that hopes compare
         nudges, self._nudges = self._nudges, {}
         gained = 0.0
         for row in np.argsort(-hopes, kind="stable").tolist():
@@ -113,8 +142,9 @@ class Search:
     def _questions(self, asked: Sequence[int], *, selfish: bool) -> Questions:
         """At the prices that the plans in force make."""
         conditions = self.ledger.conditions(asked)
-        toll = np.zeros_like(conditions.slope) if selfish else conditions.slope * self._load_per_ms[asked, None]
-        return Questions(asked, conditions.stretch, toll, np.zeros_like(toll), conditions.room_mb)
+        asked_for = np.zeros_like(conditions.slope) if selfish else conditions.slope + self._full[conditions.machine]
+        toll = asked_for * self._load_per_ms[asked, None]
+        return Questions(asked, conditions.stretch, toll, self._full_mb[conditions.machine], conditions.room_mb)
 
     def _nudged(self, questions: Questions) -> Questions:
         """With what members are told beside the common prices."""
@@ -156,7 +186,9 @@ class Search:
                 self.obstacles[member] = weighed.obstacle
             self._nudges[member] = self._pushed(member, proposal, weighed.obstacle, nudge or _Nudge())
             return 0.0
-        change = weighed.own if selfish else weighed.own + sum(weighed.others)
+        change = weighed.own
+        if not selfish:
+            change += sum(weighed.others) + self._room_taken(member, proposal.footprint)
         if planned and change > -LEAST_GAIN * abs(self.ledger.objective(member)):
             if not selfish and nudge is None:
                 self._nudges[member] = self._secant(member, proposal, weighed)
@@ -165,6 +197,18 @@ class Search:
         self._note(member, proposal.footprint)
         self.plans[member] = proposal
         return -change if planned else np.inf
+
+    def _room_taken(self, member: int, footprint: Footprint) -> float:
+        """What a plan pays more than the member's present one for what is full."""
+        if not self._full.any() and not self._full_mb.any():
+            return 0.0
+        now, tariff = self.ledger.booked[member], self.ledger.tariffs[member]
+        paid = 0.0
+        for node, number in enumerate(tariff.machines):
+            more_ms = footprint.compute_ms[node] - (now.compute_ms[node] if now else 0.0)
+            more_mb = footprint.weight_mb[node] - (now.weight_mb[node] if now else 0.0)
+            paid += float(self._full[number]) * tariff.load_per_ms * more_ms + float(self._full_mb[number]) * more_mb
+        return paid
 
     def _secant(self, member: int, proposal: Proposal, weighed: Weighed) -> _Nudge:
         """The tolls at which the step would have been priced right."""
