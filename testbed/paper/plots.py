@@ -3,6 +3,7 @@
 Drawn from the results and, for the run over time, from its records; each says what is emulated and what is modelled.
 """
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from testbed.contention import Contention, fog_contention
 from testbed.machines import MACHINES
 from testbed.paper.intervals import Estimate, estimate
 from testbed.paper.records import Mode, RunRecord
@@ -18,6 +20,7 @@ from testbed.paper.statistics import CLAIRVOYANT, STATIC
 from testbed.traces import Trace
 
 ADAPTIVE = "latency"
+OURS = ("latency", "energy", "balanced")
 REGRET_OF = ("best-fixed", "reap", "balanced", ADAPTIVE)
 COLOURS = {machine.node: colour for machine, colour in zip(MACHINES, ("#4477aa", "#ccbb44", "#aa3377"), strict=True)}
 INCHES_PER_BAR = 0.28
@@ -86,7 +89,7 @@ def _bars(
             continue
         # One trace alone has no spread over traces.
         spread = mean.half_width or 0.0
-        axes.barh(place, mean.mean, color="#88ccee" if name in REGRET_OF else "#dddddd", xerr=spread or None, capsize=3)
+        axes.barh(place, mean.mean, color="#88ccee" if name in OURS else "#dddddd", xerr=spread or None, capsize=3)
         axes.plot(values[name], [place] * len(values[name]), ".", color="black", markersize=4)
     axes.set_yticks(range(len(contenders)), contenders)
     axes.invert_yaxis()
@@ -98,7 +101,7 @@ def _regret(mode: Mode, rows: Sequence[ContenderFigures]) -> Figure:
     """Per model and trace: how far contenders are above the clairvoyant plan."""
     models = list(dict.fromkeys(row.model for row in rows))
     traces = list(dict.fromkeys(row.trace for row in rows))
-    figure = Figure(figsize=(max(6.0, 1.2 * len(traces) + 2), 2.8 * len(models) + 0.6), layout="constrained")
+    figure = Figure(figsize=(max(9.0, 1.2 * len(traces) + 2), 2.8 * len(models) + 0.8), layout="constrained")
     figure.suptitle(f"Latency above the clairvoyant plan's, {mode}: means with 95 % intervals over repetitions")
     panels = figure.subplots(len(models), 1, squeeze=False)
     width = 0.8 / len(REGRET_OF)
@@ -120,7 +123,8 @@ def _regret(mode: Mode, rows: Sequence[ContenderFigures]) -> Figure:
         axes.set_yscale("symlog", linthresh=10)
         axes.set_ylabel(f"{model}: regret, %")
         axes.set_xticks([x + width * 1.5 for x in range(len(traces))], traces, rotation=20, ha="right")
-        axes.legend(fontsize="small", ncols=len(REGRET_OF))
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(REGRET_OF))
     return figure
 
 
@@ -148,13 +152,14 @@ def _timeline(runs: Sequence[RunRecord], trace: Trace) -> Figure:
     end_s = adaptive.duration_s
     figure = Figure(figsize=(10, 7), layout="constrained")
     figure.suptitle(
-        f"{adaptive.key.model} over {trace.label}, {adaptive.key.mode}: `{ADAPTIVE}` moves its split with the link"
+        f"{adaptive.key.model} over {trace.label}, {adaptive.key.mode}: `{ADAPTIVE}` moves its split with link and load"
     )
     link, split, latency = figure.subplots(3, 1, sharex=True)
     times = [0.0]
     while (following := trace.next_step_s(times[-1])) < end_s:
         times.append(following)
     link.step([*times, end_s], [*map(trace.mbps_at, times), trace.mbps_at(times[-1])], where="post", color="black")
+    _shade(link, fog_contention(end_s), end_s)
     link.set_ylabel("Pi - laptop, Mbit/s")
     link.set_ylim(bottom=0)
     _bands(split, adaptive, end_s)
@@ -176,6 +181,15 @@ def _timeline(runs: Sequence[RunRecord], trace: Trace) -> Figure:
     return figure
 
 
+def _shade(axes: Axes, contention: Contention, end_s: float) -> None:
+    """When others use the fog node's processor."""
+    for start_s, stop_s in itertools.pairwise((*contention.seconds, end_s)):
+        load = contention.load_at(start_s)
+        if load > 0:
+            axes.axvspan(start_s, stop_s, color="#ccbb44", alpha=load / 2, label=f"laptop's processor {load:.0%} taken")
+    axes.legend(fontsize="small", loc="upper right")
+
+
 def _bands(axes: Axes, run: RunRecord, end_s: float) -> None:
     """Which node holds which ops, plan after plan."""
     named: set[str] = set()
@@ -185,6 +199,8 @@ def _bands(axes: Axes, run: RunRecord, end_s: float) -> None:
         if stop_s <= start_s:
             continue
         for stage in plan.stages:
+            if stage.start == stage.stop:
+                continue
             label = None if stage.node in named else stage.node
             named.add(stage.node)
             axes.fill_between(

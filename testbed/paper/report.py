@@ -8,9 +8,12 @@ from collections.abc import Iterable, Sequence
 from splitrail.percentile import percentile
 from testbed.machines import MACHINES
 from testbed.paper.grid import duration_words
+from testbed.paper.intervals import Estimate
 from testbed.paper.results import Average, ContenderFigures, PublishedGain, Results
 from testbed.paper.statistics import LEAST_GAIN_PERCENT
 from testbed.paper.tables import Table, figure, markdown
+
+WORST_SHARE_PERCENT = -100.0
 
 EMULATED_WORDS = (
     "Emulated, on one host: the machines (compute stretched to their published times), the links (a proxy that holds "
@@ -79,7 +82,7 @@ def preamble(results: Results) -> tuple[str, ...]:
         SIMULATED_WORDS,
         ENERGY_WORDS,
         *models,
-        f"Traces: {', '.join(trace.label for trace in settings.traces)}; at most {settings.seconds:g} s of each.",
+        f"Traces: {'; '.join(trace.label for trace in settings.traces)}; at most {settings.seconds:g} s of each.",
         f"{results.runs} runs, {settings.repetitions} of each, {duration_words(results.took_s)} in all.",
     )
 
@@ -91,7 +94,7 @@ def _averages(mode: str, results: Results) -> Table:
         f"{INTERVALS} Here its values are the pairs.",
         "Latency and energies are against the published static split. Regret: latency above that of the clairvoyant "
         "plan. Captured: the share of that plan's gain over the best fixed one, where this gain is "
-        f"{LEAST_GAIN_PERCENT:g} % or more (in brackets the share of all gains together).",
+        f"{LEAST_GAIN_PERCENT:g} % or more; of all: all gains together over all that were possible.",
         "Over time: each moment of a run counts alike. Else each request does, and who is slow asks less in bad "
         "moments.",
     ]
@@ -108,6 +111,7 @@ def _averages(mode: str, results: Results) -> Table:
             "over time, %",
             "captured, %",
             "over time, %",
+            "of all, %",
             "lost",
         ),
         rows=tuple(_average_cells(average) for average in _ordered(rows, results)),
@@ -117,9 +121,6 @@ def _averages(mode: str, results: Results) -> Table:
 
 def _average_cells(average: Average) -> tuple[str, ...]:
     change = average.against_static
-    captured = figure(average.captured_percent)
-    if average.pooled_captured_percent is not None:
-        captured += f" ({average.pooled_captured_percent:.0f})"
     return (
         average.contender,
         figure(change.latency_percent, 1, signed=True),
@@ -128,10 +129,20 @@ def _average_cells(average: Average) -> tuple[str, ...]:
         figure(change.paper_origin_energy_percent, 1, signed=True),
         figure(average.regret_percent, 1, signed=True),
         figure(average.regret_over_time_percent, 1, signed=True),
-        captured,
-        figure(average.captured_over_time_percent),
+        _captured(average.captured_percent),
+        _captured(average.captured_over_time_percent),
+        "-" if average.pooled_captured_percent is None else _share(average.pooled_captured_percent),
         str(average.lost),
     )
+
+
+def _captured(share: Estimate | None) -> str:
+    """A share of a gain; one that is far below 0 is no share any more."""
+    return figure(share) if share is None or share.mean > WORST_SHARE_PERCENT else _share(share.mean)
+
+
+def _share(percent: float) -> str:
+    return f"{percent:.0f}" if percent > WORST_SHARE_PERCENT else f"below {WORST_SHARE_PERCENT:g}"
 
 
 def _ordered(rows: Iterable[Average], results: Results) -> list[Average]:
@@ -145,10 +156,10 @@ def _slower(average: Average) -> str | None:
     sure, unsure = average.slower_than_static, average.slower_within_noise
     parts = []
     if sure:
-        parts.append(f"slower than the static split by more than noise: {', '.join(sure)}")
+        parts.append(f"slower than the static split by more than noise: {'; '.join(sure)}")
     if unsure:
-        parts.append(f"slower within noise, or by a single repetition: {', '.join(unsure)}")
-    return f"{average.contender} is {'; '.join(parts)}."
+        parts.append(f"slower within noise, or by a single repetition: {'; '.join(unsure)}")
+    return f"{average.contender} is {', and '.join(parts)}."
 
 
 def _contenders(title: str, rows: Sequence[ContenderFigures]) -> Table:
