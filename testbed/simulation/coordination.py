@@ -8,7 +8,7 @@ from coordinator.configuration import PlanningSettings
 from coordinator.deciding import PublishPlan, decide
 from coordinator.deployment import Deployment
 from coordinator.service import BURST_S, TICK_S
-from coordinator.state import EMPTY, Connected, DeploymentDeclared, Received, SiteMessage, apply
+from coordinator.state import EMPTY, Connected, DeploymentDeclared, Received, apply
 from testbed.simulation.network import WALL_CLOCK_S
 from testbed.simulation.timeline import Timeline
 
@@ -48,8 +48,6 @@ class Coordination:
 
     def hear(self, message: Heard) -> None:
         """A node publishes now."""
-        if not isinstance(message, SiteMessage):
-            return
         if self._at_once:
             self._state = apply(Received(message, WALL_CLOCK_S + self._timeline.now_s), self._state)
         else:
@@ -74,7 +72,7 @@ class Coordination:
                 state = apply(instruction, state)
         self._state = state
 
-    def _arrive(self, message: SiteMessage) -> None:
+    def _arrive(self, message: Heard) -> None:
         # The first message of a burst wakes the service, which then waits for the rest of it.
         if not self._inbox:
             self._sleep(BURST_S)

@@ -211,7 +211,7 @@ def planning_of(settings: PlanningSettings, ablation: Ablation) -> PlanningSetti
     if ablation.no_reaction_time:
         settings = msgspec.structs.replace(settings, interval_s=ALWAYS_DUE_S)
     if ablation.no_hysteresis:
-        settings = msgspec.structs.replace(settings, hysteresis=0.0)
+        settings = msgspec.structs.replace(settings, hysteresis=0.0, confidence=0.0, switch_cost=0.0, least_dwell_s=0.0)
     return settings
 
 
