@@ -10,15 +10,19 @@ from dataclasses import dataclass, replace
 from coordinator import exact
 from coordinator.cost import PartitionPlan, Stage, evaluate
 from coordinator.errors import PlanError, PlanInfeasibleError
+from coordinator.fleet_choice import ChoiceProposer
 from coordinator.fleet_footprint import Tariff, footprint_of, on_origin, tariff_of
-from coordinator.fleet_joint import MOST_MEMBERS, Capacity, jointly
+from coordinator.fleet_joint import MOST_MEMBERS, jointly
 from coordinator.fleet_ledger import Ledger
-from coordinator.fleet_load import Member, check_names, machines_of, under_loads, utilisation
+from coordinator.fleet_load import Capacity, Member, check_names, machines_of, under_loads, utilisation
 from coordinator.fleet_paths import QuickestProposer
 from coordinator.fleet_proposal import Proposal, Ready
 from coordinator.fleet_search import Search
 
 __all__ = ["FleetPlan", "Member", "loads_of", "plan_fleet", "under_loads", "utilisation"]
+
+MOST_CHOOSERS = 200
+"""Members of a stuck fleet up to which it pays to list all plans of each; that takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +51,23 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     deployment holds its own copy of its weights. ProblemError if the members contradict each other,
     PlanInfeasibleError if plans that keep all bounds are not found.
     """
+    if not members:
+        return FleetPlan((), (), {}, 0.0, 0)
     check_names(members)
-    numbers = machines_of(members)
+    machines = machines_of(members)
+    names, capacities = list(machines), list(machines.values())
+    numbers = {name: number for number, name in enumerate(names)}
     tariffs = [tariff_of(member, numbers) for member in members]
-    nodes = {node.name: node for member in members for node in member.problem.nodes}
-    ledger = Ledger(tariffs, [(name, nodes[name].load, nodes[name].memory_mb) for name in numbers])
-    search = Search(ledger, QuickestProposer(members, tariffs))
+    search = Search(Ledger(tariffs, names, capacities), QuickestProposer(members, tariffs))
     search.start([_start(member, tariff, before or {}) for member, tariff in zip(members, tariffs, strict=True)])
     rounds = search.improve()
-    if any(plan is None for plan in search.plans):
+    if search.stuck:
         rounds += search.rescue()
-    stuck = any(plan is None for plan in search.plans)
-    if len(members) <= MOST_MEMBERS and (stuck or (len(members) > 1 and before is None)):
-        rounds += _improve_jointly(members, search)
+    if search.stuck and MOST_MEMBERS < len(members) <= MOST_CHOOSERS:
+        search.propose = ChoiceProposer(members, tariffs, capacities, search.propose)
+        rounds += search.rescue()
+    if len(members) <= MOST_MEMBERS and (search.stuck or (len(members) > 1 and before is None)):
+        rounds += _improve_jointly(members, search, capacities)
     plans = [plan.draft.stages() for plan in search.plans if plan is not None]
     if len(plans) < len(members):
         raise _infeasible(members, search)
@@ -75,16 +83,12 @@ def loads_of(members: Sequence[Member], plans: Sequence[Sequence[Stage]]) -> dic
     return loads
 
 
-def _improve_jointly(members: Sequence[Member], search: Search) -> int:
+def _improve_jointly(members: Sequence[Member], search: Search, capacities: Sequence[Capacity]) -> int:
     """Change plans two at a time, where the members' problems are sums; the rounds that it took."""
-    ledger = search.ledger
-    if not all(tariff.simple and min(tariff.compute_price) > 0.0 for tariff in ledger.tariffs):
+    tariffs = search.ledger.tariffs
+    if not all(tariff.simple and min(tariff.compute_price) > 0.0 for tariff in tariffs):
         return 0
-    capacities = [
-        Capacity(machine.load, math.inf if machine.memory_mb is None else machine.memory_mb)
-        for machine in ledger.machines
-    ]
-    found = jointly(members, ledger.tariffs, capacities, search.plans)
+    found = jointly(members, tariffs, capacities, search.plans)
     if found is None:
         return 0
     search.start(found)

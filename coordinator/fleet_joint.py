@@ -12,9 +12,9 @@ from itertools import combinations, product
 import numpy as np
 from numpy.typing import NDArray
 
-from coordinator.fleet_choice import Limits, choice
+from coordinator.fleet_choice import choice, own_limits
 from coordinator.fleet_footprint import Tariff
-from coordinator.fleet_load import FULL, Member
+from coordinator.fleet_load import FULL, Capacity, Member
 from coordinator.fleet_proposal import Proposal
 
 MOST_MEMBERS = 8
@@ -27,14 +27,6 @@ MOST_TRIED = 400
 Floats = NDArray[np.float64]
 _Outcome = tuple[tuple[float, float], list[int]]
 """By how much too much is taken of the machines and what all plans cost; and each member's row."""
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What a machine has: its load without the fleet, and the MB that it holds, infinite without a bound."""
-
-    load: float
-    memory_mb: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +56,7 @@ def jointly(
     shared = [number for number, count in counts.items() if count > 1]
     choices = []
     for member, tariff, now in zip(members, tariffs, present, strict=True):
-        rooms = [(FULL - machines[number].load, machines[number].memory_mb) for number in tariff.machines]
-        most_ms = tuple(room / tariff.load_per_ms if tariff.load_per_ms else np.inf for room, _ in rooms)
-        plans = choice(member.problem, tariff, Limits(most_ms, tuple(room_mb for _, room_mb in rooms)))
+        plans = choice(member.problem, tariff, own_limits(tariff, machines))
         plans += [now] if now is not None else []
         if not plans:
             return None
@@ -167,7 +157,7 @@ def _best_pair(
         held_mb = sum(float(own.stored_mb[row, machine]) for own, row in rest)
         total = held + used + also_used
         over += np.maximum(total - FULL, 0.0)
-        if capacity.memory_mb < np.inf:
+        if capacity.memory_mb is not None:
             excess_mb = held_mb + stored_mb + also_stored_mb - capacity.memory_mb * (1.0 + 1e-9)
             over += np.maximum(excess_mb, 0.0) / max(capacity.memory_mb, 1e-9)
         cost += one.worth[:, machine, None] / np.maximum(1.0 - held - also_used, 1.0 - FULL)

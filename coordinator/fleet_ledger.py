@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinator.fleet_footprint import Footprint, Tariff, late_ms, objective, slope
-from coordinator.fleet_load import FULL
+from coordinator.fleet_load import FULL, Capacity
 from coordinator.prices import within
 
 Floats = NDArray[np.float64]
@@ -51,8 +51,8 @@ class Conditions:
 class _Machine:
     """A machine and what its members take of it, each in a place of its arrays, which are parts of the ledger's."""
 
-    def __init__(self, name: str, load: float, memory_mb: float | None, ledger: "Ledger", places: slice) -> None:
-        self.name, self.load, self.memory_mb = name, load, memory_mb
+    def __init__(self, name: str, capacity: Capacity, ledger: "Ledger", places: slice) -> None:
+        self.name, self.load, self.memory_mb = name, capacity.load, capacity.memory_mb
         self.stored_mb, self.use = ledger.stored_mb[places], ledger.use[places]
         self.worth, self.left = ledger.worth[places], ledger.left[places]
         self.total = self.total_mb = self.slope = 0.0
@@ -76,10 +76,10 @@ class Ledger:
     What a member takes of a machine has a place in the arrays below, those of one machine side by side.
     """
 
-    def __init__(self, tariffs: Sequence[Tariff], machines: Sequence[tuple[str, float, float | None]]) -> None:
+    def __init__(self, tariffs: Sequence[Tariff], names: Sequence[str], capacities: Sequence[Capacity]) -> None:
         self.tariffs = tariffs
         self.booked: list[Footprint | None] = [None] * len(tariffs)
-        using: list[list[tuple[int, int]]] = [[] for _ in machines]
+        using: list[list[tuple[int, int]]] = [[] for _ in names]
         for member, tariff in enumerate(tariffs):
             for node, number in enumerate(tariff.machines):
                 using[number].append((member, node))
@@ -90,13 +90,13 @@ class Ledger:
         self.left = np.ones(places + 1)
         """What a member finds left of a machine when the others' plans run."""
         self._place = np.full((len(tariffs), widest), places)
-        self._number = np.full((len(tariffs), widest), len(machines))
+        self._number = np.full((len(tariffs), widest), len(names))
         self.machines: list[_Machine] = []
         self._curved: list[tuple[int, ...]] = []
         end = 0
-        for number, (users, described) in enumerate(zip(using, machines, strict=True)):
+        for number, (users, name, capacity) in enumerate(zip(using, names, capacities, strict=True)):
             start, end = end, end + len(users)
-            self.machines.append(_Machine(*described, self, slice(start, end)))
+            self.machines.append(_Machine(name, capacity, self, slice(start, end)))
             self._curved.append(tuple(member for member, _ in users if not tariffs[member].simple))
             if users:
                 members, nodes = np.array(users).T

@@ -34,6 +34,14 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a machine has: its load without the fleet, and the MB that it holds, None without a bound."""
+
+    load: float
+    memory_mb: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer:
     """Tensors of `size` bytes before encoding, carried over a path of nodes from their maker to their reader."""
 
@@ -100,22 +108,19 @@ def check_names(members: Sequence[Member]) -> None:
             )
 
 
-def machines_of(members: Sequence[Member]) -> dict[str, int]:
-    """The machines of a fleet, numbered in the order of their first mention. ProblemError if deployments contradict."""
-    numbers: dict[str, int] = {}
-    first: list[tuple[Member, int]] = []
+def machines_of(members: Sequence[Member]) -> dict[str, Capacity]:
+    """The machines of a fleet by name, in the order of their first mention. ProblemError if deployments contradict."""
+    found: dict[str, Capacity] = {}
+    owner: dict[str, Member] = {}
     for member in members:
-        for index, node in enumerate(member.problem.nodes):
-            number = numbers.setdefault(node.name, len(numbers))
-            if number == len(first):
-                first.append((member, index))
-                continue
-            owner, at = first[number]
-            known = owner.problem.nodes[at]
-            if (known.load, known.memory_mb) != (node.load, node.memory_mb):
+        for node in member.problem.nodes:
+            capacity = Capacity(node.load, node.memory_mb)
+            known = found.setdefault(node.name, capacity)
+            first = owner.setdefault(node.name, member)
+            if known != capacity:
                 field = "load" if known.load != node.load else "memory_mb"
                 raise ProblemError(
-                    f"node {node.name!r} has the {field} {getattr(known, field)} in deployment {owner.name!r} and "
+                    f"node {node.name!r} has the {field} {getattr(known, field)} in deployment {first.name!r} and "
                     f"{getattr(node, field)} in {member.name!r}, but it is one machine"
                 )
-    return numbers
+    return found

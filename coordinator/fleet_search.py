@@ -49,7 +49,7 @@ class Search:
         self.plans: list[Proposal | None] = [None] * len(ledger.tariffs)
         self.obstacles: dict[int, Obstacle] = {}
         """What the members' latest proposals met, for those that have no plan; none where they have no proposal."""
-        self._propose = propose
+        self.propose = propose
         self._nudges: dict[int, _Nudge] = {}
         self._full, self._full_mb = np.zeros(len(ledger.machines) + 1), np.zeros(len(ledger.machines) + 1)
         """What all pay for the load, and the MB, that they put on each machine beside others' waiting, to make room."""
@@ -62,6 +62,11 @@ class Search:
         self._simple = np.array([tariff.simple for tariff in tariffs])
         self._now_ms = np.zeros_like(self._compute_price)
         self._now_price = np.full(len(tariffs), np.inf)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether a member has no plan yet."""
+        return any(plan is None for plan in self.plans)
 
     def start(self, plans: Sequence[Proposal | None]) -> None:
         """Put plans in force, but for those that break a bound together."""
@@ -126,7 +131,7 @@ class Search:
 
     def _round(self, true: Questions, told: Questions, *, selfish: bool) -> bool:
         """Ask for plans by the prices told and book those that gain; whether that was worth it."""
-        proposals = self._propose(told)
+        proposals = self.propose(told)
         hopes = self._hopes(true, proposals)
         if self._full_mb.any():
             hopes.fill(np.inf)  # the prices of MB are not among the figures that hopes compare
