@@ -207,7 +207,8 @@ def _bands(axes: Axes, run: RunRecord, end_s: float) -> None:
                 [start_s, stop_s], stage.start, stage.stop, color=COLOURS.get(stage.node, "grey"), label=label
             )
     axes.set_ylabel("ops by node")
-    axes.legend(fontsize="small", loc="upper right")
+    if named:
+        axes.legend(fontsize="small", loc="upper right")
 
 
 def _scatter(results: Results) -> Figure:
