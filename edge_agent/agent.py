@@ -48,6 +48,7 @@ from edge_agent.errors import TransportError
 from edge_agent.executor import Executor
 from edge_agent.instruments import Instruments
 from edge_agent.intake import Intake
+from edge_agent.loading import LoadingNodes
 from edge_agent.origin import Origin
 from edge_agent.pipeline import Pipeline
 from edge_agent.preparation import Preparation
@@ -107,7 +108,14 @@ class Agent:
             send=self._transport.send,
         )
         self._intake = Intake(self._origin, cache, active=self._active, reported=self._publish_report)
-        self._prober = LinkProber(settings.node, self._transport, settings.links, publish=self._publish_link)
+        self._loading = LoadingNodes()
+        self._prober = LinkProber(
+            settings.node,
+            self._transport,
+            settings.links,
+            is_loading=self._loading.is_loading,
+            publish=self._publish_link,
+        )
         self._instruments = Instruments(
             settings,
             self._session_id,
@@ -276,6 +284,10 @@ class Agent:
             before = self._epochs.get(deployment, Epochs())
             after = epochs.apply(event, before)
             self._epochs[deployment] = after
+            if isinstance(event, PlanReady):
+                self._loading.reported(event)
+            elif after.newest is event:
+                self._loading.planned(event, after.ready)
             plans = [plan for each in self._epochs.values() for plan in each.plans]
             known = {(plan.deployment, plan.epoch) for plan in plans}
             self._reports = {key: report for key, report in self._reports.items() if key in known}

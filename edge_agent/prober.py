@@ -22,14 +22,22 @@ TICK_S: Final = 0.2
 class LinkProber:
     """Watches the links to all peers of a transport; give it to `Transport.start` as its `links`.
 
-    `publish` gets each LinkReading on this object's own thread.
+    `publish` gets each LinkReading on this object's own thread. While either end `is_loading`, its process may stand
+    still, so the link is left alone and nothing that is timed counts.
     """
 
     def __init__(
-        self, node: str, transport: Transport, settings: LinkSettings, publish: Callable[[LinkReading], None]
+        self,
+        node: str,
+        transport: Transport,
+        settings: LinkSettings,
+        *,
+        is_loading: Callable[[str], bool],
+        publish: Callable[[LinkReading], None],
     ) -> None:
         """Watch the links from `node`; nothing is sent before `start`."""
         self._node, self._transport, self._settings, self._publish = node, transport, settings, publish
+        self._is_loading = is_loading
         self._lock = threading.Lock()
         self._watches: dict[str, LinkWatch] = {}
         self._stop = threading.Event()
@@ -60,18 +68,24 @@ class LinkProber:
 
     def on_round_trip(self, dst: str, rtt_ms: float) -> None:
         """Called by the transport."""
-        with self._lock:
-            self._watch(dst).round_trip(rtt_ms)
+        if not self._stands_still(dst):
+            with self._lock:
+                self._watch(dst).round_trip(rtt_ms)
 
     def on_probe(self, result: ProbeResult) -> None:
         """Called by the transport."""
-        with self._lock:
-            self._watch(result.dst).probed(result, time.monotonic())
+        if not self._stands_still(result.dst):
+            with self._lock:
+                self._watch(result.dst).probed(result, time.monotonic())
 
     def on_delivered(self, delivery: Delivery) -> None:
         """Called by the transport."""
-        with self._lock:
-            self._watch(delivery.dst).delivered(delivery, time.monotonic())
+        if not self._stands_still(delivery.dst):
+            with self._lock:
+                self._watch(delivery.dst).delivered(delivery, time.monotonic())
+
+    def _stands_still(self, dst: str) -> bool:
+        return self._is_loading(dst) or self._is_loading(self._node)
 
     def _watch(self, dst: str) -> LinkWatch:
         return self._watches.setdefault(dst, LinkWatch(self._settings))
@@ -83,6 +97,8 @@ class LinkProber:
                 for gone in self._watches.keys() - set(peers):
                     del self._watches[gone]
             for peer in peers:
+                if self._stands_still(peer):
+                    continue
                 with contextlib.suppress(SendError):  # it was disconnected since, or its queue is full
                     self._attend(peer)
 

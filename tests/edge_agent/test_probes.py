@@ -217,7 +217,7 @@ def test_a_prober_publishes_its_link() -> None:
     """Over two real transports a reading with a round trip and a bandwidth comes out, and transfers are timed."""
     readings: queue.Queue[LinkReading] = queue.Queue()
     with Transport("edge", "tcp://127.0.0.1:0") as edge, Transport("fog", "tcp://127.0.0.1:0") as fog:
-        prober = LinkProber("edge", edge, LinkSettings(), readings.put)
+        prober = LinkProber("edge", edge, LinkSettings(), is_loading=lambda _: False, publish=readings.put)
         edge.start(Received(), prober)
         fog.start(Received())
         prober.start()
@@ -229,4 +229,24 @@ def test_a_prober_publishes_its_link() -> None:
         assert prober.estimate("cloud") is None
         delivery = Delivery("fog", ROUTE, 1_000, reading.rtt_ms + 100, None)
         assert 0 < prober.transfer_ms(delivery) < reading.rtt_ms + 100
+        prober.close()
+
+
+def test_nothing_is_learnt_of_a_node_that_loads() -> None:
+    """Its process may stand still: it is not asked, and what comes in late is no news of its link."""
+    loading = {"fog"}
+    with Transport("edge", "tcp://127.0.0.1:0") as edge, Transport("fog", "tcp://127.0.0.1:0") as fog:
+        readings: queue.Queue[LinkReading] = queue.Queue()
+        prober = LinkProber("edge", edge, LinkSettings(), is_loading=loading.__contains__, publish=readings.put)
+        edge.start(Received(), prober)
+        fog.start(Received())
+        prober.start()
+        edge.connect("fog", fog.endpoint)
+        prober.on_round_trip("fog", 4_000.0)
+        prober.on_probe(ProbeResult("fog", 32_768, 4_000.0, Slope(32_768, 4_000_000)))
+        prober.on_delivered(Delivery("fog", ROUTE, 1_000_000, 4_000.0, None))
+        with pytest.raises(queue.Empty):
+            readings.get(timeout=1.0)
+        loading.clear()
+        assert readings.get(timeout=30).rtt_ms < 1_000
         prober.close()
