@@ -4,7 +4,7 @@ Each deployment's problem is read by problem_file; what they must agree on is ch
 """
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -51,9 +51,8 @@ def parse_fleet(text: bytes) -> tuple[Member, ...]:
         fields = msgspec.json.decode(text, type=_Fields)
     except msgspec.ValidationError:
         raise ProblemError("the fleet must be an object with the field 'deployments'") from None
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        parse_problem(text)  # says at which line and column it is not JSON
-        raise
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ProblemError(f"the fleet is not JSON: {error}") from None
     unknown = next((field for field in fields if field != "deployments"), None)
     if unknown is not None:
         raise ProblemError(f"the fleet has an unknown field {unknown[:60]!r}; its one field is deployments")
@@ -88,9 +87,8 @@ def _member(part: msgspec.Raw, place: str) -> Member:
 
 
 def _value(part: msgspec.Raw, kind: type[T], place: str, right: str) -> T:
-    value: Any
+    decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
     try:
-        value = msgspec.json.decode(part, type=kind)
+        return decoder.decode(part)
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise ProblemError(f"{place} must be {right}") from None
-    return value

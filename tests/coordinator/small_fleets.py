@@ -8,6 +8,7 @@ import math
 import random
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +24,9 @@ OBJECTIVES = (
     Objective(latency=0.5, origin_energy=0.5),
     Objective(latency=0.3, origin_energy=0.4, total_energy=0.3),
 )
+PI = Node(name="pi", op_ms=(), idle_w=2.7, busy_w=6.4, tx_j_per_mb=0.1, rx_j_per_mb=0.1)
+FOG = Node(name="fog", op_ms=(), idle_w=9.0, busy_w=28.0, tx_j_per_mb=0.1, rx_j_per_mb=0.1)
+CLOUD = Node(name="cloud", op_ms=(), idle_w=45.0, busy_w=120.0, tx_j_per_mb=0.1, rx_j_per_mb=0.1)
 
 
 def small_fleet(seed: int) -> list[Member]:
@@ -32,41 +36,27 @@ def small_fleet(seed: int) -> list[Member]:
     ops = dice.choice(OPS[count])
     load = {name: dice.choice((0.0, 0.0, 0.2, 0.4)) for name in ("fog", "cloud")}
     memory_mb = {name: dice.choice((None, None, None, dice.uniform(2, 2 * ops * count))) for name in load}
-    return [_member(dice, f"deployment{number}", f"pi{number}", ops, load, memory_mb) for number in range(count)]
+    shared = [
+        msgspec.structs.replace(FOG, load=load["fog"], memory_mb=memory_mb["fog"]),
+        msgspec.structs.replace(CLOUD, load=load["cloud"], memory_mb=memory_mb["cloud"]),
+    ]
+    return [_member(dice, number, ops, shared) for number in range(count)]
 
 
-def _member(
-    dice: random.Random,
-    name: str,
-    origin: str,
-    ops: int,
-    load: dict[str, float],
-    memory_mb: dict[str, float | None],
-) -> Member:
+def _member(dice: random.Random, number: int, ops: int, shared: list[Node]) -> Member:
+    origin = msgspec.structs.replace(PI, name=f"pi{number}")
     shape = [dice.uniform(2, 20) for _ in range(ops)]
+    speeds = (dice.uniform(1, 4), 0.4, 0.2)
     nodes = [
-        Node(
-            name=node,
-            op_ms=tuple(ms * speed * dice.uniform(0.7, 1.4) for ms in shape),
-            load=load.get(node, 0.0),
-            memory_mb=memory_mb.get(node),
-            idle_w=idle_w,
-            busy_w=busy_w,
-            tx_j_per_mb=0.1,
-            rx_j_per_mb=0.1,
-        )
-        for node, speed, idle_w, busy_w in (
-            (origin, dice.uniform(1, 4), 2.7, 6.4),
-            ("fog", 0.4, 9.0, 28.0),
-            ("cloud", 0.2, 45.0, 120.0),
-        )
+        msgspec.structs.replace(node, op_ms=tuple(ms * speed * dice.uniform(0.7, 1.4) for ms in shape))
+        for node, speed in zip((origin, *shared), speeds, strict=True)
     ]
     problem = Problem(
         model=Model(
             cut_bytes=tuple(dice.uniform(1e3, 3e5) for _ in range(ops + 1)),
             weight_mb=tuple(dice.uniform(0.1, 4) for _ in range(ops)),
         ),
-        origin=origin,
+        origin=origin.name,
         objective=dice.choice(OBJECTIVES),
         nodes=tuple(nodes),
         links=tuple(
@@ -74,7 +64,7 @@ def _member(
             for src, dst in itertools.permutations(nodes, 2)
         ),
     )
-    return Member(name, problem, dice.choice((10.0, 40.0, 80.0, 160.0)) / ops)
+    return Member(f"deployment{number}", problem, dice.choice((10.0, 40.0, 80.0, 160.0)) / ops)
 
 
 class _Plans(NamedTuple):
@@ -131,7 +121,7 @@ def _plans(member: Member) -> _Plans:
 
 
 def best_joint_objective(members: list[Member]) -> float:
-    """The least sum of objectives over every combination of plans; infinite where each overloads or overfills a node."""
+    """The least sum of objectives over every combination of plans; infinite where none keeps the bounds."""
     plans = [_plans(member) for member in members]
     rates = [member.requests_per_s / 1000 for member in members]
     chosen = [rows.ravel() for rows in np.meshgrid(*(np.arange(len(own.price)) for own in plans), indexing="ij")]
