@@ -4,6 +4,7 @@ What a run is, is `testbed.paper.emulation`'s and the simulator's part; what its
 """
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -89,6 +90,9 @@ def run_experiment(options: ExperimentOptions, screen: ProgressScreen) -> Outcom
         explained = runs.explained(screen)
         results = _results(settings, participants, journal.records, explained)
         _write(results, journal.records, options)
+        if not failures:
+            # Gigabytes of models and segments, which only further runs would need.
+            shutil.rmtree(options.out / AGENT_CACHES, ignore_errors=True)
     return Outcome(results, failures)
 
 
@@ -152,7 +156,7 @@ class _Runs:
             participant.profile,
             participant.published_split,
             self._images,
-            self._options.out / AGENT_CACHES,
+            self._options.out.absolute() / AGENT_CACHES,
         )
         settings = planning(scenario, participant.profile, participant.published_split)
         return emulate(scenario, self._contenders[key.contender], bench, settings)

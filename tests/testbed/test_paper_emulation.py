@@ -58,6 +58,7 @@ def test_a_small_experiment_that_is_killed_and_goes_on(tmp_path: Path, surroundi
         first.send_signal(signal.SIGKILL)
     [kept] = runs(tmp_path)
     assert eventually(lambda: not children_below(tmp_path / "scratch"))
+    assert any((tmp_path / "out" / "agents").iterdir()), "the next run would fetch and profile everything again"
 
     done = subprocess.run(
         [*command, "--json"], cwd=tmp_path, env=surroundings, capture_output=True, text=True, timeout=200, check=False
@@ -81,6 +82,7 @@ def test_a_small_experiment_that_is_killed_and_goes_on(tmp_path: Path, surroundi
     assert {each.contender for each in results.deviations} == set(emulated)
     assert "emulated Raspberry Pi 4" in (tmp_path / "out" / "report.md").read_text()
     assert children_below(tmp_path / "scratch") == []
+    assert not (tmp_path / "out" / "agents").exists()
 
 
 @pytest.mark.slow
