@@ -1,161 +1,133 @@
-"""The exact planner where bounds bind: a best-first search over partial plans that no other partial plan beats.
+"""The exact planner where bounds bind or the period counts: estimates, a search, and what to say if it finds no plan.
 
-It decides between plans; the steps that they are made of, and the estimate of what lies ahead, are left to others.
+The estimates and the search are left to others.
 """
 
-import heapq
 import math
-import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from operator import le
+from dataclasses import dataclass, replace
 
+from coordinator.bottleneck import bottlenecks
 from coordinator.cost import PartitionPlan, evaluate
+from coordinator.distances import Visit, reach_within
 from coordinator.errors import PlanInfeasibleError
+from coordinator.figures import MS, Goal, Limits, slack, unit
+from coordinator.incumbent import Incumbent
+from coordinator.labels import Estimates, Search
+from coordinator.lower_bound import NEGLIGIBLE, LowerBound, lower_bound
 from coordinator.memory import memory_shortage, not_enough_memory
-from coordinator.prices import Prices, WayBack
+from coordinator.prices import Prices, ways_back, within
 from coordinator.problem import Problem
-from coordinator.relaxation import Limits, LowerBound, plain_bound, relaxed_bound
-from coordinator.routes import Route
-from coordinator.steps import Steps, Weighting
-from coordinator.walk import stages_of
+from coordinator.relaxation import relaxed_bound
+from coordinator.spread import at_risk
+from coordinator.steps import Steps
+from coordinator.walk import stages_along
 
-ROUNDING = 1e-9
-"""Relative slack of a bound, so that the rounding of sums breaks none; prices.within forgives the same."""
-RELAX_AFTER = 1_000
-"""Partial plans made before a better estimate is worth its price of some dozen shortest paths."""
-ANY_TIME = sys.float_info.max
-"""No deadline; finite, so that what cannot return to the origin at all still misses it."""
+RELAX_AFTER = 300
+"""Partial plans made before better estimates are worth their price of some dozen shortest paths."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Label:
-    """A partial plan: ops 0..`op`-1 are done, the last on `node`; what it spent, took and stored so far.
+class _Outcome:
+    """The best plan found and its value, None and infinite without one; no plan has less than `least`."""
 
-    `spent` is what the search keeps least: price, or time.
+    visits: tuple[Visit, ...] | None
+    value: float
+    least: float
+    complete: bool
+    """Whether it is the best there is, or there is none, for certain."""
+
+
+def plan_within_bounds(problem: Problem, prices: Prices, most_labels: int | None) -> PartitionPlan:
+    """The plan of least objective that keeps all bounds. PlanInfeasibleError says which cannot be.
+
+    After `most_labels` partial plans, the best plan found so far, or PlanInfeasibleError if there is none.
     """
-
-    op: int
-    node: int
-    spent: float
-    ms: float
-    stored_mb: tuple[float, ...]
-    before: "_Label | None"
-    route: Route | None
-    """The transfer before the last op, if there was one."""
-
-
-def plan_within_bounds(problem: Problem, prices: Prices, back: Sequence[WayBack | None]) -> PartitionPlan:
-    """The plan of least objective that keeps all bounds. PlanInfeasibleError says which cannot be."""
+    back = ways_back(problem, prices)
     shortage = not_enough_memory(problem, back)
     if shortage:
         raise PlanInfeasibleError("memory_mb", shortage)
-    steps = Steps(problem, prices, back)
-    room_mb = tuple(_slack(problem.nodes[node].memory_mb or 0.0) for node in steps.tight)
-    limits = Limits(ANY_TIME if problem.deadline_ms is None else _slack(problem.deadline_ms), room_mb)
-    found = _search(steps, limits, quickest=False)
+    steps = Steps(problem, prices, timed=problem.deadline_ms is not None)
+    room_mb = tuple(slack(problem.nodes[node].memory_mb or 0.0) for node in steps.tight)
+    deadline_ms = None if problem.deadline_ms is None else slack(problem.deadline_ms)
+    limits = Limits(deadline_ms, prices.deviations, room_mb)
+    found = _settled(problem, steps, steps.objective, limits, most_labels)
     if found is not None:
-        return _planned(problem, found)
-    quickest = _search(steps, Limits(ANY_TIME, room_mb), quickest=True)
+        return found
+    if problem.deadline_ms is None:
+        raise PlanInfeasibleError("memory_mb", memory_shortage(problem, back))
+    latency = Goal(unit(steps.width, MS), prices.deviations, 0.0, steps.uses_from)
+    quickest = _settled(problem, steps, latency, Limits(None, prices.deviations, room_mb), most_labels)
     if quickest is None:
         raise PlanInfeasibleError("memory_mb", memory_shortage(problem, back))
-    best_ms, deadline = _planned(problem, quickest).score.latency_ms, problem.deadline_ms or 0.0
+    best_ms = quickest.score.latency_quantile_ms
     raise PlanInfeasibleError(
         "deadline_ms",
-        f"no plan keeps the deadline_ms of {deadline:.6g}: the quickest"
-        f"{' that fits the memory_mb of the nodes' if steps.tight else ''} takes {best_ms:.6g} ms, "
-        f"{best_ms - deadline:.6g} ms too many",
+        f"no plan keeps the deadline_ms of {problem.deadline_ms:.6g}: the quickest"
+        f"{' that fits the memory_mb of the nodes' if steps.tight else ''} takes {best_ms:.6g} ms{at_risk(problem)}, "
+        f"{best_ms - problem.deadline_ms:.6g} ms too many",
     )
 
 
-def _search(steps: Steps, limits: Limits, *, quickest: bool) -> _Label | None:
-    """The full plan of least price (or, with `quickest`, time) within the limits; None without one."""
-    no_mb = (0.0,) * len(steps.tight)
-    ms_bounds = [plain_bound(steps, Weighting(0.0, 1.0, no_mb))]
-    bounds = ms_bounds if quickest else [plain_bound(steps, Weighting(1.0, 0.0, no_mb))]
-    if ms_bounds[0].to_go[0][steps.origin] > limits.ms:
-        return None
-    room_mb = math.fsum(limits.stored_mb) if len(steps.tight) == len(steps.back) else math.inf
-    to_store_mb = [math.fsum(steps.weight_mb[op:]) for op in range(steps.ops + 1)]
-
-    queue = [(0.0, 0, _Label(0, steps.origin, 0.0, 0.0, no_mb, None, None))]
-    settled: dict[tuple[int, int], list[tuple[float, ...]]] = {}
-    made = 0
-    relax_at = RELAX_AFTER
-    while queue:
-        if made >= relax_at:
-            relax_at = sys.maxsize
-            ms_bounds, bounds = _relaxed(steps, limits, ms_bounds, bounds, quickest=quickest)
-            queue = [(_least(bounds, label, label.spent), order, label) for _, order, label in queue]
-            heapq.heapify(queue)
-        _, _, label = heapq.heappop(queue)
-        if label.op == steps.ops:
-            return label
-        # A partial plan is no better for room that the ops to come could not fill, nor for time that nothing bounds.
-        to_come_mb = to_store_mb[label.op]
-        mine = (
-            label.spent,
-            label.ms if limits.ms < ANY_TIME else 0.0,
-            *(max(stored, room - to_come_mb) for stored, room in zip(label.stored_mb, limits.stored_mb, strict=True)),
-        )
-        rivals = settled.setdefault((label.op, label.node), [])
-        if any(all(map(le, theirs, mine)) for theirs in rivals):
-            continue
-        rivals.append(mine)
-        for after in _after(steps, limits, label, quickest=quickest):
-            if _least(ms_bounds, after, after.ms) > limits.ms:
-                continue
-            if to_store_mb[after.op] > room_mb - math.fsum(after.stored_mb):
-                continue
-            made += 1
-            # Among equals the latest comes first, which goes deep instead of wide.
-            heapq.heappush(queue, (_least(bounds, after, after.spent), -made, after))
-    return None
+def _settled(
+    problem: Problem, steps: Steps, goal: Goal, limits: Limits, most_labels: int | None
+) -> PartitionPlan | None:
+    """The plan that a goal likes best within the limits, None if there is none; the cost model has the last word."""
+    for strict_return in (False, True):
+        found = _decided(steps, goal, limits, most_labels, strict_return=strict_return)
+        if found.visits is None:
+            if not found.complete:
+                raise PlanInfeasibleError(
+                    "most_labels",
+                    f"the search for a plan that keeps the bounds was given up after {most_labels} partial plans, "
+                    "with none found: let it make more, or loosen the bounds",
+                )
+            return None
+        stages = stages_along(problem, found.visits)
+        score = evaluate(problem, stages)
+        # The search was free to choose the way back, the cost model takes the one that the objective likes best.
+        most_ms = limits.latency_ms if goal is steps.objective else found.value
+        if strict_return or within(score.latency_quantile_ms, most_ms):
+            break
+    return PartitionPlan(stages, score, 0.0 if found.complete else _gap(found))
 
 
-def _relaxed(
-    steps: Steps, limits: Limits, ms_bounds: list[LowerBound], bounds: list[LowerBound], *, quickest: bool
-) -> tuple[list[LowerBound], list[LowerBound]]:
-    """The bounds on time, and on what the search keeps least, with those added that know the limits."""
-    timed = limits.ms < ANY_TIME
-    if steps.tight and (timed or quickest):
-        ms_bounds = [*ms_bounds, relaxed_bound(steps, ms_bounds[0].weighting, limits, price_ms=False)]
-    if quickest:
-        return ms_bounds, ms_bounds
-    return ms_bounds, [*bounds, relaxed_bound(steps, bounds[0].weighting, limits, price_ms=timed)]
+def _gap(found: _Outcome) -> float:
+    over = found.value - found.least
+    if over <= NEGLIGIBLE * abs(found.value):
+        return 0.0
+    return over / found.least if found.least > 0.0 else math.inf
 
 
-def _after(steps: Steps, limits: Limits, label: _Label, *, quickest: bool) -> Iterator[_Label]:
-    """The partial plans that run one more op, within memory."""
-    for node, price, ms, route in steps.at[label.op][label.node]:
-        stored_mb = label.stored_mb
-        slot = steps.slot[node]
-        if slot is not None:
-            stored = stored_mb[slot] + steps.weight_mb[label.op]
-            if stored > limits.stored_mb[slot]:
-                continue
-            stored_mb = (*stored_mb[:slot], stored, *stored_mb[slot + 1 :])
-        took = ms + steps.compute_ms[node][label.op]
-        spent = took if quickest else price + steps.compute_price[node][label.op]
-        yield _Label(label.op + 1, node, label.spent + spent, label.ms + took, stored_mb, label, route)
-
-
-def _least(bounds: Sequence[LowerBound], label: _Label, spent: float) -> float:
-    return max(bound.of(label.op, label.node, spent, label.ms, label.stored_mb) for bound in bounds)
-
-
-def _planned(problem: Problem, found: _Label) -> PartitionPlan:
-    op_nodes: list[int] = []
-    taken: dict[int, Route] = {}
-    label = found
-    while label.before is not None:
-        op_nodes.append(label.node)
-        if label.route:
-            taken[label.before.op] = label.route
-        label = label.before
-    stages = stages_of(problem, op_nodes[::-1], taken)
-    return PartitionPlan(stages, evaluate(problem, stages))
-
-
-def _slack(bound: float) -> float:
-    return bound * (1.0 + ROUNDING)
+def _decided(steps: Steps, goal: Goal, limits: Limits, most_labels: int | None, *, strict_return: bool) -> _Outcome:
+    """The best plan for a goal within the limits: estimates that forget them first, and then such that know them."""
+    reach = reach_within(steps, limits.stored_mb)
+    latency: tuple[LowerBound, ...] = ()
+    if limits.latency_ms is not None:
+        quickest, _ = lower_bound(steps, unit(steps.width, MS), limits.deviations, reach)
+        if quickest.at_all > limits.latency_ms:
+            return _Outcome(None, math.inf, quickest.at_all, complete=True)
+        latency = (quickest,)
+    plain, walks = lower_bound(steps, goal.weights, goal.std, reach)
+    incumbent = Incumbent(steps, goal, limits)
+    for walk in walks:
+        incumbent.meet(walk)
+    period_ms = bottlenecks(steps, reach) if goal.period else None
+    search = Search(steps, goal, limits, strict_return=strict_return)
+    estimates = Estimates((plain,), latency, period_ms)
+    found = search.run(estimates, incumbent, RELAX_AFTER if most_labels is None else min(RELAX_AFTER, most_labels))
+    if not found.complete:
+        if goal.period:
+            # What is better than the incumbent has no stage longer than this.
+            reach = reach_within(steps, limits.stored_mb, slack((incumbent.value - plain.at_all) / goal.period))
+            period_ms = bottlenecks(steps, reach)
+        if latency and steps.tight:
+            in_memory = replace(limits, latency_ms=None)
+            latency_goal = replace(goal, weights=unit(steps.width, MS), std=limits.deviations, period=0.0)
+            latency += (
+                relaxed_bound(steps, latency_goal, in_memory, reach, Incumbent(steps, latency_goal, in_memory)),
+            )
+        relaxed = relaxed_bound(steps, goal, limits, reach, incumbent)
+        estimates = Estimates((plain, relaxed), latency, period_ms)
+        left = None if most_labels is None else most_labels - found.labels
+        found = search.run(estimates, incumbent, left)
+    return _Outcome(incumbent.visits, incumbent.value, found.least, complete=found.complete)

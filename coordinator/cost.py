@@ -59,6 +59,8 @@ class PartitionPlan:
 
     stages: tuple[Stage, ...]
     score: Score
+    gap: float = 0.0
+    """By which share its objective may exceed the least there is; 0 unless the search for it was cut short."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,27 +3,35 @@
 Keeps those that can be best for some number of bytes; which of them is taken at a cut is the planner's choice.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from operator import le
+from typing import NamedTuple, TypeVar
 
 from coordinator.prices import Hop, Prices
 from coordinator.problem import BYTES_PER_MB, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
-    """A simple path of node indices with a codec: price and time, each fixed and per byte before encoding."""
+class Route(NamedTuple):
+    """A simple path over hops with a codec; price, time and variance of a transfer, by the bytes before encoding."""
 
-    nodes: tuple[int, ...]
+    hops: tuple[Hop, ...]
     codec: str
+    ratio: float
+    encode_ms_per_byte: float
+    decode_ms_per_byte: float
     fixed_price: float
     price_per_byte: float
     fixed_ms: float
     ms_per_byte: float
+    fixed_variance_ms2: float
+    variance_ms2_per_byte2: float
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The node indices from the maker to the reader."""
+        return (self.hops[0].src, *(hop.dst for hop in self.hops))
 
     def price(self, size: float) -> float:
-        """What a transfer of `size` bytes adds to the objective, encoding and decoding included."""
+        """What a transfer of `size` bytes adds to the objective's sum, encoding and decoding included."""
         return self.fixed_price + size * self.price_per_byte
 
     def ms(self, size: float) -> float:
@@ -33,82 +41,114 @@ class Route:
 
 Routes = dict[tuple[int, int], tuple[Route, ...]]
 T = TypeVar("T")
-_Figures = tuple[float, float, float, float]
+_Figures = tuple[float, ...]
+
+
+class Path(NamedTuple):
+    """Hops in a row: price, ms and variance, each fixed and per byte sent (the variance per square of them)."""
+
+    hops: tuple[Hop, ...]
+    fixed: tuple[float, float, float]
+    per_byte: tuple[float, float, float]
 
 
 def routes_of(problem: Problem, prices: Prices, *, quick_ones: bool) -> Routes:
-    """The routes between two nodes that no other beats at every size: in price, or with `quick_ones` in both."""
-    figures_that_count = 4 if quick_ones else 2
+    """The routes between two nodes that no other beats at every size.
+
+    Compared are the price; with `quick_ones` the time too; the variance where it counts; and where the period counts
+    the time on each link and at both ends.
+    """
     routes: Routes = {}
-    for (src, dst), paths in _paths(prices.hops, figures_that_count).items():
+    stretches = [node.stretch for node in problem.nodes]
+    for (src, dst), paths in paths_of(prices, quick_ones=quick_ones).items():
         kept: list[tuple[_Figures, Route]] = []
-        for nodes, figures in paths:
+        for path in paths:
+            fixed_price, fixed_ms, fixed_variance = path.fixed
+            price_per_byte, ms_per_byte, variance_per_byte2 = path.per_byte
             for codec in problem.codecs:
-                encode_ms = codec.encode_ms_per_mb * problem.nodes[src].stretch / BYTES_PER_MB
-                decode_ms = codec.decode_ms_per_mb * problem.nodes[dst].stretch / BYTES_PER_MB
-                fixed_price, price_per_byte, fixed_ms, ms_per_byte = figures
+                encode_ms = codec.encode_ms_per_mb * stretches[src] / BYTES_PER_MB
+                decode_ms = codec.decode_ms_per_mb * stretches[dst] / BYTES_PER_MB
+                at_ends = encode_ms * prices.compute_ms[src] + decode_ms * prices.compute_ms[dst]
                 route = Route(
-                    nodes,
+                    path.hops,
                     codec.name,
+                    codec.ratio,
+                    encode_ms,
+                    decode_ms,
                     fixed_price,
-                    price_per_byte * codec.ratio
-                    + encode_ms * prices.compute_ms[src]
-                    + decode_ms * prices.compute_ms[dst],
+                    price_per_byte * codec.ratio + at_ends,
                     fixed_ms,
                     ms_per_byte * codec.ratio + encode_ms + decode_ms,
+                    fixed_variance,
+                    variance_per_byte2 * codec.ratio**2,
                 )
-                _keep(
-                    kept,
-                    (route.fixed_price, route.price_per_byte, route.fixed_ms, route.ms_per_byte),
-                    route,
-                    figures_that_count,
-                )
+                figures = [route.fixed_price, route.price_per_byte]
+                if quick_ones:
+                    figures += (route.fixed_ms, route.ms_per_byte)
+                if prices.deviations:
+                    figures += (route.fixed_variance_ms2, route.variance_ms2_per_byte2)
+                if prices.period_ms:
+                    used = (codec.ratio if hop in path.hops else 0.0 for hop in prices.hops)
+                    figures += (encode_ms, decode_ms, *used)
+                _keep(kept, tuple(figures), route)
         routes[src, dst] = tuple(route for _, route in kept)
     return routes
 
 
-def _paths(
-    hops: Sequence[Hop], figures_that_count: int
-) -> dict[tuple[int, int], list[tuple[tuple[int, ...], _Figures]]]:
+def paths_of(prices: Prices, *, quick_ones: bool) -> dict[tuple[int, int], list[Path]]:
     """The simple paths between each two nodes that no other beats: what beats a part of a path beats the path."""
     leaving: dict[int, list[Hop]] = {}
-    for hop in hops:
+    for hop in prices.hops:
         leaving.setdefault(hop.src, []).append(hop)
-    kept: dict[tuple[int, int], list[tuple[_Figures, tuple[int, ...]]]] = {}
-    frontier: list[tuple[tuple[int, ...], _Figures]] = []
-    for hop in hops:
-        figures = (hop.fixed_price, hop.price_per_byte, hop.fixed_ms, hop.ms_per_byte)
-        kept[hop.src, hop.dst] = [(figures, (hop.src, hop.dst))]
-        frontier.append(((hop.src, hop.dst), figures))
+    kept: dict[tuple[int, int], list[tuple[_Figures, Path]]] = {}
+    frontier: list[Path] = []
+    for hop in prices.hops:
+        path = Path(
+            (hop,),
+            (hop.fixed_price, hop.fixed_ms, hop.fixed_variance_ms2),
+            (hop.price_per_byte, hop.ms_per_byte, hop.variance_ms2_per_byte2),
+        )
+        kept[hop.src, hop.dst] = [(_compared(path, prices, quick_ones=quick_ones), path)]
+        frontier.append(path)
     while frontier:
-        longer: list[tuple[tuple[int, ...], _Figures]] = []
-        for nodes, (fixed_price, price_per_byte, fixed_ms, ms_per_byte) in frontier:
-            for hop in leaving.get(nodes[-1], ()):
-                if hop.dst in nodes:
+        longer: list[Path] = []
+        for hops, (price, ms, variance), (price_per_byte, ms_per_byte, variance_per_byte2) in frontier:
+            src = hops[0].src
+            for hop in leaving.get(hops[-1].dst, ()):
+                if hop.dst == src or any(hop.dst == passed.dst for passed in hops):
                     continue
-                path = (*nodes, hop.dst)
-                figures = (
-                    fixed_price + hop.fixed_price,
-                    price_per_byte + hop.price_per_byte,
-                    fixed_ms + hop.fixed_ms,
-                    ms_per_byte + hop.ms_per_byte,
+                path = Path(
+                    (*hops, hop),
+                    (price + hop.fixed_price, ms + hop.fixed_ms, variance + hop.fixed_variance_ms2),
+                    (
+                        price_per_byte + hop.price_per_byte,
+                        ms_per_byte + hop.ms_per_byte,
+                        variance_per_byte2 + hop.variance_ms2_per_byte2,
+                    ),
                 )
-                if _keep(kept.setdefault((nodes[0], hop.dst), []), figures, path, figures_that_count):
-                    longer.append((path, figures))
+                if _keep(kept.setdefault((src, hop.dst), []), _compared(path, prices, quick_ones=quick_ones), path):
+                    longer.append(path)
         frontier = longer
-    return {pair: [(nodes, figures) for figures, nodes in paths] for pair, paths in kept.items()}
+    return {pair: [path for _, path in paths] for pair, paths in kept.items()}
 
 
-def _keep(kept: list[tuple[_Figures, T]], figures: _Figures, candidate: T, count: int) -> bool:
-    """Add a candidate unless one that is kept is as good in the first `count` figures; drop those that it beats."""
-    mine = figures[:count]
-    for theirs, _ in kept:
-        if all(their <= my for their, my in zip(theirs, mine, strict=False)):
+def _compared(path: Path, prices: Prices, *, quick_ones: bool) -> _Figures:
+    """The figures by which a path beats another."""
+    figures = [path.fixed[0], path.per_byte[0]]
+    if quick_ones:
+        figures += (path.fixed[1], path.per_byte[1])
+    if prices.deviations:
+        figures += (path.fixed[2], path.per_byte[2])
+    if prices.period_ms:
+        figures += (1.0 if hop in path.hops else 0.0 for hop in prices.hops)
+    return tuple(figures)
+
+
+def _keep(kept: list[tuple[_Figures, T]], mine: _Figures, candidate: T) -> bool:
+    """Add a candidate unless one that is kept is as good in all figures; drop those that it beats."""
+    if kept:
+        if any(all(map(le, theirs, mine)) for theirs, _ in kept):
             return False
-    kept[:] = [
-        (theirs, other)
-        for theirs, other in kept
-        if not all(my <= their for my, their in zip(mine, theirs, strict=False))
-    ]
-    kept.append((figures, candidate))
+        kept[:] = [(theirs, other) for theirs, other in kept if not all(map(le, mine, theirs))]
+    kept.append((mine, candidate))
     return True

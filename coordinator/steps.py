@@ -1,111 +1,186 @@
-"""The steps that any plan of a problem is made of, with their price and time, and shortest paths over them.
+"""The steps that any plan of a problem is made of, with their figures: stages, transfers, and ways back.
 
-Bounds are not known here; the search and the relaxation that use these tables know them.
+Bounds are not known here, nor is what a search looks for; those that use these tables know them.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import accumulate
+from operator import le
+from typing import NamedTuple
 
-from coordinator.prices import Prices, WayBack, within
+from coordinator.figures import FIRST_CAPACITY, MS, PRICE, VARIANCE, Figures, Goal, latency_ms, plus, unit
+from coordinator.prices import Prices, ways_back, within
 from coordinator.problem import Problem
-from coordinator.routes import Route, routes_of
-
-Step = tuple[int, float, float, Route | None]
-"""From one op to the next: the node of the next op, the price and the ms of the transfer, its route if there is one."""
+from coordinator.returning import EQUAL
+from coordinator.routes import Path, Route, paths_of, routes_of
 
 
-@dataclass(frozen=True, slots=True)
-class Weighting:
-    """What a shortest path counts: its price, its ms, and the MB that it stores on each node that is tight."""
+class Transfer(NamedTuple):
+    """A route with its figures: those that are fixed, per byte, and (variance alone) per square of the bytes."""
 
-    price: float
-    ms: float
-    stored_mb: tuple[float, ...]
+    route: Route
+    fixed: Figures
+    per_byte: Figures
+    variance_per_byte2: float
+
+    def figures(self, size: float) -> Figures:
+        """What it adds for so many bytes."""
+        figures = [fixed + size * per_byte for fixed, per_byte in zip(self.fixed, self.per_byte, strict=True)]
+        figures[VARIANCE] += size * size * self.variance_per_byte2
+        return tuple(figures)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a plan, or a part of one, comes to."""
+class Arc(NamedTuple):
+    """A transfer at one cut, to `node`."""
 
-    price: float
-    ms: float
-    stored_mb: tuple[float, ...]
-    """Weights on each tight node."""
+    node: int
+    figures: Figures
+    route: Route
 
 
 class Steps:
-    """The tables of one problem, by node index; a node is tight if it cannot hold all weights."""
+    """The tables of one problem, by node index; a node is tight if it cannot hold all weights.
 
-    def __init__(self, problem: Problem, prices: Prices, back: Sequence[WayBack | None]) -> None:
+    Figures that do not count are 0: the ms unless `timed`, the variance unless the latency counts above its mean.
+    """
+
+    def __init__(self, problem: Problem, prices: Prices, *, timed: bool) -> None:
         model = problem.model
         self.ops = model.ops
-        self.back = back
+        self.nodes = range(len(problem.nodes))
         self.origin = problem.origin_index
-        self.compute_ms = [[ms * node.stretch for ms in node.op_ms] for node in problem.nodes]
-        self.compute_price = [
-            [ms * price for ms in row] for row, price in zip(self.compute_ms, prices.compute_ms, strict=True)
+        self.prices = prices
+        self.timed = timed
+        self.sizes = model.cut_bytes
+        self.forbidden = model.forbidden_cuts
+        stretches = [node.stretch for node in problem.nodes]
+        self.ms_before = [
+            list(accumulate([ms * stretch for ms in node.op_ms], initial=0.0))
+            for node, stretch in zip(problem.nodes, stretches, strict=True)
         ]
-        self.weight_mb = model.weight_mb or (0.0,) * model.ops
-        total_mb = math.fsum(self.weight_mb)
+        """The time of the ops before each cut, by node and cut."""
+        self.variance_before = [
+            list(accumulate([(std * stretch) ** 2 for std in node.op_ms_std], initial=0.0))
+            if prices.deviations and node.op_ms_std
+            else []
+            for node, stretch in zip(problem.nodes, stretches, strict=True)
+        ]
+        """The variance of that time; empty where it is certain, or does not count."""
+        self.mb_before = list(accumulate(model.weight_mb or (0.0,) * model.ops, initial=0.0))
+        total_mb = math.fsum(model.weight_mb)
         self.tight = [index for index, node in enumerate(problem.nodes) if not within(total_mb, node.memory_mb)]
-        self.slot = [self.tight.index(node) if node in self.tight else None for node in range(len(problem.nodes))]
-        self._routes = routes_of(problem, prices, quick_ones=True)
-        self.at = [self._at(problem, cut) for cut in range(model.ops)]
+        self.slot = {node: FIRST_CAPACITY + index for index, node in enumerate(self.tight)}
+        self.uses_from = FIRST_CAPACITY + len(self.tight)
+        links_from = self.uses_from + len(self.nodes)
+        self.width = links_from + len(prices.hops) if prices.period_ms else self.uses_from
+        self.nothing = (0.0,) * self.width
+        self._link_slot = {(hop.src, hop.dst): links_from + index for index, hop in enumerate(prices.hops)}
+        self.objective = Goal(unit(self.width, PRICE), prices.std_ms, prices.period_ms, self.uses_from)
+        self.transfers = {
+            pair: [self._transfer(route) for route in routes]
+            for pair, routes in routes_of(problem, prices, quick_ones=timed).items()
+        }
+        """By the nodes that send and receive."""
+        self.ways_back = self._ways_back(problem)
+        """For each node, what the ways back come to that can be the best; none where there is no way."""
+        self._arcs: dict[int, list[list[Arc]]] = {}
 
-    def _at(self, problem: Problem, cut: int) -> list[list[Step]]:
-        """For each node, the steps at a cut: to stay, and the transfers that none beats in both price and time."""
-        steps: list[list[Step]] = [[(node, 0.0, 0.0, None)] for node in range(len(problem.nodes))]
-        if cut in problem.model.forbidden_cuts:
-            return steps
-        size = problem.model.cut_bytes[cut]
-        for (src, dst), routes in self._routes.items():
-            quickest = math.inf
-            priced = sorted(((route.price(size), route.ms(size), route) for route in routes), key=lambda it: it[:2])
-            for price, ms, route in priced:
-                if ms < quickest:
-                    quickest = ms
-                    steps[src].append((dst, price, ms, route))
-        return steps
+    def _transfer(self, route: Route) -> Transfer:
+        fixed, per_byte = [0.0] * self.width, [0.0] * self.width
+        fixed[PRICE], per_byte[PRICE] = route.fixed_price, route.price_per_byte
+        if self.timed:
+            fixed[MS], per_byte[MS] = route.fixed_ms, route.ms_per_byte
+        if self.prices.period_ms:
+            for hop in route.hops:
+                slot = self._link_slot[hop.src, hop.dst]
+                fixed[slot], per_byte[slot] = hop.fixed_ms, hop.ms_per_byte * route.ratio
+            per_byte[self.uses_from + route.hops[0].src] = route.encode_ms_per_byte
+            per_byte[self.uses_from + route.hops[-1].dst] = route.decode_ms_per_byte
+        if not self.prices.deviations:
+            return Transfer(route, tuple(fixed), tuple(per_byte), 0.0)
+        fixed[VARIANCE] = route.fixed_variance_ms2
+        return Transfer(route, tuple(fixed), tuple(per_byte), route.variance_ms2_per_byte2)
 
-    def least_to_go(self, weighting: Weighting) -> list[list[float]]:
-        """For each number of ops done and each node, the least of a weighting up to the end and back at the origin."""
-        to_go = [[weighting.price * back.price + weighting.ms * back.ms if back else math.inf for back in self.back]]
-        of_mb = [0.0 if slot is None else weighting.stored_mb[slot] for slot in self.slot]
-        for op in range(self.ops - 1, -1, -1):
-            weight_mb = self.weight_mb[op]
-            run = [
-                weighting.price * price[op] + weighting.ms * ms[op] + mb * weight_mb + later
-                for ms, price, mb, later in zip(self.compute_ms, self.compute_price, of_mb, to_go[-1], strict=True)
+    def _ways_back(self, problem: Problem) -> list[list[Figures]]:
+        if self.prices.additive:
+            rest = (0.0,) * (self.width - 2)
+            return [
+                [(way.price, way.ms if self.timed else 0.0, *rest)] if way else []
+                for way in ways_back(problem, self.prices)
             ]
-            to_go.append(
-                [
-                    min(weighting.price * price + weighting.ms * ms + run[dst] for dst, price, ms, _ in steps)
-                    for steps in self.at[op]
-                ]
-            )
-        return to_go[::-1]
+        paths = paths_of(self.prices, quick_ones=True)
+        return [
+            [self.nothing]
+            if node == self.origin
+            else [self._way_back(path) for path in paths.get((node, self.origin), ())]
+            for node in self.nodes
+        ]
 
-    def usage(self, weighting: Weighting, to_go: Sequence[Sequence[float]]) -> Usage:
-        """What the plan comes to that a table of `least_to_go` is of, from the origin on."""
-        node = self.origin
-        price, ms = 0.0, 0.0
-        stored_mb = [0.0] * len(self.tight)
-        for op in range(self.ops):
+    def _way_back(self, path: Path) -> Figures:
+        size = self.sizes[-1]
+        figures = [0.0] * self.width
+        figures[PRICE] = path.fixed[0] + size * path.per_byte[0]
+        if self.timed:
+            figures[MS] = path.fixed[1] + size * path.per_byte[1]
+        if self.prices.deviations:
+            figures[VARIANCE] = path.fixed[2] + size * size * path.per_byte[2]
+        if self.prices.period_ms:
+            for hop in path.hops:
+                figures[self._link_slot[hop.src, hop.dst]] = hop.fixed_ms + size * hop.ms_per_byte
+        return tuple(figures)
 
-            def after(step: Step, op: int = op) -> float:
-                slot = self.slot[step[0]]
-                run = weighting.price * self.compute_price[step[0]][op] + weighting.ms * self.compute_ms[step[0]][op]
-                held = 0.0 if slot is None else weighting.stored_mb[slot] * self.weight_mb[op]
-                return weighting.price * step[1] + weighting.ms * step[2] + run + held + to_go[op + 1][step[0]]
+    @property
+    def alone_ms(self) -> float:
+        """The time of all ops on the origin."""
+        return self.ms_before[self.origin][-1]
 
-            node, step_price, step_ms, _ = min(self.at[op][node], key=after)
-            price += step_price + self.compute_price[node][op]
-            ms += step_ms + self.compute_ms[node][op]
-            slot = self.slot[node]
-            if slot is not None:
-                stored_mb[slot] += self.weight_mb[op]
-        back = self.back[node]
-        if back:
-            price, ms = price + back.price, ms + back.ms
-        return Usage(price, ms, tuple(stored_mb))
+    def stage(self, node: int, start: int, stop: int) -> Figures:
+        """What ops `start`..`stop`-1 on a node come to."""
+        before = self.ms_before[node]
+        ms = before[stop] - before[start]
+        figures = [0.0] * self.width
+        figures[PRICE] = ms * self.prices.compute_ms[node]
+        if self.timed:
+            figures[MS] = ms
+        variance = self.variance_before[node]
+        if variance:
+            figures[VARIANCE] = max(0.0, variance[stop] - variance[start])
+        if node in self.slot:
+            figures[self.slot[node]] = self.mb_before[stop] - self.mb_before[start]
+        if self.prices.period_ms:
+            figures[self.uses_from + node] = ms
+        return tuple(figures)
+
+    def arcs(self, cut: int) -> list[list[Arc]]:
+        """For each node, the transfers at a cut that none beats in all figures."""
+        found = self._arcs.get(cut)
+        if found is None:
+            found = [[] for _ in self.nodes]
+            if cut not in self.forbidden:
+                for (src, dst), transfers in self.transfers.items():
+                    found[src] += (Arc(dst, figures, route) for figures, route in _unbeaten(transfers, self.sizes[cut]))
+            self._arcs[cut] = found
+        return found
+
+    def returned(self, figures: Figures, last: int) -> Figures:
+        """What a plan comes to with the way back of least objective from its last node, and of equals the quickest."""
+        wholes = [plus(figures, way) for way in self.ways_back[last]]
+        if len(wholes) == 1:
+            return wholes[0]
+        judged = [(self.objective.of(whole), latency_ms(whole, self.prices.deviations), whole) for whole in wholes]
+        least = min(objective for objective, _, _ in judged)
+        equals = [one for one in judged if one[0] <= least + EQUAL * abs(least)]
+        return min(equals, key=lambda one: one[1])[2]
+
+
+def _unbeaten(transfers: Sequence[Transfer], size: float) -> list[tuple[Figures, Route]]:
+    """The transfers of so many bytes that no other beats in all figures."""
+    kept: list[tuple[Figures, Route]] = []
+    for transfer in transfers:
+        mine = transfer.figures(size)
+        if any(all(map(le, theirs, mine)) for theirs, _ in kept):
+            continue
+        kept = [(theirs, route) for theirs, route in kept if not all(map(le, mine, theirs))]
+        kept.append((mine, transfer.route))
+    return kept

@@ -5,6 +5,7 @@ It shares no code with the planner, so that an error in one is not an error in b
 
 import itertools
 import math
+from statistics import NormalDist
 from typing import Any, NamedTuple
 
 Json = Any
@@ -12,12 +13,15 @@ SLACK = 1 + 1e-9
 
 
 class Figures(NamedTuple):
-    """What a plan costs: ms, J, J and the weighted sum."""
+    """What a plan costs: ms, J, J, the weighted sum, and what spread and a full pipeline make of the ms."""
 
     latency_ms: float
     origin_energy_j: float
     total_energy_j: float
     objective: float
+    latency_std_ms: float
+    latency_quantile_ms: float
+    period_ms: float
 
 
 class Transfer(NamedTuple):
@@ -51,27 +55,32 @@ def figures(problem: Json, op_nodes: list[str], transfers: dict[int, Transfer], 
     sizes = problem["model"]["bytes"]
     compute = dict.fromkeys(nodes, 0.0)
     radio_j = dict.fromkeys(nodes, 0.0)
-    on_the_way_ms = 0.0
+    busy_link = dict.fromkeys(links, 0.0)
+    variances: list[float] = []
 
-    def carry(path: tuple[str, ...], size: float) -> float:
-        taken = 0.0
+    def carry(path: tuple[str, ...], size: float) -> None:
         for src, dst in itertools.pairwise(path):
             link = links[src, dst]
-            taken += link["rtt_ms"] / 2 + 8 * size / (1000 * link["mbps"])
+            bits_ms = 8 * size / (1000 * link["mbps"])
+            busy_link[src, dst] += link["rtt_ms"] / 2 + bits_ms
+            variances.append((link.get("rtt_ms_std", 0) / 2) ** 2)
+            variances.append((bits_ms * link.get("mbps_std", 0) / link["mbps"]) ** 2)
             radio_j[src] += nodes[src].get("tx_j_per_mb", 0) * size / 1e6
             radio_j[dst] += nodes[dst].get("rx_j_per_mb", 0) * size / 1e6
-        return taken
 
     for op, name in enumerate(op_nodes):
         compute[name] += nodes[name]["op_ms"][op] / (1 - nodes[name].get("load", 0))
+        variances.append(op_variance(nodes[name], op))
     for cut, (path, codec_name) in transfers.items():
         codec = codecs[codec_name]
         for name, key in ((path[0], "encode_ms_per_mb"), (path[-1], "decode_ms_per_mb")):
             compute[name] += codec[key] * sizes[cut] / 1e6 / (1 - nodes[name].get("load", 0))
-        on_the_way_ms += carry(path, sizes[cut] * codec["ratio"])
-    on_the_way_ms += carry(way_back, sizes[-1])
+        carry(path, sizes[cut] * codec["ratio"])
+    carry(way_back, sizes[-1])
 
-    latency = sum(compute.values()) + on_the_way_ms
+    latency = sum(compute.values()) + sum(busy_link.values())
+    quantile = at_quantile(problem, latency, variances)
+    period = max([*compute.values(), *busy_link.values()])
     energy = {}
     for name, node in nodes.items():
         idle, busy = node.get("idle_w", 0), node.get("busy_w", 0)
@@ -81,16 +90,33 @@ def figures(problem: Json, op_nodes: list[str], transfers: dict[int, Transfer], 
             energy[name] = (busy - idle) * compute[name] / 1000 + radio_j[name]
     alone_ms = sum(nodes[origin]["op_ms"]) / (1 - nodes[origin].get("load", 0))
     alone_j = nodes[origin].get("busy_w", 0) * alone_ms / 1000
+    alone_quantile = at_quantile(problem, alone_ms, [op_variance(nodes[origin], op) for op in range(len(op_nodes))])
     weights = problem["objective"]
     objective = 0.0
     for weight, value, alone in (
-        (weights["latency"], latency, alone_ms),
+        (weights["latency"], quantile, alone_quantile),
         (weights["origin_energy"], energy[origin], alone_j),
         (weights["total_energy"], sum(energy.values()), alone_j),
+        (weights.get("throughput", 0), period, alone_ms),
     ):
         if weight:
             objective += weight * value / alone
-    return Figures(latency, energy[origin], sum(energy.values()), objective)
+    std = math.sqrt(math.fsum(variances))
+    return Figures(latency, energy[origin], sum(energy.values()), objective, std, quantile, period)
+
+
+def op_variance(node: Json, op: int) -> float:
+    """The variance of one op's time: load stretches its deviation as it stretches the time."""
+    deviations = node.get("op_ms_std") or [0.0] * len(node["op_ms"])
+    return float((deviations[op] / (1 - node.get("load", 0))) ** 2)
+
+
+def at_quantile(problem: Json, mean_ms: float, variances: list[float]) -> float:
+    """The quantile that the problem's risk asks for, of a normal latency; the mean without risk."""
+    if problem.get("risk") is None:
+        return mean_ms
+    std = math.sqrt(math.fsum(variances))
+    return NormalDist(mean_ms, std).inv_cdf(problem["risk"]) if std else mean_ms
 
 
 def returned(problem: Json, op_nodes: list[str], transfers: dict[int, Transfer]) -> Figures | None:
@@ -103,7 +129,7 @@ def returned(problem: Json, op_nodes: list[str], transfers: dict[int, Transfer])
     least = min(way.objective for way in ways)
     # Sums in another order differ in the last digits, so equals are those within rounding.
     equals = [way for way in ways if way.objective <= least + 1e-12 * max(1.0, abs(least))]
-    return min(equals, key=lambda way: way.latency_ms)
+    return min(equals, key=lambda way: way.latency_quantile_ms)
 
 
 def fits(problem: Json, op_nodes: list[str]) -> bool:
@@ -142,7 +168,7 @@ def best(problem: Json) -> Figures | None:
         ]
         for chosen in itertools.product(*choices):
             candidate = returned(problem, list(op_nodes), dict(zip(cuts, chosen, strict=True)))
-            if candidate is None or (deadline is not None and candidate.latency_ms > deadline * SLACK):
+            if candidate is None or (deadline is not None and candidate.latency_quantile_ms > deadline * SLACK):
                 continue
             if found is None or candidate.objective < found.objective:
                 found = candidate

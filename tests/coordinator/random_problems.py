@@ -16,8 +16,18 @@ def eighths(least: int, most: int) -> st.SearchStrategy[float]:
 
 
 @st.composite
-def problems(draw: st.DrawFn, shapes: tuple[tuple[int, int, bool], ...] = SHAPES, links: str = "any") -> Json:
-    """A problem in the form of the JSON file; `links` is "any", or "line" for nodes in a row."""
+def problems(
+    draw: st.DrawFn,
+    shapes: tuple[tuple[int, int, bool], ...] = SHAPES,
+    links: str = "any",
+    *,
+    spread: bool = False,
+    throughput: bool = False,
+) -> Json:
+    """A problem in the form of the JSON file; `links` is "any", or "line" for nodes in a row.
+
+    With `spread` it has a risk, and most times a deviation; with `throughput` the objective weighs it.
+    """
     count, most_ops, second_codec = draw(st.sampled_from(shapes))
     ops = draw(st.integers(max(1, most_ops - 3), most_ops))
     names = [f"node{index}" for index in range(count)]
@@ -36,8 +46,12 @@ def problems(draw: st.DrawFn, shapes: tuple[tuple[int, int, bool], ...] = SHAPES
     }
     if not any(objective.values()):
         objective["latency"] = 1.0
+    if throughput:
+        objective["throughput"] = draw(st.sampled_from([0.25, 1.0, 4.0]))
+        if draw(st.booleans()):
+            objective = {**dict.fromkeys(objective, 0.0), "throughput": 1.0}
     forbidden = draw(st.one_of(st.just([]), st.lists(st.integers(1, max(1, ops - 1)), unique=True)))
-    return {
+    problem: Json = {
         "model": {
             "name": "random",
             "bytes": draw(st.lists(sizes, min_size=ops + 1, max_size=ops + 1)),
@@ -71,3 +85,11 @@ def problems(draw: st.DrawFn, shapes: tuple[tuple[int, int, bool], ...] = SHAPES
         "objective": objective,
         "deadline_ms": None,
     }
+    if spread:
+        problem["risk"] = draw(st.sampled_from([0.5, 0.75, 0.95, 0.999]))
+        for node in problem["nodes"]:
+            node["op_ms_std"] = draw(st.one_of(st.just([]), st.lists(eighths(0, 50), min_size=ops, max_size=ops)))
+        for link in problem["links"]:
+            link["rtt_ms_std"] = draw(eighths(0, 20))
+            link["mbps_std"] = draw(st.sampled_from([0.0, 0.1, 0.5])) * link["mbps"]
+    return problem

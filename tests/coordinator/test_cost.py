@@ -149,10 +149,16 @@ def test_a_forbidden_cut_and_a_lost_result_are_refused() -> None:
         evaluate(msgspec.structs.replace(PROBLEM, links=PROBLEM.links[:1]), [Stage("fog", 0, 3, "raw")])
 
 
+def scored_problems() -> st.SearchStrategy[Json]:
+    """Problems of some size, with and without spread and throughput."""
+    shapes = ((2, 8, True), (3, 6, True), (4, 6, True))
+    return st.one_of(problems(shapes), problems(shapes, spread=True), problems(shapes, spread=True, throughput=True))
+
+
 @settings(max_examples=200, deadline=None)
-@given(problems(shapes=((2, 8, True), (3, 6, True), (4, 6, True))), st.data())
+@given(scored_problems(), st.data())
 def test_any_plan_scores_as_an_independent_reckoning_says(problem: Json, data: st.DataObject) -> None:
-    """On random assignments, relay paths and codecs, all four figures are those of the brute force."""
+    """On random assignments, relay paths and codecs, all figures are those of the brute force."""
     ops = len(problem["model"]["bytes"]) - 1
     problem["model"]["forbidden_cuts"] = []
     names = [node["name"] for node in problem["nodes"]]
@@ -177,6 +183,9 @@ def test_any_plan_scores_as_an_independent_reckoning_says(problem: Json, data: s
             evaluate(parsed, stages)
         return
     score = evaluate(parsed, stages)
-    figures = (score.latency_ms, score.origin_energy_j, score.total_energy_j, score.objective)
+    figures = (
+        *(score.latency_ms, score.origin_energy_j, score.total_energy_j, score.objective),
+        *(score.latency_std_ms, score.latency_quantile_ms, score.period_ms),
+    )
     assert figures == pytest.approx(tuple(expected), rel=1e-9, abs=1e-12)
     assert all(pair in {(link.src, link.dst) for link in parsed.links} for pair in itertools.pairwise(score.way_back))

@@ -32,6 +32,15 @@ def check_against_brute_force(problem: Json) -> None:
     assert found.score.objective == pytest.approx(best.objective, rel=1e-9, abs=1e-12)
 
 
+def hurried(problem: Json, tightness: float | None) -> Json:
+    """The problem with a deadline so tight, relative to the latency that counts of the best plan without one."""
+    if tightness is None:
+        return problem
+    unhurried = brute_force.best(problem)
+    deadline = 100.0 if unhurried is None else unhurried.latency_quantile_ms * tightness
+    return {**problem, "deadline_ms": deadline}
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(problems())
 def test_no_plan_within_memory_is_better(problem: Json) -> None:
@@ -46,6 +55,30 @@ def test_no_plan_within_a_deadline_is_better(problem: Json, tightness: float) ->
     unhurried = brute_force.best(problem)
     deadline = 100.0 if unhurried is None else unhurried.latency_ms * tightness
     check_against_brute_force({**problem, "deadline_ms": deadline})
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems(spread=True), st.sampled_from([None, 0.9, 0.99, 1.0, 1.1]))
+def test_no_plan_at_a_risk_is_better(problem: Json, tightness: float | None) -> None:
+    """On a quantile of the whole plan's latency, with memory bounds and a deadline on it, no plan costs less."""
+    check_against_brute_force(hurried(problem, tightness))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems(throughput=True), st.sampled_from([None, 0.9, 0.99, 1.1]))
+def test_no_plan_for_throughput_is_better(problem: Json, tightness: float | None) -> None:
+    """With the busiest node or link weighed, alone or beside others, no plan within the bounds costs less."""
+    check_against_brute_force(hurried(problem, tightness))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems(spread=True, throughput=True), st.sampled_from([None, 0.9, 0.99, 1.1]), st.booleans())
+def test_no_plan_is_better_with_all_at_once(problem: Json, tightness: float | None, relaxed: bool) -> None:
+    """With risk, throughput, energy, memory, a deadline, codecs, relays and forbidden cuts, no plan costs less."""
+    with pytest.MonkeyPatch.context() as patch:
+        if relaxed:
+            patch.setattr(bounded, "RELAX_AFTER", 1)
+        check_against_brute_force(hurried(problem, tightness))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
