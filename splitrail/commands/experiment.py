@@ -26,8 +26,8 @@ MOST_TRACES = 64
 PLAIN_COLUMNS = 160
 FULL_SECONDS, FULL_REPETITIONS = 60.0, 3
 QUICK_SECONDS, QUICK_REPETITIONS = 12.0, 1
-# Its spells of 5 to 20 s make plans move even in a short window.
-QUICK_TRACE = "synthetic-interference"
+# The one that moves enough within a short window.
+QUICK_TRACE = "synthetic-oscillation"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -30,6 +30,8 @@ from testbed.workload import BREATH_S, REPLY_TIMEOUT_S, ask
 
 DEPLOYMENT = "experiment"
 CONTENTION_TICK_S = 0.05
+JOINED_S = 2.0
+"""How long after all nodes may be planned with a run waits for plans that name them."""
 
 Ahead = Callable[[float], None]
 """Called before each request with the seconds since the trace began."""
@@ -65,7 +67,7 @@ def emulate(scenario: Scenario, contender: Contender, bench: Bench, planning: Pl
         session = continuum.session("experiment")
         watch = PlanWatch(session, DEPLOYMENT)
         with session:
-            watch.wait_until_settled(len(bench.nodes), len(before), continuum.check)
+            watch.wait_until_settled(len(bench.nodes), len(before), planning.join_s + JOINED_S, continuum.check)
             ahead: Ahead = _nothing
             if contender.decider == "clairvoyant":
                 clairvoyant = Clairvoyant(scenario, bench.profile, contender.objective)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from testbed.paper.records import Mode, RunKey
 
-START_UP_S = 8.0
+START_UP_S = 10.0
 """A guess at what a run takes besides its window, until runs have been timed."""
 
 

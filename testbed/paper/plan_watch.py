@@ -15,8 +15,6 @@ from testbed.errors import ExperimentError
 from testbed.paper.records import PlanRecord
 
 READY_TIMEOUT_S = 180.0
-QUIET_S = 2.0
-"""How long no new plan may have come before a run begins."""
 TICK_S = 0.2
 
 
@@ -62,8 +60,9 @@ class PlanWatch:
                 for each in self._in_force
             )
 
-    def wait_until_settled(self, nodes: int, links: int, alive: Callable[[], None]) -> None:
-        """Return once all nodes have profiled, all links are measured, and a plan is in force and no newer one coming.
+    def wait_until_settled(self, nodes: int, links: int, quiet_s: float, alive: Callable[[], None]) -> None:
+        """Return once all nodes have profiled, all links are measured, a plan is in force, and nothing new has come
+        for `quiet_s`.
 
         `alive` raises if a process has died; ExperimentError says what is missing after a long while.
         """
@@ -73,7 +72,7 @@ class PlanWatch:
                 self._is_newest_in_force()
                 and len(self._profiled) >= nodes
                 and len(self._linked) >= links
-                and time.monotonic() - self._news_s >= QUIET_S
+                and time.monotonic() - self._news_s >= quiet_s
             )
 
         self._wait(settled, alive)
@@ -101,9 +100,11 @@ class PlanWatch:
                 case PlanReady() if message.deployment == self._deployment:
                     self._refusal = None if message.ready else message
                     self._fold(message, now_s)
-                case NodeProfile():
+                case NodeProfile() if message.node not in self._profiled:
+                    self._news_s = now_s
                     self._profiled.add(message.node)
-                case LinkReading():
+                case LinkReading() if (message.src, message.dst) not in self._linked:
+                    self._news_s = now_s
                     self._linked.add((message.src, message.dst))
             self._changed.notify_all()
 
