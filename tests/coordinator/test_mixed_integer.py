@@ -28,3 +28,15 @@ def test_the_program_finds_what_trying_every_plan_finds(problem: Json, tightness
         assert least is None
     else:
         assert least == pytest.approx(best.objective, rel=1e-6, abs=1e-6)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems(throughput=True))
+def test_the_program_finds_the_least_period_too(problem: Json) -> None:
+    """With throughput in the objective, alone or beside others, its optimum is the brute force's."""
+    best = brute_force.best(problem)
+    least = least_objective(parse_problem(json.dumps(problem).encode()))
+    if best is None:
+        assert least is None
+    else:
+        assert least == pytest.approx(best.objective, rel=1e-6, abs=1e-6)
