@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 from coordinator import exact
 from coordinator.cost import PartitionPlan, Stage, evaluate
-from coordinator.errors import PlanError, PlanInfeasibleError
+from coordinator.errors import PlanInfeasibleError
 from coordinator.fleet_choice import ChoiceProposer
-from coordinator.fleet_footprint import Tariff, footprint_of, on_origin, tariff_of
+from coordinator.fleet_footprint import on_origin, tariff_of
 from coordinator.fleet_joint import MOST_MEMBERS, jointly
 from coordinator.fleet_ledger import Ledger
 from coordinator.fleet_load import Capacity, Member, check_names, machines_of, under_loads, utilisation
@@ -58,13 +58,14 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     names, capacities = list(machines), list(machines.values())
     numbers = {name: number for number, name in enumerate(names)}
     tariffs = [tariff_of(member, numbers) for member in members]
-    search = Search(Ledger(tariffs, names, capacities), QuickestProposer(members, tariffs))
-    search.start([_start(member, tariff, before or {}) for member, tariff in zip(members, tariffs, strict=True)])
+    propose = QuickestProposer(members, tariffs)
+    search = Search(Ledger(tariffs, names, capacities), propose)
+    search.start([_start(member, index, propose, before or {}) for index, member in enumerate(members)])
     rounds = search.improve()
     if search.stuck:
         rounds += search.rescue()
     if search.stuck and MOST_MEMBERS < len(members) <= MOST_CHOOSERS:
-        search.propose = ChoiceProposer(members, tariffs, capacities, search.propose)
+        search.propose = ChoiceProposer(members, tariffs, capacities, propose)
         rounds += search.rescue()
     if len(members) <= MOST_MEMBERS and (search.stuck or (len(members) > 1 and before is None)):
         rounds += _improve_jointly(members, search, capacities)
@@ -95,16 +96,14 @@ def _improve_jointly(members: Sequence[Member], search: Search, capacities: Sequ
     return 1 + search.improve()
 
 
-def _start(member: Member, tariff: Tariff, before: Mapping[str, Sequence[Stage]]) -> Proposal:
+def _start(member: Member, index: int, propose: QuickestProposer, before: Mapping[str, Sequence[Stage]]) -> Proposal:
     """The plan that a member starts from: the one in force if it is still one, else all on the origin."""
     stages = before.get(member.name)
-    if stages is not None:
-        try:
-            return Proposal(Ready(tuple(stages)), footprint_of(member, tariff, stages))
-        except PlanError:
-            pass
-    stages, footprint = on_origin(member)
-    return Proposal(Ready(stages), footprint)
+    kept = propose.kept(index, stages) if stages is not None else None
+    if kept is not None:
+        return kept
+    alone, footprint = on_origin(member)
+    return Proposal(Ready(alone), footprint)
 
 
 def _infeasible(members: Sequence[Member], search: Search) -> PlanInfeasibleError:

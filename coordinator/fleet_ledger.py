@@ -87,6 +87,8 @@ class Ledger:
         widest = max(len(tariff.machines) for tariff in tariffs)
         # One more place, on a machine of its own, stands for the nodes that a member has fewer than others.
         self.stored_mb, self.use, self.worth = (np.zeros(places + 1) for _ in range(3))
+        self.price = np.zeros(len(tariffs))
+        """The part of each simple member's objective that no load changes."""
         self.left = np.ones(places + 1)
         """What a member finds left of a machine when the others' plans run."""
         self._place = np.full((len(tariffs), widest), places)
@@ -151,6 +153,23 @@ class Ledger:
         footprint = self.booked[member]
         return 0.0 if footprint is None else objective(self.tariffs[member], footprint, self.stretch(member))
 
+    def may_gain(self, member: int, price: float, compute_ms: Sequence[float], least: float) -> bool:
+        """Whether a plan of these figures could make all better off by more than `least` of the member's objective.
+
+        Waiting rises ever faster with load, so what the latest prices promise is no less than the truth.
+        """
+        now, tariff = self.booked[member], self.tariffs[member]
+        if now is None or self._any_curved:
+            return True
+        gain, worth = now.price - price, now.price
+        for node, (number, place, _) in enumerate(self._places[member]):
+            left = float(self.left[place])
+            slope = self.machines[number].slope - float(self.worth[place]) / (left * left)
+            own = tariff.compute_price[node] / left
+            gain += (now.compute_ms[node] - compute_ms[node]) * (own + tariff.load_per_ms * slope)
+            worth += now.compute_ms[node] * own
+        return gain > least * abs(worth)
+
     def weigh(self, member: int, footprint: Footprint) -> Weighed:
         """What booking this plan would change, were it to replace the member's present one."""
         tariff = self.tariffs[member]
@@ -203,7 +222,7 @@ class Ledger:
     def book_all(self, footprints: Sequence[Footprint | None]) -> None:
         """Put all members' plans in force, in place of those that were."""
         self.booked = list(footprints)
-        for figures in (self.stored_mb, self.use, self.worth):
+        for figures in (self.stored_mb, self.use, self.worth, self.price):
             figures.fill(0.0)
         for member, footprint in enumerate(footprints):
             if footprint is not None:
@@ -214,6 +233,7 @@ class Ledger:
     def _enter(self, member: int, footprint: Footprint) -> list[int]:
         """Note what a plan takes of its machines, and return those where that is new."""
         tariff, changed = self.tariffs[member], []
+        self.price[member] = footprint.price if tariff.simple else 0.0
         for node, (number, place, _) in enumerate(self._places[member]):
             ms, stored_mb = footprint.compute_ms[node], footprint.weight_mb[node]
             use = ms * tariff.load_per_ms
@@ -241,4 +261,6 @@ class Ledger:
 
     def total(self) -> float:
         """The sum of the members' objectives under the plans in force."""
-        return sum(self.objective(member) for member in range(len(self.tariffs)))
+        simple = float(self.price.sum() + (self.worth / self.left).sum())
+        curved = {member for members in self._curved for member in members}
+        return simple + sum(self.objective(member) for member in curved)

@@ -3,6 +3,7 @@
 Which plans a fleet takes is decided in fleet_search; a node of one name is one machine, whatever deployments name it.
 """
 
+import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -87,15 +88,16 @@ def under_loads(problem: Problem, others: Mapping[str, float]) -> Problem:
     A node shares its processor among what it runs: what it works on alone for x ms takes x/(1-load) ms when the rest of
     the work keeps it busy for that share of the time (M/G/1 processor sharing: Kleinrock, Queueing Systems II, 4.4).
     """
-    return msgspec.structs.replace(
-        problem,
-        nodes=tuple(
-            msgspec.structs.replace(node, load=max(node.load, min(node.load + others[node.name], FULL)))
-            if others.get(node.name)
-            else node
-            for node in problem.nodes
-        ),
+    nodes = tuple(
+        msgspec.structs.replace(node, load=max(node.load, min(node.load + others[node.name], FULL)))
+        if others.get(node.name)
+        else node
+        for node in problem.nodes
     )
+    # A copy is not checked again, number by number: all but the loads is as it was, and those are within bounds.
+    loaded = copy.copy(problem)
+    msgspec.structs.force_setattr(loaded, "nodes", nodes)
+    return loaded
 
 
 def check_names(members: Sequence[Member]) -> None:

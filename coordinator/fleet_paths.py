@@ -4,6 +4,7 @@ For problems that are sums over stages and hops; it answers as fleet_proposal.Ex
 """
 
 import heapq
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coordinator.cost import Stage
+from coordinator.errors import PlanError
 from coordinator.fleet_footprint import Footprint, Tariff
 from coordinator.fleet_load import Member
-from coordinator.fleet_proposal import ExactProposer, Proposal, Proposals, Questions
+from coordinator.fleet_proposal import ExactProposer, Proposal, Proposals, Questions, Ready
 from coordinator.prices import Hop
 from coordinator.problem import BYTES_PER_MB, Problem
 
@@ -67,6 +69,16 @@ class QuickestProposer:
             part_of[rows], place_of[rows] = len(parts), np.arange(len(rows))
             parts.append(answers)
         return Proposals(price, compute_ms, lambda row: parts[part_of[row]].proposal(int(place_of[row])))
+
+    def kept(self, member: int, stages: Sequence[Stage]) -> Proposal | None:
+        """A plan that is in force, by the way that suits it best now; None where it is no plan any more."""
+        number = int(self._table[member])
+        if number >= 0:
+            return self._tables[number].kept(int(self._column[member]), stages)
+        try:
+            return Proposal(Ready(tuple(stages)), self._exactly.footprint(member, stages))
+        except PlanError:
+            return None
 
 
 class Tables:
@@ -145,6 +157,36 @@ class Tables:
             return Proposal(Moves(self.problems[column], self.tariffs[column], moves), footprint)
 
         return Proposals(fixed_price, taken_ms.T, proposal)
+
+    def kept(self, column: int, stages: Sequence[Stage]) -> Proposal | None:
+        """The plan of some stages for the member of a column; None where they are no plan."""
+        problem, tariff = self.problems[column], self.tariffs[column]
+        nodes = {node.name: number for number, node in enumerate(problem.nodes)}
+        codecs = {codec.name: number for number, codec in enumerate(problem.codecs)}
+        taken_ms, taken_mb = [0.0] * len(nodes), [0.0] * len(nodes)
+        moves: list[tuple[int, int, int]] = []
+        at, done, price = problem.origin_index, 0, 0.0
+        for stage in stages:
+            to, codec = nodes.get(stage.node), codecs.get(stage.codec or "")
+            if to is None or stage.start != done or stage.stop > problem.model.ops:
+                return None
+            if stage.start == stage.stop:
+                continue
+            if to != at:
+                if codec is None:
+                    return None
+                price += float(self.carry[codec][done, at, to, column])
+                size_mb = float(self.size_mb[done, column])
+                taken_ms[at] += size_mb * problem.codecs[codec].encode_ms_per_mb
+                taken_ms[to] += size_mb * problem.codecs[codec].decode_ms_per_mb
+                moves.append((done, to, codec))
+            taken_ms[to] += math.fsum(problem.nodes[to].op_ms[stage.start : stage.stop])
+            taken_mb[to] += math.fsum(problem.model.weight_mb[stage.start : stage.stop])
+            at, done = to, stage.stop
+        price += float(self.back[at, column])
+        if done != problem.model.ops or not price < math.inf:
+            return None
+        return Proposal(Moves(problem, tariff, tuple(moves)), Footprint(tuple(taken_ms), tuple(taken_mb), price))
 
 
 @dataclass(frozen=True, slots=True)

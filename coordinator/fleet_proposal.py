@@ -18,6 +18,9 @@ from coordinator.fleet_footprint import Footprint, Tariff, footprint_of
 from coordinator.fleet_load import FULL, Member
 from coordinator.problem import Problem
 
+MOST_LABELS = 20_000
+"""Partial plans after which a search within bounds ends with the best found: a proposal need not be the best."""
+
 Floats = NDArray[np.float64]
 
 
@@ -133,11 +136,15 @@ class ExactProposer:
         # A load that stands for a toll makes the member late in appearance only.
         for factors in (tolled, stretch):
             try:
-                stages = exact.plan(_problem(member.problem, factors, room_mb)).stages
+                stages = exact.plan(_problem(member.problem, factors, room_mb), most_labels=MOST_LABELS).stages
             except PlanInfeasibleError:
                 continue
-            return Proposal(Ready(stages), footprint_of(member, tariff, stages))
+            return Proposal(Ready(stages), self.footprint(index, stages))
         return None
+
+    def footprint(self, index: int, stages: Sequence[Stage]) -> Footprint:
+        """What a plan of a member takes. PlanError if the stages are no plan."""
+        return footprint_of(self.members[index], self.tariffs[index], stages)
 
 
 def _problem(problem: Problem, factors: Sequence[float], room_mb: Sequence[float]) -> Problem:

@@ -137,10 +137,19 @@ class Search:
             hopes.fill(np.inf)  # the prices of MB are not among the figures that hopes compare
         nudges, self._nudges = self._nudges, {}
         gained = 0.0
+        unsure = selfish or bool(self._full.any()) or bool(self._full_mb.any())
         for row in np.argsort(-hopes, kind="stable").tolist():
             member = told.members[row]
             nudge = nudges.get(member)
-            if proposals.price[row] < np.inf and (nudge is not None or hopes[row] > 0.0):
+            price = float(proposals.price[row])
+            if price == np.inf or (nudge is None and hopes[row] <= 0.0):
+                continue
+            # Others have moved since the prices were asked.
+            if (
+                unsure
+                or nudge is not None
+                or self.ledger.may_gain(member, price, proposals.compute_ms[row].tolist(), LEAST_GAIN)
+            ):
                 gained += self._try(member, proposals.proposal(row), nudge, selfish=selfish)
         return gained > ENOUGH * abs(self.ledger.total())
 
