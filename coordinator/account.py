@@ -19,7 +19,7 @@ Stages = tuple[PlanStage, ...]
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """The plan that has been the best one, by a clear margin, since when and why, and how long others were before it."""
+    """The plan that is the best one by a clear margin, since when and why, and how long others were before it."""
 
     stages: Stages
     since: float

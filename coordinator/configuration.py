@@ -59,7 +59,7 @@ class PlanningSettings(_Settings, frozen=True, kw_only=True):
     least_dwell_s: Annotated[
         Annotated[float, Meta(ge=0.0)],
         Meta(description="A plan that can stay is kept for at least this long."),
-    ] = 1.0
+    ] = 0.5
     join_s: Annotated[
         Annotated[float, Meta(ge=0.0)],
         Meta(

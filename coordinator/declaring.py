@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker.messages import ModelReference
+import msgspec
+
+from broker.messages import ModelReference, PlanStage
 from coordinator.configuration import DeploymentSettings
 from coordinator.deployment import Deployment, ModelFacts
 from coordinator.errors import DeclarationError
-from coordinator.problem import BYTES_PER_MB, Objective
+from coordinator.problem import BYTES_PER_MB, OBJECTIVES, Objective
 from models.cache import CachedModel, ModelCache
 from models.graph import Graph, read_graph
 
@@ -30,7 +32,8 @@ class Declarations:
 def declare(settings: tuple[DeploymentSettings, ...], cache: ModelCache, base_url: str) -> Declarations:
     """The declared deployments; their models are to be served at `base_url`/models/<sha256>.
 
-    DeclarationError if two bear one name or an objective weighs nothing, ModelError if a model cannot be read.
+    DeclarationError if two bear one name, an objective weighs nothing or a given split is none, ModelError if a model
+    cannot be read.
     """
     facts: dict[Path, ModelFacts] = {}
     files: dict[str, Path] = {}
@@ -38,11 +41,11 @@ def declare(settings: tuple[DeploymentSettings, ...], cache: ModelCache, base_ur
     for each in settings:
         if each.name in deployments:
             raise DeclarationError(f"two deployments are named {each.name!r}: each needs a name of its own")
-        weights = each.objective
-        if not (weights.latency or weights.origin_energy or weights.total_energy):
+        objective = Objective(**msgspec.structs.asdict(each.objective))
+        if not any(msgspec.structs.astuple(objective)):
             raise DeclarationError(
                 f"the objective of deployment {each.name!r} weighs nothing: "
-                "give latency, origin_energy or total_energy a weight above 0"
+                f"give {', '.join(OBJECTIVES)} a weight above 0"
             )
         if each.model not in facts:
             graph = read_graph(each.model)
@@ -54,12 +57,43 @@ def declare(settings: tuple[DeploymentSettings, ...], cache: ModelCache, base_ur
             model=facts[each.model],
             origin=each.origin,
             strategy=each.strategy,
-            objective=Objective(
-                latency=weights.latency, origin_energy=weights.origin_energy, total_energy=weights.total_energy
-            ),
+            objective=objective,
             deadline_ms=each.deadline_ms,
+            risk=each.risk,
+            requests_per_s=each.requests_per_s,
+            stages=_given_split(each, facts[each.model]),
         )
     return Declarations(tuple(deployments.values()), files)
+
+
+def _given_split(settings: DeploymentSettings, facts: ModelFacts) -> tuple[PlanStage, ...]:
+    """The split that the settings give, () where they give none; DeclarationError if it is none of the model."""
+    if not settings.stages:
+        return ()
+    place, ops = f"deployment {settings.name!r}", facts.reference.ops
+    if settings.strategy != "static":
+        raise DeclarationError(
+            f"{place} gives stages but its strategy is {settings.strategy}: a split by hand goes with static"
+        )
+    done = 0
+    for index, stage in enumerate(settings.stages):
+        if stage.start != done or not done <= stage.stop <= ops:
+            raise DeclarationError(
+                f"stages[{index}] of {place} holds ops [{stage.start}, {stage.stop}), it must start at op {done} "
+                f"and end by op {ops}: stages cover every op once, in order"
+            )
+        if stage.start in facts.forbidden_cuts:
+            raise DeclarationError(
+                f"stages[{index}] of {place} starts at op {stage.start}, where {facts.reference.name} cannot be cut: "
+                "`splitrail cuts` lists where it can"
+            )
+        done = stage.stop
+    last = settings.stages[-1]
+    if done != ops:
+        raise DeclarationError(f"the stages of {place} end at op {done}, {facts.reference.name} has {ops} ops")
+    if last.start == last.stop:
+        raise DeclarationError(f"the last stage of {place}, on {last.node}, is empty: the way back is chosen later")
+    return tuple(PlanStage(node=stage.node, start=stage.start, stop=stage.stop) for stage in settings.stages)
 
 
 def model_facts(graph: Graph, reference: ModelReference) -> ModelFacts:

@@ -3,6 +3,7 @@
 Needs nothing but msgspec, so that `splitrail status` can read it on any machine.
 """
 
+import math
 from typing import Literal
 
 import msgspec
@@ -16,7 +17,7 @@ from broker.messages import (
     StrategyName,
     Tier,
 )
-from coordinator.state import DeploymentState, State
+from coordinator.state import DeploymentState, NodeState, State, load_of
 from coordinator.telemetry import InferenceSummary, PowerSummary
 from splitrail import __version__
 
@@ -42,11 +43,18 @@ class NodeReport(_Report, frozen=True, kw_only=True):
     endpoint: str
     emulated: str | None
     refused: str | None
+    load: float
+    """What others are believed to take of its processor, 0 to below 1; from its own word and its stages' times."""
+    load_std: float
+    load_age_s: float | None
+    """How long ago it was last heard of; None if never."""
+    load_emulated: bool
+    """Whether a testbed sets the load."""
     power: tuple[PowerSummary, ...]
 
 
 class LinkReport(_Report, frozen=True, kw_only=True):
-    """The newest reading of a link."""
+    """What is believed of a link, with the spread of a single transfer that planning reckons with."""
 
     src: str
     dst: str
@@ -55,7 +63,9 @@ class LinkReport(_Report, frozen=True, kw_only=True):
     mbps: float
     mbps_std: float
     method: Literal["probe", "transfer"]
+    """Of the newest reading."""
     age_s: float
+    """Of the newest reading."""
 
 
 class PlanReport(_Report, frozen=True, kw_only=True):
@@ -116,31 +126,15 @@ def status_report(
         site=site,
         version=__version__,
         at=now,
-        nodes=tuple(
-            NodeReport(
-                name=node.name,
-                tier=node.announcement.tier,
-                online=node.online,
-                since=node.since,
-                version=node.announcement.version,
-                hardware=node.announcement.hardware,
-                power_model=node.announcement.power,
-                memory_mb=node.announcement.memory_mb,
-                endpoint=node.announcement.endpoint,
-                emulated=node.announcement.emulated,
-                refused=node.refused,
-                power=tuple(summary for summary in power if summary.node == node.name) if node.online else (),
-            )
-            for _, node in sorted(state.nodes.items())
-        ),
+        nodes=tuple(_node_report(node, state, power, now) for _, node in sorted(state.nodes.items())),
         links=tuple(
             LinkReport(
                 src=link.reading.src,
                 dst=link.reading.dst,
-                rtt_ms=link.reading.rtt_ms,
-                rtt_ms_std=link.reading.rtt_ms_std,
-                mbps=link.reading.mbps,
-                mbps_std=link.reading.mbps_std,
+                rtt_ms=link.belief.rtt_ms,
+                rtt_ms_std=link.belief.rtt_ms_std(now),
+                mbps=link.belief.mbps,
+                mbps_std=link.belief.mbps_std(now),
                 method=link.reading.method,
                 age_s=max(0.0, now - link.arrived_at),
             )
@@ -150,6 +144,29 @@ def status_report(
             _deployment_report(state.deployments[name], inferences[name], now) for name in sorted(state.deployments)
         ),
         lost_telemetry=lost_telemetry,
+    )
+
+
+def _node_report(node: NodeState, state: State, power: tuple[PowerSummary, ...], now: float) -> NodeReport:
+    announced, load, known = node.announcement, load_of(node, state), state.loads.get(node.name)
+    is_heard = math.isfinite(load.stretch.at)
+    return NodeReport(
+        name=node.name,
+        tier=announced.tier,
+        online=node.online,
+        since=node.since,
+        version=announced.version,
+        hardware=announced.hardware,
+        power_model=announced.power,
+        memory_mb=announced.memory_mb,
+        endpoint=announced.endpoint,
+        emulated=announced.emulated,
+        refused=node.refused,
+        load=load.load(now),
+        load_std=load.load_std(now),
+        load_age_s=max(0.0, now - load.stretch.at) if is_heard else None,
+        load_emulated=is_heard and known is not None and known.emulated,
+        power=tuple(summary for summary in power if summary.node == node.name) if node.online else (),
     )
 
 

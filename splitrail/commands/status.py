@@ -106,13 +106,16 @@ def rendered(report: StatusReport, width: int) -> RenderableType:
 
 
 def _nodes(report: StatusReport) -> Table:
-    table = Table("node", "tier", "state", "hardware", "runtime", "power, last minute", box=None, padding=(0, 2, 0, 0))
+    table = Table(
+        "node", "tier", "state", "load", "hardware", "runtime", "power, last minute", box=None, padding=(0, 2, 0, 0)
+    )
     for node in report.nodes:
         hardware = node.hardware
         table.add_row(
             _text(node.name, "bold"),
             node.tier,
             _node_state(node, report.at),
+            _load(node),
             Text("\n").join(
                 [
                     _text(f"{hardware.cpu_model}, {hardware.architecture}, {hardware.cores} cores"),
@@ -131,6 +134,12 @@ def _node_state(node: NodeReport, now: float) -> Text:
     if node.refused:
         return _text(f"refused: it {node.refused}", "red")
     return Text(f"up {_age(now - node.since)}", style="green")
+
+
+def _load(node: NodeReport) -> str:
+    if not node.online or node.load_age_s is None:
+        return "-"
+    return f"{node.load:.0%} ± {node.load_std:.0%}{' emulated' if node.load_emulated else ''}, {_age(node.load_age_s)}"
 
 
 def _links(links: tuple[LinkReport, ...]) -> Table:

@@ -43,7 +43,7 @@ def test_paths_begin_at_the_settings_file() -> None:
 @pytest.mark.parametrize(
     ("right", "wrong", "complaint"),
     [
-        ("hysteresis: 0.03", "hysteresis: 1.5", "planning.hysteresis"),
+        ("hysteresis: 0.02", "hysteresis: 1.5", "planning.hysteresis"),
         ("interval_s: 5 ", "interval_s: 0 ", "planning.interval_s"),
         ("strategy: exact", "strategy: magic", "deployments[0].strategy"),
         ("advertise: null", "advertise: pc.local:8484", "http.advertise"),
