@@ -201,7 +201,8 @@ def _print(outcome: "Outcome", options: "ExperimentOptions", *, as_json: bool) -
     import msgspec  # noqa: PLC0415  # `--help` stays quick
     from rich.console import Console  # noqa: PLC0415  # as above
 
-    from testbed.paper.report import preamble, summary  # noqa: PLC0415  # as above
+    from testbed.paper.circumstances import circumstances  # noqa: PLC0415  # as above
+    from testbed.paper.report import summary  # noqa: PLC0415  # as above
     from testbed.paper.tables import show  # noqa: PLC0415  # as above
 
     if as_json:
@@ -212,7 +213,7 @@ def _print(outcome: "Outcome", options: "ExperimentOptions", *, as_json: bool) -
         console = Console(highlight=False, no_color=True, width=PLAIN_COLUMNS)
     for table in summary(outcome.results):
         show(table, console)
-    for words in preamble(outcome.results):
+    for words in circumstances(outcome.results):
         console.print(words, soft_wrap=True, markup=False)
     console.print(f"all of it: {options.out / 'report.md'}, {options.out / 'results.json'}", soft_wrap=True)
 

@@ -1,0 +1,38 @@
+"""Under what an experiment's figures came about, in sentences: what is emulated, simulated and modelled."""
+
+from testbed.machines import MACHINES
+from testbed.paper.grid import duration_words
+from testbed.paper.results import Results
+
+EMULATED_WORDS = (
+    "Emulated, on one host: the machines (compute stretched to their published times), the links (a proxy that holds "
+    "bytes back as the trace says) and the contention on the fog node (compute stretched by a schedule). Real: the "
+    "agents, the coordinator, the broker, the inference and its tensors."
+)
+SIMULATED_WORDS = (
+    "Simulated, in virtual time: compute (from profiles), links, messages and the loading of segments. Real: the link "
+    "estimators and probes, the coordinator's state and decisions, and the energy accounting."
+)
+ENERGY_WORDS = (
+    "Every energy figure is modelled, none is measured: by our cost model over whole boards ("
+    + ", ".join(f"{each.node} {each.power.idle_w:g} to {each.power.busy_w:g} W" for each in MACHINES)
+    + "), and by the published one, in which the Pi draws 12 W while it computes and nothing else."
+)
+
+
+def circumstances(results: Results) -> tuple[str, ...]:
+    """What is emulated, simulated and modelled, and what the figures rest on, in sentences."""
+    settings = results.settings
+    models = [
+        f"{each.model}: {each.weights}; {'; '.join((*each.machines, *each.remarks)) or 'machines as in its profile'} "
+        f"(times: {each.profile})."
+        for each in results.models
+    ]
+    return (
+        *((EMULATED_WORDS,) if settings.mode == "emulated" else ()),
+        SIMULATED_WORDS,
+        ENERGY_WORDS,
+        *models,
+        f"Traces: {'; '.join(trace.label for trace in settings.traces)}; at most {settings.seconds:g} s of each.",
+        f"{results.runs} runs, {settings.repetitions} of each, {duration_words(results.took_s)} in all.",
+    )
