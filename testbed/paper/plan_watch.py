@@ -9,6 +9,7 @@ from typing import Any
 from broker.messages import LinkReading, NodeProfile, Plan, PlanReady
 from broker.session import Incoming, Session
 from broker.topics import LINK, PLAN, PROFILE, READY
+from coordinator.status_report import StatusReport
 from edge_agent import epochs
 from edge_agent.epochs import Epochs
 from testbed.errors import ExperimentError
@@ -27,10 +28,14 @@ class _InForce:
 
 
 class PlanWatch:
-    """Hears of one deployment's plans on a session that is not yet started; its methods may be called by any thread."""
+    """Hears of one deployment's plans on a session that is not yet started; its methods may be called by any thread.
 
-    def __init__(self, session: Session, deployment: str) -> None:
+    Nodes report once that they are ready, perhaps before the session is there: `site` asks the coordinator who was.
+    """
+
+    def __init__(self, session: Session, deployment: str, site: Callable[[], StatusReport]) -> None:
         self._deployment = deployment
+        self._site = site
         self._changed = threading.Condition()
         self._epochs = Epochs()
         self._in_force: list[_InForce] = []
@@ -68,6 +73,8 @@ class PlanWatch:
         """
 
         def settled() -> bool:
+            if not self._is_newest_in_force():
+                self._catch_up()
             return (
                 self._is_newest_in_force()
                 and len(self._profiled) >= nodes
@@ -107,6 +114,15 @@ class PlanWatch:
                     self._news_s = now_s
                     self._linked.add((message.src, message.dst))
             self._changed.notify_all()
+
+    def _catch_up(self) -> None:
+        """Take in who is ready by the coordinator's word."""
+        for deployment in self._site().deployments:
+            plan = deployment.plan
+            if deployment.name == self._deployment and plan is not None:
+                for node in plan.ready:
+                    ready = PlanReady(deployment=deployment.name, epoch=plan.epoch, node=node, ready=True)
+                    self._fold(ready, time.monotonic())
 
     def _fold(self, event: Plan | PlanReady, now_s: float) -> None:
         self._epochs = epochs.apply(event, self._epochs)

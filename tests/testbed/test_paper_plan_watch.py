@@ -7,10 +7,13 @@ from typing import Any, cast
 
 import msgspec
 import pytest
-from made_site import link_message, plan_message, profile_message
+from made_site import birth_message, declared, folded, link_message, plan_message, profile_message, ready_message
 
 from broker.messages import Message, Plan, PlanReady
 from broker.session import Incoming, Session
+from coordinator.state import Event, Received
+from coordinator.status_report import StatusReport, status_report
+from coordinator.telemetry import InferenceSummary
 from testbed.errors import ExperimentError, ProcessFailedError
 from testbed.paper import plan_watch
 from testbed.paper.plan_watch import PlanWatch
@@ -32,7 +35,23 @@ class Broker:
 def watched() -> tuple[Broker, PlanWatch, Plan]:
     broker = Broker()
     plan = plan_message(3, ("pi", 0, 1), ("laptop", 1, 4))
-    return broker, PlanWatch(cast(Session, broker), plan.deployment), plan
+    return broker, PlanWatch(cast(Session, broker), plan.deployment, lambda: site(plan, ())), plan
+
+
+def site(plan: Plan, ready: tuple[str, ...]) -> StatusReport:
+    """What a coordinator says while the plan is in force and these nodes have said that they are ready."""
+    events: list[Event] = [declared(), Received(plan, 0.0)]
+    events += [Received(birth_message(node), 0.0) for node in ready]
+    events += [Received(ready_message(node, plan.epoch), 0.0) for node in ready]
+    nothing = InferenceSummary(0, 0, None, None, None, None, None, None)
+    return status_report(
+        "site",
+        folded(events),
+        now=0.0,
+        power=(),
+        inferences={plan.deployment: nothing},
+        lost_telemetry=0,
+    )
 
 
 def ready(plan: Plan) -> list[PlanReady]:
@@ -92,6 +111,17 @@ def test_it_is_settled_when_all_is_known_and_quiet(monkeypatch: pytest.MonkeyPat
     broker.tell(profile_message("pi"))
     broker.tell(link_message("pi", "laptop"))
     watch.wait_until_settled(1, 1, 0.0, alive)
+
+
+def test_who_was_ready_before_us_counts_too() -> None:
+    """A node reports once; what came before the session was there, the coordinator knows."""
+    broker = Broker()
+    plan = plan_message(3, ("pi", 0, 1), ("laptop", 1, 4))
+    watch = PlanWatch(cast(Session, broker), plan.deployment, lambda: site(plan, ("pi", "laptop")))
+    for message in (plan, profile_message("pi"), link_message("pi", "laptop")):
+        broker.tell(message)
+    watch.wait_until_settled(1, 1, 0.0, alive)
+    assert watch.in_force == plan
 
 
 def test_a_dead_process_ends_the_wait() -> None:
