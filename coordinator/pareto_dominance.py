@@ -24,26 +24,27 @@ def non_dominated(points: Points) -> Rows:
     return kept[_unbeaten_by_earlier(points[kept], first=0)][::-1]
 
 
+def beaten_by(points: Points, rivals: Points, *, first: int = 0, rounding: float = ROUNDING) -> npt.NDArray[np.bool_]:
+    """For each row and each rival, whether the rival is as good in every figure from `first` on: (points, rivals)."""
+    bounds = points + rounding * np.abs(points)
+    beaten = np.ones((len(bounds), len(rivals)), dtype=np.bool_)
+    for figure in range(first, bounds.shape[1]):
+        beaten &= rivals[None, :, figure] <= bounds[:, None, figure]
+    return beaten
+
+
 def _unbeaten_by_earlier(points: Points, *, first: int) -> Rows:
     """The positions of the rows that no kept row before them beats in the figures from `first` on."""
-    bounds = points + ROUNDING * np.abs(points)
     found: list[Rows] = []
     kept = np.empty((0, points.shape[1]))
     for start in range(0, len(points), _BLOCK):
         alive = np.arange(start, min(start + _BLOCK, len(points)))
         for rival in range(0, len(kept), _RIVALS_AT_ONCE):
-            alive = alive[~_beaten(bounds[alive], kept[rival : rival + _RIVALS_AT_ONCE], first).any(axis=1)]
-        among = _beaten(bounds[alive], points[alive], first) & np.tri(len(alive), k=-1, dtype=np.bool_)
+            rivals = kept[rival : rival + _RIVALS_AT_ONCE]
+            alive = alive[~beaten_by(points[alive], rivals, first=first).any(axis=1)]
+        among = beaten_by(points[alive], points[alive], first=first) & np.tri(len(alive), k=-1, dtype=np.bool_)
         # Whoever a beaten row beats, its own rival beats too; so all of a block can be judged at once.
         alive = alive[~among.any(axis=1)]
         found.append(alive)
         kept = np.concatenate([kept, points[alive]])
     return np.concatenate(found) if found else np.empty(0, dtype=np.intp)
-
-
-def _beaten(bounds: Points, rivals: Points, first: int) -> npt.NDArray[np.bool_]:
-    """For each row of `bounds` and each rival, whether the rival is as good in every figure from `first` on."""
-    beaten = np.ones((len(bounds), len(rivals)), dtype=np.bool_)
-    for figure in range(first, bounds.shape[1]):
-        beaten &= rivals[None, :, figure] <= bounds[:, None, figure]
-    return beaten

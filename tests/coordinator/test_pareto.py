@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_problems import eighths, problems
+from random_problems import SHAPES, eighths, problems
 
-from coordinator import exact
+from coordinator import exact, pareto
 from coordinator.cost import PartitionPlan, broken_bound, evaluate
 from coordinator.errors import PlanInfeasibleError
 from coordinator.pareto import pareto_front
@@ -28,9 +28,9 @@ CLOSE = 1e-9
 
 
 @st.composite
-def uncertain(draw: st.DrawFn) -> Json:
+def uncertain(draw: st.DrawFn, shapes: tuple[tuple[int, int, bool], ...] = SHAPES) -> Json:
     """A problem whose times and bandwidths have spreads, and a risk."""
-    problem = draw(problems())
+    problem = draw(problems(shapes=shapes))
     for node in problem["nodes"]:
         node["op_ms_std"] = [draw(eighths(0, 30)) for _ in node["op_ms"]]
     for link in problem["links"]:
@@ -151,6 +151,27 @@ def test_plans_of_the_front_are_plans(problem: Json) -> None:
     if not parsed.objective.throughput:
         least = min(plan.score.objective for plan in front)
         assert least == pytest.approx(exact.plan(parsed).score.objective, rel=CLOSE)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.one_of(problems(shapes=((3, 9, True),)), uncertain(shapes=((3, 9, True),))),
+    st.lists(st.sampled_from([0.2, 0.35, 0.5, 0.7]), min_size=3, max_size=3),
+)
+def test_what_is_known_to_be_beaten_is_left_out_and_nothing_else(problem: Json, shares: list[float]) -> None:
+    """Where no node can hold all weights, the bounds that shorten the search leave the front as it is."""
+    for node, share in zip(problem["nodes"], shares, strict=True):
+        node["memory_mb"] = share * sum(problem["model"]["weight_mb"])
+    parsed = parse_problem(json.dumps(problem).encode())
+    try:
+        front = pareto_front(parsed)
+    except PlanInfeasibleError:
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pareto, "_guide", lambda tables: None)
+        in_full = pareto_front(parsed)
+    assert len(front) == len(in_full)
+    assert np.allclose([point(plan) for plan in front], [point(plan) for plan in in_full], rtol=CLOSE)
 
 
 def two_ways_back() -> Problem:
