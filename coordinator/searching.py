@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from broker.messages import PlanStage
+from coordinator import exact
 from coordinator.cost import PartitionPlan, Stage, evaluate
 from coordinator.errors import CoordinatorError
 from coordinator.problem import RAW, Problem
@@ -65,6 +66,8 @@ def _solve(situation: Situation, problem: Problem) -> Found:
         return Found(PartitionPlan(stages, evaluate(problem, stages)))
     if declared.strategy == "reap":
         return Found(STRATEGIES["reap"](problem), units=units_of(problem), ends_window=True)
+    if declared.strategy in {"exact", "static"}:
+        return Found(exact.plan(problem, most_labels=situation.settings.most_labels))
     return Found(STRATEGIES[declared.strategy](problem))
 
 

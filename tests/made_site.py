@@ -7,9 +7,11 @@ from typing import Literal
 from broker.messages import (
     PROTOCOL_VERSION,
     Hardware,
+    InferenceReport,
     LinkReading,
     ModelReference,
     NodeAnnouncement,
+    NodeLoad,
     NodeProfile,
     NodeStatus,
     Plan,
@@ -17,6 +19,7 @@ from broker.messages import (
     PlanStage,
     PowerModel,
     Prediction,
+    StageReport,
     StrategyName,
     Tier,
 )
@@ -34,9 +37,24 @@ FACTS = ModelFacts(REFERENCE, cut_bytes=(600e3, 100e3, 100e3, 100e3, 4e3), weigh
 
 
 def declared(
-    strategy: StrategyName = "exact", *, deadline_ms: float | None = None, epoch: int = 0
+    strategy: StrategyName = "exact",
+    *,
+    name: str = "photos",
+    deadline_ms: float | None = None,
+    epoch: int = 0,
+    requests_per_s: float = 0.0,
+    stages: tuple[tuple[str, int, int], ...] = (),
 ) -> DeploymentDeclared:
-    deployment = Deployment("photos", FACTS, "pi", strategy, Objective(latency=1.0), deadline_ms)
+    deployment = Deployment(
+        name,
+        FACTS,
+        "pi",
+        strategy,
+        Objective(latency=1.0),
+        deadline_ms,
+        requests_per_s=requests_per_s,
+        stages=tuple(PlanStage(node=node, start=start, stop=stop) for node, start, stop in stages),
+    )
     return DeploymentDeclared(deployment, epoch)
 
 
@@ -70,6 +88,29 @@ def profile_message(node: str, op_ms: Iterable[float] | None = None, sha256: str
         unsplit_ms=sum(times) or 1.0,
         unsplit_ms_std=0.0,
         memory_mb=10.0,
+    )
+
+
+def load_message(node: str, load: float, session: str = "s1", *, emulated: bool = False) -> NodeLoad:
+    return NodeLoad(node=node, session=session, at=0.0, load=load, load_std=0.0, emulated=emulated)
+
+
+def inference_message(
+    *stages: tuple[str, int, int, float], latency_ms: float = 80.0, deployment: str = "photos", error: str | None = None
+) -> InferenceReport:
+    """An inference whose stages are (node, start, stop, compute_ms)."""
+    return InferenceReport(
+        deployment=deployment,
+        epoch=1,
+        request_id="r",
+        origin="pi",
+        at=0.0,
+        latency_ms=latency_ms,
+        stages=tuple(
+            StageReport(node=node, start=start, stop=stop, compute_ms=compute_ms, wait_ms=0.0)
+            for node, start, stop, compute_ms in stages
+        ),
+        error=error,
     )
 
 
