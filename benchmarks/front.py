@@ -62,6 +62,7 @@ def main() -> None:
         ("links ten times as fast, a deadline", lambda problem: with_deadline(with_links(problem, 10))),
         ("the origin holds a half of the weights", lambda problem: with_memory(problem, 0.5, None, None)),
         ("both others hold a third of the weights", lambda problem: with_memory(problem, None, 0.34, 0.34)),
+        ("no node holds more than a half", lambda problem: with_memory(problem, 0.5, 0.34, 0.34)),
     )
     for label, changed in cases:
         times, sizes = [], []

@@ -4,6 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
+import msgspec
+
+from coordinator import exact
+from coordinator.cost import PartitionPlan
 from coordinator.errors import ProblemError
 from coordinator.fleet_file import MOST_BYTES, is_fleet, parse_fleet
 from coordinator.fleet_load import Member
@@ -15,8 +19,12 @@ from splitrail.commands.needed_package import package_needed
 from splitrail.commands.plan_figures import PlanFigures, plan_figures, print_json, timed
 from splitrail.commands.plan_stages import FORM, plan_by_hand, read_stages
 from splitrail.errors import SplitrailError
+from splitrail.option_types import whole_number
 
 EXAMPLE = "splitrail plan problem.json --strategy exact --json"
+MOST_LABELS = 1_000_000_000
+SEARCHES = ("exact", "static")
+"""The strategies that search, and can be told when to stop."""
 PICTURE_ENDINGS = (".png", ".svg")
 
 
@@ -26,6 +34,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", choices=STRATEGIES, help="how to decide (default: exact)")
     parser.add_argument(
         "--stages", type=read_stages, metavar=FORM, help="judge this split in place of finding one: pi:0-24,pc:24-65"
+    )
+    parser.add_argument(
+        "--most-labels",
+        type=whole_number(1, MOST_LABELS),
+        metavar="N",
+        help="end a search after N partial plans, with the best plan found and how far from the best it may be",
     )
     parser.add_argument(
         "--energy-model", choices=["reap"], help="reckon energy as reap does: 12 W while the origin computes, no radio"
@@ -50,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     _check_options(arguments)
     problem = _read(arguments.problem)
     if not isinstance(problem, Problem):
-        for option in ("strategy", "stages", "pareto", "plot"):
-            if getattr(arguments, option):
-                raise SplitrailError(f"--{option} is for one problem, {arguments.problem} has a fleet: leave it out")
+        for option in ("--strategy", "--stages", "--most-labels", "--pareto", "--plot"):
+            if getattr(arguments, option.strip("-").replace("-", "_")):
+                raise SplitrailError(f"{option} is for one problem, {arguments.problem} has a fleet: leave it out")
         with package_needed("a fleet", "coordinator"):
             from splitrail.commands.plan_fleet import plan_together  # noqa: PLC0415  # numpy is slow, or missing
 
@@ -82,12 +96,16 @@ def _check_options(arguments: argparse.Namespace) -> None:
     name = arguments.strategy
     if arguments.stages and name not in (None, "static"):
         raise SplitrailError(f"--stages is a static split, --strategy {name} decides for itself: give one of them")
+    if arguments.most_labels and (arguments.stages or name not in (None, *SEARCHES)):
+        without = "--stages" if arguments.stages else f"--strategy {name}"
+        raise SplitrailError(f"--most-labels ends the search of exact, {without} has none: leave out one of them")
     if arguments.pareto or arguments.plot:
         front = "--pareto" if arguments.pareto else "--plot"
         if name not in (None, "exact"):
             raise SplitrailError(f"{front} finds exact plans: leave out --strategy {name}")
-        if arguments.stages:
-            raise SplitrailError(f"{front} finds all plans that no other beats, --stages gives one: leave out one")
+        for option, given in (("--stages", arguments.stages), ("--most-labels", arguments.most_labels)):
+            if given:
+                raise SplitrailError(f"{front} finds all plans that no other beats: leave out {option}")
 
 
 def _read(source: str) -> Problem | tuple[Member, ...]:
@@ -110,14 +128,22 @@ def _read(source: str) -> Problem | tuple[Member, ...]:
 def _plan_one(arguments: argparse.Namespace, problem: Problem) -> None:
     name = arguments.strategy or ("static" if arguments.stages else "exact")
 
+    def decide() -> PartitionPlan:
+        if arguments.stages:
+            return plan_by_hand(problem, arguments.stages)
+        if arguments.most_labels:
+            return exact.plan(problem, most_labels=arguments.most_labels)
+        return strategy(name)(problem)
+
     def infeasible(planning_ms: float, reason: str) -> PlanFigures:
         return PlanFigures(strategy=name, feasible=False, planning_ms=planning_ms, reason=reason)
 
     with timed(json=arguments.json, infeasible=infeasible) as clock:
-        plan = plan_by_hand(problem, arguments.stages) if arguments.stages else strategy(name)(problem)
+        plan = decide()
         planning_ms = clock()
     if arguments.json:
-        print_json(plan_figures(name, problem, plan, planning_ms, arguments.energy_model))
+        figures = plan_figures(name, problem, plan, planning_ms, arguments.energy_model)
+        print_json(msgspec.structs.replace(figures, gap=plan.gap) if arguments.most_labels else figures)
         return
     from splitrail.commands.plan_tables import print_plan  # noqa: PLC0415  # rich is a quarter of the command's time
 

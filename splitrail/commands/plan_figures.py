@@ -46,6 +46,11 @@ class PlanFigures(msgspec.Struct, frozen=True, kw_only=True):
     energy_model: EnergyModel | msgspec.UnsetType = msgspec.UNSET
     """Set where it is another than the cost model's."""
     objective: float | None = None
+    gap: float | msgspec.UnsetType = msgspec.UNSET
+    """Set where a search was limited: the share by which the objective may exceed the least, 0 if it is that.
+
+    Null in JSON where nothing is proven of the least.
+    """
     planning_ms: float
     """Of all plans that are printed together."""
     reason: str | msgspec.UnsetType = msgspec.UNSET

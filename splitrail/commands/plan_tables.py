@@ -70,6 +70,9 @@ def print_plan(
         per_s = throughput_per_s(plan)
         rate = "" if per_s is None else f", {per_s:.6g} inferences per second"
         page.say(f"a full pipeline has a period of {score.period_ms:.6g} ms{rate}")
+    if plan.gap:
+        above = f"by at most {100 * plan.gap:.3g} %" if math.isfinite(plan.gap) else "by an unknown share"
+        page.say(f"the search was cut short: this objective exceeds the least {above}")
 
 
 def model_in_words(problem: Problem) -> str:

@@ -277,10 +277,47 @@ def test_a_fleet_that_overloads_a_node_or_is_malformed_is_one_line(
     assert captured.err.count("\n") == 1
 
 
+def scarce() -> Any:
+    """A problem in which no node can hold all weights, so that the best plan has to be searched."""
+    ops = 24
+    weights = [1.0 + (7 * op) % 5 for op in range(ops)]
+    names = ("pi", "laptop", "pc")
+    return {
+        "model": {"bytes": [1000.0 + (37 * cut) % 11 * 20_000 for cut in range(ops + 1)], "weight_mb": weights},
+        "origin": "pi",
+        "nodes": [
+            {"name": name, "op_ms": [speed * (1 + (5 * op) % 7) for op in range(ops)], "memory_mb": 0.4 * sum(weights)}
+            for name, speed in zip(names, (9.0, 3.0, 1.0), strict=True)
+        ],
+        "links": [{"src": src, "dst": dst, "rtt_ms": 1, "mbps": 100} for src in names for dst in names if src != dst],
+    }
+
+
+def test_a_search_that_was_cut_short_says_how_far_from_the_best_it_may_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The gap is printed where the search is limited: 0 if it came to an end all the same."""
+    path = tmp_path / "problem.json"
+    best = printed_by(capsys, path, scarce())
+    at_ease = printed_by(capsys, path, scarce(), "--most-labels", "1000000")
+    assert "gap" not in best
+    assert (at_ease["gap"], at_ease["objective"]) == (0.0, best["objective"])
+    assert list(at_ease) == [*FIELDS[:-1], "gap", FIELDS[-1]]
+    hurried = printed_by(capsys, path, scarce(), "--most-labels", "1000")
+    assert hurried["gap"] > 0.0
+    assert best["objective"] <= hurried["objective"] <= best["objective"] * (1 + hurried["gap"]) * (1 + 1e-9)
+    assert main(["plan", str(path), "--most-labels", "1000"]) == 0
+    said = f"the search was cut short: this objective exceeds the least by at most {100 * hurried['gap']:.3g} %"
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
 @pytest.mark.parametrize(
     "options",
     [
         ["--pareto", "--strategy", "reap"],
+        ["--pareto", "--most-labels", "9"],
+        ["--stages", "pi:0-2", "--most-labels", "9"],
+        ["--strategy", "reap", "--most-labels", "9"],
         ["--plot", "front.png", "--strategy", "static"],
         ["--pareto", "--stages", "pi:0-2"],
         ["--stages", "pi:0-2", "--strategy", "exact"],
