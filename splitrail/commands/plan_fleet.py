@@ -103,7 +103,8 @@ def _print_tables(
     page.show(table)
     page.say("")
     page.show(loads)
+    at_risk = any(member.problem.risk is not None for member in members)
     page.say(
-        f"objective {fleet.objective:.6g} in sum; latencies are under these loads, energies are "
-        f"{modelled(energy_model)}"
+        f"objective {fleet.objective:.6g} in sum; latencies are under these loads"
+        f"{' (the quantile where a problem has a risk)' if at_risk else ''}, energies are {modelled(energy_model)}"
     )
