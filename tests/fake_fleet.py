@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from made_site import OP_MS, announcement, link_message
+from made_site import OP_MS, announcement, link_message, load_message
 
 from broker.connection import BrokerSettings
 from broker.messages import (
@@ -20,7 +20,7 @@ from broker.messages import (
 )
 from broker.presence import Presence, last_will, new_session_id
 from broker.session import Session
-from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, PLAN, PROFILE, READY
+from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, LOAD, PLAN, PROFILE, READY
 from coordinator.configuration import CoordinatorSettings
 from coordinator.service import Coordinator
 
@@ -74,6 +74,9 @@ class FakeAgent:
 
     def link_in_the_name_of(self, src: str, dst: str, mbps: float) -> None:
         self._session.publish(LINK, link_message(src, dst, mbps), self.node, dst)
+
+    def load(self, load: float) -> None:
+        self._session.publish(LOAD, load_message(self.node, load, self.session_id, emulated=True), self.node)
 
     def energy(self, sequence: int, power_w: float) -> None:
         reading = EnergyReading(

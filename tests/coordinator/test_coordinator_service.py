@@ -188,6 +188,27 @@ def test_the_age_of_a_retained_link_survives_a_restart(settings: CoordinatorSett
             assert coordinator.state.links["pi", "pc"].arrived_at == 0.0
 
 
+def test_a_nodes_load_moves_the_plan(settings: CoordinatorSettings) -> None:
+    """What a node says of its load is believed, shown and planned by."""
+    with (
+        coordinating(settings) as coordinator,
+        FakeAgent(settings.broker, settings.site, "pi") as pi,
+        FakeAgent(settings.broker, settings.site, "pc") as pc,
+    ):
+        assert eventually(lambda: pi.notices)
+        pi.profile(pi.notices[0].model)
+        pc.profile(pi.notices[0].model)
+        pi.link("pc", 500.0)
+        pc.link("pi", 500.0)
+        assert eventually(lambda: pi.plans and "pc" in nodes_of(pi.plans[-1]))
+        pc.load(0.98)
+        assert eventually(lambda: nodes_of(pi.plans[-1]) == ["pi"])
+        assert "load of pc rose from 0% to 98%" in pi.plans[-1].reason
+        loads = {node.name: (node.load, node.load_emulated) for node in coordinator.status().nodes}
+        assert loads["pi"] == (0.0, False)
+        assert loads["pc"] == (pytest.approx(0.98, abs=0.01), True)
+
+
 def test_telemetry_is_stored(settings: CoordinatorSettings) -> None:
     """Energy, links, inferences, plans and node events end up in the store's file, and in the status."""
     with coordinating(settings) as coordinator, FakeAgent(settings.broker, settings.site, "pi") as pi:

@@ -1,6 +1,7 @@
 """`splitrail status` against a live coordinator, and against what is none."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ import msgspec
 import pytest
 from eventually import eventually
 from fake_fleet import FakeAgent, coordinating
-from made_site import declared, folded, plan_message, received, whole_site
+from made_site import SiteMessage, declared, folded, load_message, plan_message, received, whole_site
 from rich.console import Console
 
 from broker.mosquitto import PrivateMosquitto
@@ -35,9 +36,9 @@ NONE_YET = InferenceSummary(
 )
 
 
-def made_report() -> StatusReport:
+def made_report(*messages: SiteMessage) -> StatusReport:
     plan = plan_message(3, ("pi", 0, 1), ("pc", 1, 4))
-    state = folded([declared(), *whole_site(at=100.0), *received(plan, at=100.0)])
+    state = folded([declared(), *whole_site(at=100.0), *received(plan, *messages, at=100.0)])
     power = (PowerSummary("pi", 3.25, 100.0, "model", "modelled", "board", 100.0),)
     return status_report("lab", state, now=105.0, power=power, inferences={"photos": NONE_YET}, lost_telemetry=0)
 
@@ -105,6 +106,13 @@ def test_who_is_not_ready_is_named() -> None:
     half = msgspec.structs.replace(deployment, plan=msgspec.structs.replace(plan, ready=("pi",)))
     assert "not ready yet: pc" in drawn(msgspec.structs.replace(report, deployments=(half,)))
     assert "not ready yet" not in drawn(report)
+
+
+def test_what_is_believed_of_links_and_loads_is_shown() -> None:
+    """With its spread and age; an emulated load says so."""
+    text = drawn(made_report(load_message("pc", 0.5, emulated=True)), width=200)
+    assert re.search(r"(49|50)% ± \d% emulated, 5 s", text)
+    assert any("pi → pc" in line and "100 ±" in line and line.rstrip().endswith("5 s") for line in text.splitlines())
 
 
 def test_it_needs_neither_mqtt_nor_a_web_server() -> None:
