@@ -467,7 +467,7 @@ def blocks_of_the_page() -> list[tuple[str, str]]:
 
 def files_of_the_page() -> dict[str, str]:
     """The problems and the fleet that docs/planning.md asks to save, by file name."""
-    named = ((re.findall(r"Save this as\s+`([\w.]+)`", before), block) for before, block in blocks_of_the_page())
+    named = ((re.findall(r"Save\s+this\s+as\s+`([\w.]+)`", before), block) for before, block in blocks_of_the_page())
     return {names[-1]: block for names, block in named if names and block.startswith("{")}
 
 
