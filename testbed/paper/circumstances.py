@@ -24,8 +24,7 @@ def circumstances(results: Results) -> tuple[str, ...]:
     """What is emulated, simulated and modelled, and what the figures rest on, in sentences."""
     settings = results.settings
     models = [
-        f"{each.model}: {each.weights}; {'; '.join((*each.machines, *each.remarks)) or 'machines as in its profile'} "
-        f"(times: {each.profile})."
+        f"{'; '.join((f'{each.model}: {each.weights}', *each.remarks))}; times {each.profile}."
         for each in results.models
     ]
     return (

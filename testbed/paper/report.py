@@ -66,8 +66,9 @@ def _averages(mode: str, results: Results) -> Table:
         "moments.",
     ]
     notes += [words for average in rows if (words := _slower(average))]
+    pairs = max((row.pairs for row in rows), default=0)
     return Table(
-        title=f"On average, {mode}: {max((row.pairs for row in rows), default=0)} pairs of a model and a trace",
+        title=f"On average, {mode}: {pairs} pair{'' if pairs == 1 else 's'} of a model and a trace",
         headings=(
             "contender",
             "latency, %",

@@ -70,11 +70,11 @@ def test_results_travel_as_json() -> None:
 
 
 def test_the_report_says_what_is_emulated_and_modelled() -> None:
-    """And names the weights, the trace and the machines; every contender has its row."""
+    """And names the weights, the trace and where times come from; every contender has its row."""
     text = written(results(records()), ("picture.svg",))
     for words in ("Emulated, on one host", "Simulated, in virtual time", "is modelled, none is measured"):
         assert words in text
-    for words in ("random weights", "bus.csv", "a Pi", "![picture.svg](picture.svg)", "95 % interval"):
+    for words in ("random weights", "bus.csv", "measured here", "![picture.svg](picture.svg)", "95 % interval"):
         assert words in text
     for name in CONTENDERS:
         assert f"| {name} |" in text
