@@ -72,7 +72,7 @@ def _weigh(situation: Situation, joint: JointPlan | None) -> list[Instruction]:
     if found.plan is not None and outcome.reason is not None:
         instructions.append(PublishPlan(_plan(situation, found.plan, outcome.reason)))
         score = found.plan.score
-    next_at = situation.admission.next_at
+    next_at, last = situation.admission.next_at, situation.deployment.evaluation
     evaluation = Evaluation(
         at=situation.now,
         circumstances=situation.around,
@@ -82,7 +82,7 @@ def _weigh(situation: Situation, joint: JointPlan | None) -> list[Instruction]:
         admitted=situation.admission.members,
         account=outcome.account,
         look_at=next_at if outcome.look_at is None else min(next_at, outcome.look_at),
-        units=found.units,
+        units=found.units or (last.units if last is not None else None),
         ends_window=found.ends_window,
     )
     return [*instructions, Evaluated(situation.declared.name, evaluation)]

@@ -32,7 +32,7 @@ class Found:
     plan: PartitionPlan | None = None
     obstacle: str | None = None
     units: Units | None = None
-    """What reap divides its figures by, from its first look on."""
+    """What reap divides its figures by, where this was its first look."""
     ends_window: bool = False
 
 
@@ -77,12 +77,12 @@ def _reap_window(situation: Situation) -> Found:
     plan, window = deployment.plan, deployment.traffic.window
     known = last.units if last is not None else None
     if plan is None or problem is None or window.inferences < situation.settings.reap_every:
-        return Found(units=known)
+        return Found()
     try:
         units = known or units_of(problem)
         changed = reap_changes(problem, stages_of(plan.stages), window.mean_ms, units)
     except CoordinatorError as error:
-        return Found(obstacle=str(error), units=known, ends_window=True)
+        return Found(obstacle=str(error), ends_window=True)
     return Found(changed, units=units, ends_window=True)
 
 
