@@ -4,6 +4,7 @@ Requests are not played one by one: a step's latencies and energies are those of
 and under the loads that all plans cause.
 """
 
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ MOST_LOAD = 0.99
 """A node that is asked for more than it can do is reckoned with this load, which stretches compute a hundredfold; in
 truth its queue would grow for as long as that lasts."""
 HYSTERESIS = 0.02
-"""The share by which the fleet's objective must fall for plans to be changed; as for a single deployment."""
+"""The share by which a deployment's objective must change for its plan to be changed, as with one that is alone."""
 
 Plans = Mapping[str, Sequence[Stage]]
 
@@ -111,14 +112,33 @@ class _Planner:
 
 
 def _joint(members: Sequence[Member], before: Plans) -> Plans:
-    """Planned together, unless that gains too little for the fleet to be worth the unrest."""
+    """Planned together, unless the fleet gains less by it than a little for each deployment whose plan would change."""
     found = plan_fleet(members, before=before)
     if not before:
         return found.stages
-    loads = _loads(members, before)
-    overloaded = any(load >= 1.0 for load in loads.values())
-    kept = sum(score.objective for score in _scored(members, before, loads))
-    return found.stages if overloaded or found.objective < (1.0 - HYSTERESIS) * kept else before
+    chosen: dict[str, Sequence[Stage]] = dict(found.stages)
+    for member, plan, score in zip(members, found.plans, _scored(members, before, found.loads), strict=True):
+        # Neither clearly better off nor moved for the others' sake.
+        if abs(score.objective - plan.score.objective) < HYSTERESIS * score.objective:
+            chosen[member.name] = before[member.name]
+    loads = _loads(members, chosen)
+    if _is_overloaded(loads):
+        chosen, loads = dict(found.stages), dict(found.loads)
+    former = _loads(members, before)
+    if _is_overloaded(former):
+        return chosen
+    standing, after = _scored(members, before, former), _scored(members, chosen, loads)
+    gain = math.fsum(old.objective - new.objective for old, new in zip(standing, after, strict=True))
+    moved = math.fsum(
+        old.objective
+        for member, old in zip(members, standing, strict=True)
+        if chosen[member.name] != before[member.name]
+    )
+    return chosen if gain > HYSTERESIS * moved else before
+
+
+def _is_overloaded(loads: Mapping[str, float]) -> bool:
+    return any(load >= 1.0 for load in loads.values())
 
 
 def _selfish(members: Sequence[Member], before: Plans) -> Plans:

@@ -16,7 +16,7 @@ UNSTEADY = Trace(
     "unsteady", tuple(30.0 * step for step in range(12)), (40, 30, 2, 1, 1, 25, 50, 8, 4, 30, 0.5, 20), 1.0, "loop"
 )
 SCARCE = FleetScenario(
-    edges=24, fogs=2, clouds=1, traces=(UNSTEADY, constant(30.0)), duration_s=30.0, requests_per_s=1.2, step_s=3.0
+    edges=60, fogs=2, clouds=1, traces=(UNSTEADY, constant(30.0)), duration_s=30.0, requests_per_s=1.2, step_s=3.0
 )
 
 
