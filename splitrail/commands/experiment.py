@@ -23,6 +23,7 @@ V = TypeVar("V")
 
 INCOMPLETE = 1
 MOST_TRACES = 64
+LARGEST_FLEET = 10_000
 PLAIN_COLUMNS = 160
 FULL_SECONDS, FULL_REPETITIONS = 60.0, 3
 QUICK_SECONDS, QUICK_REPETITIONS = 12.0, 1
@@ -97,6 +98,14 @@ def _configure_paper(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--profiles", type=Path, metavar="FILE", help="profiles to simulate on, ours or Scission's, not this host's"
     )
+    parser.add_argument(
+        "--fleet",
+        action="append",
+        default=[],
+        type=whole_number(1, LARGEST_FLEET),
+        metavar="N",
+        help=f"simulate a fleet of N edge nodes too, up to {LARGEST_FLEET}; may be repeated",
+    )
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw pictures, or not")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
@@ -147,6 +156,7 @@ def _options(arguments: argparse.Namespace) -> "ExperimentOptions":
         seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else FULL_SECONDS),
         photographs=photographs,
         profiles=arguments.profiles,
+        fleets=_unique("--fleet", arguments.fleet),
         plots=arguments.plots,
     )
 

@@ -20,6 +20,7 @@ from testbed.paper.contenders import Contender
 from testbed.paper.deviations import deviations
 from testbed.paper.emulation import Bench, emulate
 from testbed.paper.explanations import EXPLAINED, explanations
+from testbed.paper.fleets import fleet_figures
 from testbed.paper.grid import START_UP_S, RunTimes, all_runs, duration_words
 from testbed.paper.journal import Journal
 from testbed.paper.participants import Entrants, Participant, ProfileEntrants, ZooEntrants
@@ -29,7 +30,7 @@ from testbed.paper.published import published_gains
 from testbed.paper.reap_cadence import planning
 from testbed.paper.records import Mode, RunKey, RunRecord
 from testbed.paper.report import written
-from testbed.paper.results import Explanation, Results
+from testbed.paper.results import Explanation, FleetFigures, Results
 from testbed.paper.scenario import Scenario, scenario_of
 from testbed.paper.settings import ExperimentSettings, TraceSource
 from testbed.paper.statistics import CLAIRVOYANT, averages, contender_figures
@@ -62,6 +63,7 @@ class ExperimentOptions:
     seconds: float
     photographs: tuple[Path, ...]
     profiles: Path | None
+    fleets: tuple[int, ...]
     plots: bool
 
 
@@ -88,7 +90,14 @@ def run_experiment(options: ExperimentOptions, screen: ProgressScreen) -> Outcom
         failures = runs.carry_out("emulated", journal, screen) if options.mode == "emulated" else ()
         failures += runs.carry_out("simulated", journal, screen)
         explained = runs.explained(screen)
-        results = _results(settings, participants, journal.records, explained)
+        fleets = fleet_figures(
+            [each.profile for each in participants.values()],
+            options.fleets,
+            options.traces,
+            options.seconds,
+            screen.step,
+        )
+        results = _results(settings, participants, journal.records, explained, fleets)
         _write(results, journal.records, options)
         if not failures:
             # Gigabytes of models and segments, which only further runs would need.
@@ -187,6 +196,7 @@ def _settings(options: ExperimentOptions, entrants: Entrants) -> ExperimentSetti
         repetitions=options.repetitions,
         seconds=options.seconds,
         photographs=tuple(map(file_sha256, options.photographs)) if options.mode == "emulated" else (),
+        fleets=options.fleets,
     )
 
 
@@ -200,6 +210,7 @@ def _results(
     participants: dict[str, Participant],
     records: Sequence[RunRecord],
     explained: tuple[Explanation, ...],
+    fleets: tuple[FleetFigures, ...],
 ) -> Results:
     rows = contender_figures(records)
     means = averages(rows)
@@ -213,6 +224,7 @@ def _results(
         deviations=deviations(rows),
         explanations=explained,
         published=published_gains(records, means),
+        fleets=fleets,
     )
 
 

@@ -146,6 +146,31 @@ class PublishedGain(_Figures, frozen=True, kw_only=True):
         return all(own is not None and own.mean * published > 0 for own, published in pairs)
 
 
+class FleetFigures(_Figures, frozen=True, kw_only=True):
+    """A simulated fleet under one policy: means over its steps; energies modelled, per request."""
+
+    model: str
+    edges: int
+    fogs: int
+    clouds: int
+    requests_per_s: float
+    """Of each edge node."""
+    policy: str
+    latency_mean_ms: float
+    latency_p95_ms: float
+    origin_energy_j: float
+    fog_load: float
+    cloud_load: float
+    overloaded_steps: int
+    """Steps in which a fog or cloud node was asked for more than it can do."""
+    steps: int
+    switched: int
+    """Changes of plans, over all edge nodes and steps."""
+    first_planning_s: float
+    later_planning_s: float | None
+    """Wall-clock time of a step's planning, all deployments together, after the first."""
+
+
 class ModelFacts(_Figures, frozen=True, kw_only=True):
     """A model that took part: whose weights it has, and what its machines are and how their times came about."""
 
@@ -169,3 +194,4 @@ class Results(_Figures, frozen=True, kw_only=True):
     deviations: tuple[Deviation, ...]
     explanations: tuple[Explanation, ...]
     published: tuple[PublishedGain, ...]
+    fleets: tuple[FleetFigures, ...] = ()

@@ -39,6 +39,8 @@ class ExperimentSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The longest window of a run; a shorter trace ends it earlier."""
     photographs: tuple[str, ...]
     """Their sha256; () where nothing is inferred."""
+    fleets: tuple[int, ...]
+    """How many edge nodes the simulated fleets have."""
 
 
 def first_difference(kept: ExperimentSettings, wanted: ExperimentSettings) -> str | None:

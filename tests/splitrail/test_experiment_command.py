@@ -18,6 +18,7 @@ from testbed.paper.profiled_model import ProfiledModel
 from testbed.paper.profiles import save_profiles
 from testbed.paper.records import RunRecord
 from testbed.paper.results import Results
+from testbed.simulation.fleet import POLICIES
 
 COMMAND = [sys.executable, "-m", "splitrail", "experiment", "paper"]
 
@@ -63,6 +64,7 @@ SIMULATED = ("--simulate", "--profiles", "profiles.json", "--trace", "link.csv",
         (["--no-synthetic"], "without the synthetic traces there must be a --trace"),
         (["--scale", "0"], "'0' is not a number above 0"),
         (["--seconds", "-1"], "'-1' is not a number above 0"),
+        (["--fleet", "10001"], "'10001' is not a whole number from 1 to 10000"),
         (["--repetitions", "0"], "'0' is not a whole number from 1 to 1000"),
         (["--photograph", "none.jpg"], "none.jpg"),
         (["--photograph", "a.jpg", "--simulate"], "nothing is classified in a simulation"),
@@ -82,6 +84,7 @@ def test_a_bad_option_is_one_line(
 ) -> None:
     """It says what would be right, with exit code 2, before anything is started."""
     monkeypatch.chdir(files)
+    code: str | int | None
     try:
         code = main(["experiment", "paper", *arguments])
     except SystemExit as exit_:  # as argparse ends
@@ -103,19 +106,48 @@ def test_no_experiment_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_simulated_experiment(files: Path) -> None:
     """Every contender runs, the files are written, and the same call again runs nothing."""
-    done = run(files, *SIMULATED, "--scale", "1", "--scale", "10", "--repetitions", "1", "--out", "out", "--json")
+    done = run(
+        files,
+        *SIMULATED,
+        "--scale",
+        "1",
+        "--scale",
+        "10",
+        "--repetitions",
+        "1",
+        "--fleet",
+        "30",
+        "--out",
+        "out",
+        "--json",
+    )
     assert done.returncode == 0, done.stderr
     results = msgspec.json.decode(done.stdout, type=Results)
     assert results == msgspec.json.decode((files / "out" / "results.json").read_bytes(), type=Results)
     assert results.runs == 2 * 10
     assert {row.trace for row in results.contenders} == {"link.csv", "link.csv, scaled x10"}
     assert all(row.lost == 0 for row in results.contenders)
+    assert [(each.edges, each.policy) for each in results.fleets] == [(30, policy) for policy in POLICIES]
     report = (files / "out" / "report.md").read_text()
     assert "link.csv, scaled x10" in report
     assert "](contenders-simulated.svg)" in report
     assert (files / "out" / "contenders-simulated.svg").read_text().startswith("<?xml")
 
-    again = run(files, *SIMULATED, "--scale", "1", "--scale", "10", "--repetitions", "1", "--out", "out", "--no-plots")
+    again = run(
+        files,
+        *SIMULATED,
+        "--scale",
+        "1",
+        "--scale",
+        "10",
+        "--repetitions",
+        "1",
+        "--fleet",
+        "30",
+        "--out",
+        "out",
+        "--no-plots",
+    )
     assert again.returncode == 0
     assert "simulated runs" not in again.stderr
     assert "On average, simulated" in again.stdout

@@ -19,6 +19,7 @@ SETTINGS = ExperimentSettings(
     repetitions=2,
     seconds=60.0,
     photographs=(),
+    fleets=(),
 )
 
 
