@@ -4,15 +4,16 @@ Exact for plans that use no node and no link twice.
 """
 
 import math
+from collections.abc import Sequence
 
 from coordinator.distances import Reach
-from coordinator.steps import Steps
+from coordinator.steps import Steps, Transfer
 
 
 def bottlenecks(steps: Steps, reach: Reach) -> list[list[float]]:
     """The least period, in ms, of what comes after tensors arrive, by node and cut."""
     ops = steps.ops
-    sent = [_uses(steps, cut) for cut in range(ops)]
+    sent = [(src, dst, _least_uses(steps, transfers)) for (src, dst), transfers in steps.transfers.items()]
     leaving = [[math.inf] * (ops + 1) for _ in steps.nodes]
     arriving = [[math.inf] * (ops + 1) for _ in steps.nodes]
     for node, ways in enumerate(steps.ways_back):
@@ -28,11 +29,21 @@ def bottlenecks(steps: Steps, reach: Reach) -> list[list[float]]:
                     break
                 least = min(least, max(took, leaving[node][stop]))
             arriving[node][cut] = least
-        for src, dst, use in sent[cut]:
-            leaving[src][cut] = min(leaving[src][cut], max(use, arriving[dst][cut]))
+        for src, dst, uses in sent:
+            leaving[src][cut] = min(leaving[src][cut], max(uses[cut], arriving[dst][cut]))
     return arriving
 
 
-def _uses(steps: Steps, cut: int) -> list[tuple[int, int, float]]:
-    """From where, to where, and how long the busiest node or link is in use by each transfer at a cut."""
-    return [(src, arc.node, max(arc.figures[steps.uses_from :])) for src in steps.nodes for arc in steps.arcs(cut)[src]]
+def _least_uses(steps: Steps, alternatives: Sequence[Transfer]) -> list[float]:
+    """How long the busiest node or link is in use at each cut 0..N-1 by the transfer that keeps it so the least."""
+    sizes = steps.sizes[:-1]
+    best = [math.inf] * steps.ops
+    for transfer in alternatives:
+        uses = zip(transfer.fixed[steps.uses_from :], transfer.per_byte[steps.uses_from :], strict=True)
+        busy = [(fixed, per_byte) for fixed, per_byte in uses if fixed or per_byte]
+        for cut, size in enumerate(sizes):
+            if size <= transfer.most_bytes:
+                best[cut] = min(best[cut], max([fixed + size * per_byte for fixed, per_byte in busy], default=0.0))
+    for cut in steps.forbidden:
+        best[cut] = math.inf
+    return best

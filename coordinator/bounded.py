@@ -4,6 +4,7 @@ The estimates and the search are left to others.
 """
 
 import math
+import sys
 from dataclasses import dataclass, replace
 
 from coordinator.bottleneck import bottlenecks
@@ -24,6 +25,10 @@ from coordinator.walk import stages_along
 
 RELAX_AFTER = 300
 """Partial plans made before better estimates are worth their price of some dozen shortest paths."""
+
+
+GROWTH = 8
+"""For the period, estimates are made anew with the best plan found after so many times more partial plans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +67,7 @@ def plan_within_bounds(problem: Problem, prices: Prices, most_labels: int | None
     best_ms = quickest.score.latency_quantile_ms
     raise PlanInfeasibleError(
         "deadline_ms",
-        f"no plan keeps the deadline_ms of {problem.deadline_ms:.6g}: the quickest"
+        f"no plan keeps the deadline_ms of {problem.deadline_ms:.6g}: the quickest{' found' if quickest.gap else ''}"
         f"{' that fits the memory_mb of the nodes' if steps.tight else ''} takes {best_ms:.6g} ms{at_risk(problem)}, "
         f"{best_ms - problem.deadline_ms:.6g} ms too many",
     )
@@ -112,22 +117,25 @@ def _decided(steps: Steps, goal: Goal, limits: Limits, most_labels: int | None, 
     for walk in walks:
         incumbent.meet(walk)
     period_ms = bottlenecks(steps, reach) if goal.period else None
-    search = Search(steps, goal, limits, strict_return=strict_return)
     estimates = Estimates((plain,), latency, period_ms)
-    found = search.run(estimates, incumbent, RELAX_AFTER if most_labels is None else min(RELAX_AFTER, most_labels))
-    if not found.complete:
+    budget, made, least = RELAX_AFTER, 0, plain.at_all
+    while True:
+        left = None if most_labels is None else most_labels - made
+        search = Search(steps, goal, limits, strict_return=strict_return)
+        found = search.run(estimates, incumbent, budget if left is None else min(budget, left))
+        made += found.labels
+        if found.complete or (most_labels is not None and made >= most_labels and budget > RELAX_AFTER):
+            return _Outcome(incumbent.visits, incumbent.value, max(least, found.least), complete=found.complete)
         if goal.period:
-            # What is better than the incumbent has no stage longer than this.
-            reach = reach_within(steps, limits.stored_mb, slack((incumbent.value - plain.at_all) / goal.period))
+            # What is better than the incumbent has no longer stage or transfer than this.
+            most_ms = slack((incumbent.value - plain.at_all) / goal.period)
+            steps, reach = steps.narrowed(most_ms), reach_within(steps, limits.stored_mb, most_ms)
             period_ms = bottlenecks(steps, reach)
-        if latency and steps.tight:
+        if latency and steps.tight and budget == RELAX_AFTER:
             in_memory = replace(limits, latency_ms=None)
-            latency_goal = replace(goal, weights=unit(steps.width, MS), std=limits.deviations, period=0.0)
-            latency += (
-                relaxed_bound(steps, latency_goal, in_memory, reach, Incumbent(steps, latency_goal, in_memory)),
-            )
+            quick = replace(goal, weights=unit(steps.width, MS), std=limits.deviations, period=0.0)
+            latency += (relaxed_bound(steps, quick, in_memory, reach, Incumbent(steps, quick, in_memory)),)
         relaxed = relaxed_bound(steps, goal, limits, reach, incumbent)
         estimates = Estimates((plain, relaxed), latency, period_ms)
-        left = None if most_labels is None else most_labels - found.labels
-        found = search.run(estimates, incumbent, left)
-    return _Outcome(incumbent.visits, incumbent.value, found.least, complete=found.complete)
+        least = max(least, found.least, min(relaxed.at_all, incumbent.value))
+        budget = budget * GROWTH if goal.period else sys.maxsize

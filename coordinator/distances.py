@@ -174,8 +174,13 @@ def _along(steps: Steps, by: Distances, onward: Callable[[int, int, int], tuple[
         if stop == steps.ops:
             back = min(steps.ways_back[node], key=lambda way: weighted(by.weights, way))
             return Walk(tuple(visits), figures, plus(figures, back))
+        size = steps.sizes[stop]
         sent, route = min(
-            ((transfer.figures(steps.sizes[stop]), transfer.route) for transfer in steps.transfers[node, dst]),
+            (
+                (transfer.figures(size), transfer.route)
+                for transfer in steps.transfers[node, dst]
+                if size <= transfer.most_bytes
+            ),
             key=lambda one: weighted(by.weights, one[0]),
         )
         figures = plus(figures, sent)
@@ -201,12 +206,14 @@ def _least_transfers(steps: Steps, alternatives: Sequence[Transfer], weights: Fi
     """The least of some transfers at each cut 0..N-1; infinite where the model cannot be cut."""
     sizes = steps.sizes[:-1]
     best: list[float] = []
-    for _, fixed, per_byte, per_byte2 in alternatives:
+    for _, fixed, per_byte, per_byte2, most_bytes in alternatives:
         at_0, slope, bend = weighted(weights, fixed), weighted(weights, per_byte), weights[VARIANCE] * per_byte2
         if bend:
             mine = [at_0 + size * (slope + size * bend) for size in sizes]
         else:
             mine = [at_0 + size * slope for size in sizes]
+        if most_bytes < math.inf:
+            mine = [one if size <= most_bytes else math.inf for one, size in zip(mine, sizes, strict=True)]
         best = [least if least < one else one for least, one in zip(best, mine, strict=True)] if best else mine
     for cut in steps.forbidden:
         best[cut] = math.inf

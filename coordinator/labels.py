@@ -6,6 +6,7 @@ What it estimates with, and what it makes of a plan in the end, is left to other
 import heapq
 import math
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import le
@@ -17,6 +18,9 @@ from coordinator.incumbent import Incumbent
 from coordinator.lower_bound import NEGLIGIBLE, LowerBound
 from coordinator.routes import Route
 from coordinator.steps import Steps
+
+MOST_RIVALS = 256
+"""At each node and cut the last of those that were pursued are kept to compare with: more cost more than they spare."""
 
 
 class Label(NamedTuple):
@@ -35,6 +39,7 @@ class Estimates:
     """Lower bounds for partial plans: on the goal, each of them; on the latency that counts; on the period."""
 
     goal: tuple[LowerBound, ...]
+    """The first leaves out the period."""
     latency: tuple[LowerBound, ...]
     """None where no deadline counts."""
     bottleneck: list[list[float]] | None
@@ -69,18 +74,18 @@ class Search:
         """Search until no partial plan is left that could be better than the incumbent, or so many have been made."""
         root = Label(self._steps.origin, 0, self._steps.nothing, None, None)
         queue: list[tuple[float, int, Label]] = [(-math.inf, 0, root)]
-        rivals: dict[tuple[int, int], list[Figures]] = {}
+        rivals: dict[tuple[int, int], deque[Figures]] = {}
         made = 0
         while queue and queue[0][0] < _ceiling(incumbent):
             if most_labels is not None and made >= most_labels:
                 return Found(False, queue[0][0], made)
             _, _, label = heapq.heappop(queue)
             mine = self._as_rival(label)
-            theirs = rivals.setdefault((label.node, label.cut), [])
+            theirs = rivals.setdefault((label.node, label.cut), deque(maxlen=MOST_RIVALS))
             reduced = self._reduced(label, mine)
             if any(all(map(le, their, reduced)) for their in theirs):
                 continue
-            theirs.append(mine)
+            theirs.appendleft(mine)
             for estimate, after in self._after(label, estimates, incumbent):
                 made += 1
                 # Among equals the latest comes first, which goes deep instead of wide.
@@ -123,26 +128,31 @@ class Search:
                 continue
             for dst, sent, route in steps.arcs(stop)[node]:
                 after = Label(dst, stop, plus(so_far, sent), route, label)
-                estimate = self._estimate(after, estimates)
-                if estimate < _ceiling(incumbent):
+                ceiling = _ceiling(incumbent)
+                estimate = self._estimate(after, estimates, ceiling)
+                if estimate < ceiling:
                     yield estimate, after
 
-    def _estimate(self, label: Label, estimates: Estimates) -> float:
+    def _estimate(self, label: Label, estimates: Estimates, ceiling: float) -> float:
+        """What a plan that goes on from the label comes to at the least; infinite where that is too much."""
         node, cut, figures = label.node, label.cut, label.figures
+        plain, *closer = estimates.goal
+        value = plain.of(node, cut, figures)
+        if estimates.bottleneck is not None:
+            value += self._goal.period * max(*figures[self._goal.uses_from :], estimates.bottleneck[node][cut])
+        if value >= ceiling:
+            return math.inf
         for bound in estimates.latency:
             if bound.of(node, cut, figures) > (self._limits.latency_ms or 0.0):
                 return math.inf
-        value = max(bound.of(node, cut, figures) for bound in estimates.goal)
-        if estimates.bottleneck is not None:
-            period = max(*figures[self._goal.uses_from :], estimates.bottleneck[node][cut])
-            cheapest = estimates.goal[0].of(node, cut, figures)
-            value = max(value, cheapest + self._goal.period * period)
+        for bound in closer:
+            value = max(value, bound.of(node, cut, figures))
         return value
 
     def _end(self, label: Label, figures: Figures, incumbent: Incumbent) -> None:
         """Offer the plans that end on the label's node."""
         steps = self._steps
-        if self._strict:
+        if self._strict and steps.ways_back[label.node]:
             wholes = [steps.returned(figures, label.node)]
         else:
             wholes = [plus(figures, way) for way in steps.ways_back[label.node]]

@@ -3,13 +3,14 @@
 Bounds are not known here, nor is what a search looks for; those that use these tables know them.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from itertools import accumulate
 from operator import le
 from typing import NamedTuple
 
-from coordinator.figures import FIRST_CAPACITY, MS, PRICE, VARIANCE, Figures, Goal, latency_ms, plus, unit
+from coordinator.figures import FIRST_CAPACITY, MS, PRICE, VARIANCE, Figures, Goal, latency_ms, plus, slack, unit
 from coordinator.prices import Prices, ways_back, within
 from coordinator.problem import Problem
 from coordinator.returning import EQUAL
@@ -23,6 +24,8 @@ class Transfer(NamedTuple):
     fixed: Figures
     per_byte: Figures
     variance_per_byte2: float
+    most_bytes: float = math.inf
+    """More are not looked at."""
 
     def figures(self, size: float) -> Figures:
         """What it adds for so many bytes."""
@@ -135,6 +138,26 @@ class Steps:
         """The time of all ops on the origin."""
         return self.ms_before[self.origin][-1]
 
+    def narrowed(self, most_ms: float) -> "Steps":
+        """The same without the transfers and ways back that keep a node or link in use for longer."""
+        narrow = copy.copy(self)
+        narrow.transfers = {
+            pair: [self._narrowed(transfer, most_ms) for transfer in transfers]
+            for pair, transfers in self.transfers.items()
+        }
+        narrow.ways_back = [
+            [way for way in ways if max(way[self.uses_from :], default=0.0) <= most_ms] for ways in self.ways_back
+        ]
+        narrow._arcs = {}
+        return narrow
+
+    def _narrowed(self, transfer: Transfer, most_ms: float) -> Transfer:
+        uses = zip(transfer.fixed[self.uses_from :], transfer.per_byte[self.uses_from :], strict=True)
+        sizes = [(most_ms - fixed) / per_byte if per_byte else math.inf for fixed, per_byte in uses if fixed <= most_ms]
+        if len(sizes) < self.width - self.uses_from:
+            return transfer._replace(most_bytes=-1.0)
+        return transfer._replace(most_bytes=slack(min(sizes, default=math.inf)))
+
     def stage(self, node: int, start: int, stop: int) -> Figures:
         """What ops `start`..`stop`-1 on a node come to."""
         before = self.ms_before[node]
@@ -178,6 +201,8 @@ def _unbeaten(transfers: Sequence[Transfer], size: float) -> list[tuple[Figures,
     """The transfers of so many bytes that no other beats in all figures."""
     kept: list[tuple[Figures, Route]] = []
     for transfer in transfers:
+        if size > transfer.most_bytes:
+            continue
         mine = transfer.figures(size)
         if any(all(map(le, theirs, mine)) for theirs, _ in kept):
             continue

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 from typing import Any
 
 import brute_force
@@ -103,6 +104,60 @@ def test_the_objective_is_relative_to_origin_only() -> None:
     assert score.objective == pytest.approx(expected)
 
 
+def test_spreads_add_up_as_variances() -> None:
+    """Load stretches an op's deviation; half a round trip's, and a bandwidth's to first order, count for each hop."""
+    nodes = (
+        msgspec.structs.replace(PI, op_ms_std=(1.0, 2.0, 3.0)),
+        msgspec.structs.replace(FOG, op_ms_std=(0.0, 0.5, 0.25)),
+        PC,
+    )
+    there, back, *others = PROBLEM.links
+    links = (msgspec.structs.replace(there, rtt_ms_std=6.0), msgspec.structs.replace(back, mbps_std=10.0), *others)
+    problem = msgspec.structs.replace(PROBLEM, nodes=nodes, links=links)
+    stages = [Stage("pi", 0, 1), Stage("fog", 1, 3, "raw")]
+    # pi 1; fog 0.5*2 and 0.25*2; there 6/2; back 200 ms at 10/40 of its bandwidth
+    variance = 1 + 1 + 0.25 + 9 + (200 * 10 / 40) ** 2
+    score = evaluate(problem, stages)
+    assert score.latency_std_ms == pytest.approx(math.sqrt(variance))
+    assert score.latency_quantile_ms == score.latency_ms == pytest.approx(324)
+    at_risk = evaluate(msgspec.structs.replace(problem, risk=0.95), stages)
+    # The 0.95 quantile of a normal distribution lies 1.6449 deviations above its mean.
+    assert at_risk.latency_quantile_ms == pytest.approx(324 + 1.6448536 * math.sqrt(variance))
+    assert at_risk.objective == pytest.approx(at_risk.latency_quantile_ms / (60 + 1.6448536 * math.sqrt(14)))
+    assert (at_risk.latency_ms, at_risk.total_energy_j) == (score.latency_ms, score.total_energy_j)
+    assert evaluate(msgspec.structs.replace(problem, risk=0.5), stages).latency_quantile_ms == pytest.approx(324)
+
+
+def test_the_period_is_that_of_the_busiest_node_or_link() -> None:
+    """What a node runs, encodes and decodes adds up, and so does what a directed link carries, the return included."""
+    problem = msgspec.structs.replace(PROBLEM, objective=Objective(throughput=2.0))
+    score = evaluate(problem, [Stage("pi", 0, 1), Stage("fog", 1, 3, "half")])
+    # pi 10 + 4; there 2 + 50; fog (2+3+2)*2; back 2 + 200
+    assert score.period_ms == pytest.approx(202)
+    assert score.objective == pytest.approx(2 * 202 / 60)
+    # fog -> pi carries 1 MB after op 0 and the result of 1 MB after op 2
+    twice = evaluate(problem, [Stage("fog", 0, 1, "raw"), Stage("pi", 1, 2, "raw"), Stage("fog", 2, 3, "raw")])
+    assert twice.period_ms == pytest.approx(2 + 200 + 2 + 200)
+    assert evaluate(problem, [Stage("pi", 0, 3)]).objective == pytest.approx(2.0)
+
+
+def test_the_way_back_spares_what_is_busy() -> None:
+    """For throughput the result takes another link than the tensors, at a risk a surer one than on the mean."""
+    links = (
+        *(Link(src="pi", dst="pc", rtt_ms=0, mbps=800), Link(src="pc", dst="pi", rtt_ms=0, mbps=80, mbps_std=40)),
+        *(Link(src="pc", dst="fog", rtt_ms=0, mbps=100), Link(src="fog", dst="pi", rtt_ms=0, mbps=100)),
+    )
+    problem = msgspec.structs.replace(PROBLEM, links=links)
+    stages = [Stage("pc", 0, 1, "raw"), Stage("pi", 1, 2, "raw"), Stage("pc", 2, 3, "raw")]
+    assert evaluate(problem, stages).way_back == ("pc", "pi")
+    throughput = msgspec.structs.replace(problem, objective=Objective(throughput=1.0))
+    assert evaluate(throughput, stages).way_back == ("pc", "fog", "pi")
+    at_risk = msgspec.structs.replace(problem, risk=0.95)
+    assert evaluate(at_risk, [Stage("pc", 0, 3, "raw")]).way_back == ("pc", "fog", "pi")
+    # A plan that is unsure already hardly becomes less sure: deviations do not add up, variances do.
+    assert evaluate(at_risk, stages).way_back == ("pc", "pi")
+
+
 def test_a_broken_bound_is_named_with_its_excess() -> None:
     """Memory counts the weights of all of a node's stages; the deadline counts the whole latency."""
     stages = [Stage("fog", 0, 1, "raw"), Stage("pi", 1, 2, "raw"), Stage("fog", 2, 3, "raw")]
@@ -116,6 +171,11 @@ def test_a_broken_bound_is_named_with_its_excess() -> None:
     broken = broken_bound(hurried, stages, evaluate(hurried, stages))
     assert broken is not None
     assert broken.message == "the plan takes 60 ms, 10 ms over the deadline_ms of 50"
+    unsure = msgspec.structs.replace(PI, op_ms_std=(0.0, 0.0, 10.0))
+    hurried = msgspec.structs.replace(hurried, nodes=(unsure, FOG, PC), deadline_ms=70.0, risk=0.95)
+    broken = broken_bound(hurried, stages, evaluate(hurried, stages))
+    assert broken is not None
+    assert broken.message == "the plan takes 76.4485 ms at the 0.95 quantile, 6.44854 ms over the deadline_ms of 70"
 
 
 @pytest.mark.parametrize(

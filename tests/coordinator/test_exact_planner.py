@@ -169,6 +169,67 @@ def test_a_missed_deadline_is_named_with_the_best_that_can_be_reached() -> None:
     assert caught.value.bound == "deadline_ms"
 
 
+def test_a_deadline_missed_at_a_risk_is_named_with_the_best_quantile() -> None:
+    """The sentence says which quantile the best plan reaches, and its excess."""
+    nodes = tuple(msgspec.structs.replace(node, op_ms_std=(2.0,) * 4) for node in chain().nodes)
+    problem = chain(nodes=nodes, deadline_ms=10.0, risk=0.99)
+    best_ms = plan(msgspec.structs.replace(problem, deadline_ms=None)).score.latency_quantile_ms
+    sentence = f"the quickest takes {best_ms:.6g} ms at the 0.99 quantile, {best_ms - 10:.6g} ms too many"
+    with pytest.raises(PlanInfeasibleError, match=sentence):
+        plan(problem)
+
+
+def test_a_risk_prefers_what_is_sure() -> None:
+    """On the mean the uncertain link is the quicker one; at a risk the plan takes the sure one."""
+    nodes = (Node(name="pi", op_ms=(500.0,)), Node(name="fog", op_ms=(20.0,)), Node(name="pc", op_ms=(10.0,)))
+    links = tuple(
+        Link(src=src, dst=dst, rtt_ms=20.0, mbps=100.0, rtt_ms_std=40.0 if "pc" in (src, dst) else 0.0)
+        for src, dst in (("pi", "fog"), ("fog", "pi"), ("pi", "pc"), ("pc", "pi"))
+    )
+    problem = Problem(model=Model(cut_bytes=(1e4, 1e3)), origin="pi", nodes=nodes, links=links)
+    assert [stage.node for stage in plan(problem).stages] == ["pc"]
+    assert [stage.node for stage in plan(msgspec.structs.replace(problem, risk=0.95)).stages] == ["fog"]
+
+
+def test_throughput_shares_the_work_out() -> None:
+    """For latency one fast node runs all; for throughput a pipeline of all nodes, none busier than need be."""
+    quick = Node(name="pc", op_ms=(10.0,) * 6)
+    nodes = (Node(name="pi", op_ms=(20.0,) * 6), quick)
+    links = (Link(src="pi", dst="pc", rtt_ms=1.0, mbps=100.0), Link(src="pc", dst="pi", rtt_ms=1.0, mbps=100.0))
+    problem = Problem(model=Model(cut_bytes=(1e3,) * 7), origin="pi", nodes=nodes, links=links)
+    assert [(stage.node, stage.start, stage.stop) for stage in plan(problem).stages] == [("pc", 0, 6)]
+    shared = plan(msgspec.structs.replace(problem, objective=Objective(throughput=1.0)))
+    assert shared.score.period_ms == pytest.approx(40.0)
+    assert sum(stage.stop - stage.start for stage in shared.stages if stage.node == "pi") == 2
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems(spread=True, throughput=True), st.sampled_from([None, 0.9, 1.1]), st.integers(0, 30))
+def test_a_search_that_is_cut_short_says_how_far_it_may_be_off(
+    problem: Json, tightness: float | None, most_labels: int
+) -> None:
+    """The plan keeps its bounds, and its objective is within the gap of the least; or the search says it gave up."""
+    problem = hurried(problem, tightness)
+    parsed = parse_problem(json.dumps(problem).encode())
+    best = brute_force.best(problem)
+    try:
+        found = plan(parsed, most_labels=most_labels)
+    except PlanInfeasibleError as error:
+        assert best is None or (error.bound == "most_labels" and "was given up" in str(error))
+        return
+    assert best is not None
+    assert broken_bound(parsed, found.stages, found.score) is None
+    assert best.objective <= found.score.objective * (1 + 1e-9)
+    assert found.score.objective <= best.objective * (1 + found.gap) * (1 + 1e-9)
+
+
+def test_a_full_search_proves_its_plan() -> None:
+    """Without a cap, or with one that is not reached, the gap is 0."""
+    tight = with_memory(chain(), pi=5.0, relay=5.0, far=5.0)
+    assert plan(tight).gap == 0.0
+    assert plan(tight, most_labels=10_000) == plan(tight)
+
+
 def test_missing_memory_is_named_in_mb() -> None:
     """Too little in sum, an op too large for any node, and ops that cannot be shared out each have their sentence."""
     with pytest.raises(PlanInfeasibleError, match=r"10 MB, but .* adds up to 9 .*: 1 MB are missing") as caught:

@@ -56,7 +56,7 @@ def changed(place: str, value: Any) -> bytes:
 
 
 def test_a_problem_needs_little() -> None:
-    """Left out: no load, no memory bound, no radio energy, no weights, raw alone, latency alone, no deadline."""
+    """Left out: no load, memory bound, radio energy, weights, spread, deadline or risk; raw alone, latency alone."""
     problem = parse_problem(b'{"model": {"bytes": [4, 1]}, "origin": "pi", "nodes": [{"name": "pi", "op_ms": [2]}]}')
     node = problem.nodes[0]
     assert (node.load, node.memory_mb, node.idle_w, node.busy_w, node.tx_j_per_mb, node.rx_j_per_mb) == (
@@ -65,6 +65,7 @@ def test_a_problem_needs_little() -> None:
     assert problem.codecs == (Codec(name="raw", ratio=1.0, encode_ms_per_mb=0.0, decode_ms_per_mb=0.0),)
     assert problem.objective == Objective(latency=1.0, origin_energy=0.0, total_energy=0.0)
     assert (problem.links, problem.deadline_ms, problem.model.weight_mb) == ((), None, ())
+    assert (node.op_ms_std, problem.risk, problem.objective.throughput) == ((), None, 0.0)
 
 
 def test_a_weight_that_an_objective_leaves_out_is_0() -> None:
@@ -72,7 +73,7 @@ def test_a_weight_that_an_objective_leaves_out_is_0() -> None:
     assert parse_problem(changed("objective", {"origin_energy": 1})).objective.latency == 0.0
 
 
-@given(problems())
+@given(st.one_of(problems(), problems(spread=True, throughput=True)))
 def test_a_problem_survives_the_way_to_json_and_back(problem: Json) -> None:
     """Encoding a problem and reading it again gives the same value."""
     parsed = parse_problem(json.dumps(problem).encode())
@@ -134,6 +135,16 @@ def test_a_problem_survives_the_way_to_json_and_back(problem: Json) -> None:
             1,
             "objective has an unknown field 'cost'; its fields are latency, origin_energy, total_ene",
         ),
+        ("objective.throughput", -1, "objective.throughput is -1, it must be 0 or more"),
+        ("nodes.0.op_ms_std", [1, 2], "nodes[0].op_ms_std has 2 numbers, the model has 3 ops"),
+        ("nodes.0.op_ms_std", [1, -2, 0], "nodes[0].op_ms_std[1] is -2, it must be 0 or more"),
+        ("nodes.0.op_ms_std", [1, None, 0], "nodes[0].op_ms_std[1] is null, it must be a number"),
+        ("links.0.rtt_ms_std", -1, "links[0].rtt_ms_std is -1, it must be 0 or more"),
+        ("links.0.mbps_std", -1, "links[0].mbps_std is -1, it must be 0 or more"),
+        ("links.0.mbps_std", "10 %", "links[0].mbps_std is a text, it must be a number"),
+        ("risk", 0.4, "risk is 0.4, it must be at least 0.5 (the median) and less than 1"),
+        ("risk", 1, "risk is 1, it must be at least 0.5 (the median) and less than 1"),
+        ("risk", "high", "risk is a text, it must be a number or null"),
         ("deadline_ms", -1, "deadline_ms is -1, it must be 0 or more"),
         ("deadlin_ms", 1, "the problem has an unknown field 'deadlin_ms'; did you mean 'deadline_ms'?"),
     ],
