@@ -22,7 +22,7 @@ from coordinator.fleet_search import Search
 __all__ = ["FleetPlan", "Member", "loads_of", "plan_fleet", "under_loads", "utilisation"]
 
 MOST_CHOOSERS = 200
-"""Members of a stuck fleet up to which it pays to list all plans of each; that takes seconds."""
+"""Members up to which it pays to list all plans of each that its own nodes confine; that takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +47,10 @@ class FleetPlan:
 def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage]] | None = None) -> FleetPlan:
     """Plans for all members that together cost little, by the plain sum of their objectives; no node is overloaded.
 
-    `before` has the stages in force by deployment, to start from; those that no longer fit count for nothing. Every
-    deployment holds its own copy of its weights. ProblemError if the members contradict each other,
-    PlanInfeasibleError if plans that keep all bounds are not found.
+    `before` has the stages in force by deployment: they are started from, if they still fit, and bettered one at a
+    time, in milliseconds per hundred members. Without it, small fleets and those near the limits of their nodes are
+    searched for longer. Every deployment holds its own copy of its weights. ProblemError if the members contradict
+    each other, PlanInfeasibleError if plans that keep all bounds are not found.
     """
     if not members:
         return FleetPlan((), (), {}, 0.0, 0)
@@ -62,12 +63,12 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     search = Search(Ledger(tariffs, names, capacities), propose)
     search.start([_start(member, index, propose, before or {}) for index, member in enumerate(members)])
     rounds = search.improve()
+    if before is None and 0 < len(search.confined) <= MOST_CHOOSERS:
+        search.propose = ChoiceProposer(members, tariffs, capacities, search.confined, propose)
+        rounds += search.improve()
     if search.stuck:
         rounds += search.rescue()
-    if search.stuck and MOST_MEMBERS < len(members) <= MOST_CHOOSERS:
-        search.propose = ChoiceProposer(members, tariffs, capacities, propose)
-        rounds += search.rescue()
-    if len(members) <= MOST_MEMBERS and (search.stuck or (len(members) > 1 and before is None)):
+    if before is None and len(members) <= MOST_MEMBERS and (search.stuck or len(members) > 1):
         rounds += _improve_jointly(members, search, capacities)
     plans = [plan.draft.stages() for plan in search.plans if plan is not None]
     if len(plans) < len(members):

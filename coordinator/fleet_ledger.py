@@ -23,6 +23,8 @@ class Obstacle:
 
     bound: str
     number: int
+    alone: bool = False
+    """Whether the plan would break it were nobody else there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,8 @@ class Ledger:
             machine = self.machines[number]
             extra = footprint.compute_ms[node] * tariff.load_per_ms - float(self.use[at])
             if extra > 0.0 and machine.total + extra >= FULL:
-                return Weighed(0.0, (), Obstacle("requests_per_s", number))
+                alone = footprint.compute_ms[node] * tariff.load_per_ms >= FULL - machine.load
+                return Weighed(0.0, (), Obstacle("requests_per_s", number, alone))
             if machine.memory_mb is not None:
                 extra_mb = footprint.weight_mb[node] - float(self.stored_mb[at])
                 if extra_mb > 0.0 and not within(machine.total_mb + extra_mb, machine.memory_mb):

@@ -49,6 +49,8 @@ class Search:
         self.plans: list[Proposal | None] = [None] * len(ledger.tariffs)
         self.obstacles: dict[int, Obstacle] = {}
         """What the members' latest proposals met, for those that have no plan; none where they have no proposal."""
+        self.confined: set[int] = set()
+        """Members whose best plan by the prices has asked more of a machine than it has, were nobody else there."""
         self.propose = propose
         self._nudges: dict[int, _Nudge] = {}
         self._full, self._full_mb = np.zeros(len(ledger.machines) + 1), np.zeros(len(ledger.machines) + 1)
@@ -196,6 +198,8 @@ class Search:
         weighed = self.ledger.weigh(member, proposal.footprint)
         planned = self.plans[member] is not None
         if weighed.obstacle is not None:
+            if weighed.obstacle.alone:
+                self.confined.add(member)
             if not planned:
                 self.obstacles[member] = weighed.obstacle
             self._nudges[member] = self._pushed(member, proposal, weighed.obstacle, nudge or _Nudge())
