@@ -21,8 +21,8 @@ from coordinator.fleet_search import Search
 
 __all__ = ["FleetPlan", "Member", "loads_of", "plan_fleet", "under_loads", "utilisation"]
 
-MOST_CHOOSERS = 200
-"""Members up to which it pays to list all plans of each that its own nodes confine; that takes seconds."""
+MOST_CHOOSERS = 100
+"""The largest fleet in which all plans of each member that its own nodes confine are listed; that takes seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     search = Search(Ledger(tariffs, names, capacities), propose)
     search.start([_start(member, index, propose, before or {}) for index, member in enumerate(members)])
     rounds = search.improve()
-    if before is None and 0 < len(search.confined) <= MOST_CHOOSERS:
+    if before is None and search.confined and len(members) <= MOST_CHOOSERS:
         search.propose = ChoiceProposer(members, tariffs, capacities, search.confined, propose)
         rounds += search.improve()
     if search.stuck:
