@@ -113,6 +113,9 @@ class Search:
             waiting = [member for member, plan in enumerate(self.plans) if plan is None]
             met = [self.obstacles[member] for member in waiting if member in self.obstacles]
             full = {obstacle.number for obstacle in met if obstacle.bound == "requests_per_s"}
+            # Whoever would be late is so for the load on one of its nodes.
+            late = [obstacle.number for obstacle in met if obstacle.bound == "deadline_ms"]
+            full.update(number for member in late for number in self.ledger.tariffs[member].machines)
             full_mb = {obstacle.number for obstacle in met if obstacle.bound == "memory_mb"}
             if not full and not full_mb:
                 break
