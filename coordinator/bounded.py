@@ -88,7 +88,7 @@ def _settled(
                 )
             return None
         stages = stages_along(problem, found.visits)
-        score = evaluate(problem, stages)
+        score = evaluate(problem, stages, steps.prices)
         # The search was free to choose the way back, the cost model takes the one that the objective likes best.
         most_ms = limits.latency_ms if goal is steps.objective else found.value
         if strict_return or within(score.latency_quantile_ms, most_ms):

@@ -13,6 +13,7 @@ from coordinator.prices import (
     BITS_PER_BYTE,
     BITS_PER_MBPS_MS,
     MS_PER_S,
+    Prices,
     origin_only_figures,
     prices_of,
     ways_back,
@@ -74,8 +75,9 @@ class BrokenBound:
 class _Tally:
     """What each node has computed, sent and received, and the time that the tensors were on their way."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, prices: Prices) -> None:
         self._problem = problem
+        self._prices = prices
         self._links = {(link.src, link.dst): link for link in problem.links}
         self._nodes = {node.name: node for node in problem.nodes}
         self.compute_ms = dict.fromkeys(self._nodes, 0.0)
@@ -123,7 +125,9 @@ class _Tally:
 
     def way_back(self, last: str) -> tuple[str, ...]:
         """The way of the result from node `last` to the origin that costs the objective least."""
-        problem, prices = self._problem, prices_of(self._problem)
+        problem, prices = self._problem, self._prices
+        if last == problem.origin:
+            return ()
         index_of = {name: index for index, name in enumerate(self._nodes)}
         if prices.additive:
             back = ways_back(problem, prices)[index_of[last]]
@@ -169,15 +173,16 @@ class _Tally:
         )
 
 
-def evaluate(problem: Problem, stages: Sequence[Stage]) -> Score:
+def evaluate(problem: Problem, stages: Sequence[Stage], prices: Prices | None = None) -> Score:
     """The score of a plan, bounds ignored; the result returns by the way that costs the objective least.
 
+    `prices` are the problem's, for a caller that has them already.
     The codec of a stage counts only where something is transferred into it. PlanError if the stages are no plan.
     """
     _check_cover(problem, stages)
     codecs = {codec.name: codec for codec in problem.codecs}
     nodes = {node.name: node for node in problem.nodes}
-    tally = _Tally(problem)
+    tally = _Tally(problem, prices or prices_of(problem))
     path = [problem.origin]
     path_codec: str | None = None
     for index, stage in enumerate(stages):

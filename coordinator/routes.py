@@ -3,11 +3,13 @@
 Keeps those that can be best for some number of bytes; which of them is taken at a cut is the planner's choice.
 """
 
+from collections.abc import Sequence
+from itertools import pairwise
 from operator import le
 from typing import NamedTuple, TypeVar
 
 from coordinator.prices import Hop, Prices
-from coordinator.problem import BYTES_PER_MB, Problem
+from coordinator.problem import BYTES_PER_MB, Codec, Problem
 
 
 class Route(NamedTuple):
@@ -48,6 +50,7 @@ class Path(NamedTuple):
     """Hops in a row: price, ms and variance, each fixed and per byte sent (the variance per square of them)."""
 
     hops: tuple[Hop, ...]
+    nodes: tuple[int, ...]
     fixed: tuple[float, float, float]
     per_byte: tuple[float, float, float]
 
@@ -63,92 +66,100 @@ def routes_of(problem: Problem, prices: Prices, *, quick_ones: bool) -> Routes:
     for (src, dst), paths in paths_of(prices, quick_ones=quick_ones).items():
         kept: list[tuple[_Figures, Route]] = []
         for path in paths:
-            fixed_price, fixed_ms, fixed_variance = path.fixed
-            price_per_byte, ms_per_byte, variance_per_byte2 = path.per_byte
             for codec in problem.codecs:
-                encode_ms = codec.encode_ms_per_mb * stretches[src] / BYTES_PER_MB
-                decode_ms = codec.decode_ms_per_mb * stretches[dst] / BYTES_PER_MB
-                at_ends = encode_ms * prices.compute_ms[src] + decode_ms * prices.compute_ms[dst]
-                route = Route(
-                    path.hops,
-                    codec.name,
-                    codec.ratio,
-                    encode_ms,
-                    decode_ms,
-                    fixed_price,
-                    price_per_byte * codec.ratio + at_ends,
-                    fixed_ms,
-                    ms_per_byte * codec.ratio + encode_ms + decode_ms,
-                    fixed_variance,
-                    variance_per_byte2 * codec.ratio**2,
-                )
-                figures = [route.fixed_price, route.price_per_byte]
+                route = _packed(path, codec, prices, stretches)
+                compared: _Figures = (route.fixed_price, route.price_per_byte)
                 if quick_ones:
-                    figures += (route.fixed_ms, route.ms_per_byte)
+                    compared += (route.fixed_ms, route.ms_per_byte)
                 if prices.deviations:
-                    figures += (route.fixed_variance_ms2, route.variance_ms2_per_byte2)
+                    compared += (route.fixed_variance_ms2, route.variance_ms2_per_byte2)
                 if prices.period_ms:
-                    used = (codec.ratio if hop in path.hops else 0.0 for hop in prices.hops)
-                    figures += (encode_ms, decode_ms, *used)
-                _keep(kept, tuple(figures), route)
-        routes[src, dst] = tuple(route for _, route in kept)
+                    compared += (route.encode_ms_per_byte, route.decode_ms_per_byte)
+                    compared += tuple([codec.ratio * link for link in _links(path, prices)])
+                _keep(kept, compared, route)
+        routes[src, dst] = tuple([route for _, route in kept])
     return routes
+
+
+def _packed(path: Path, codec: Codec, prices: Prices, stretches: Sequence[float]) -> Route:
+    """The route along a path by a codec."""
+    fixed_price, fixed_ms, fixed_variance = path.fixed
+    price_per_byte, ms_per_byte, variance_per_byte2 = path.per_byte
+    src, dst = path.hops[0].src, path.hops[-1].dst
+    encode_ms = codec.encode_ms_per_mb * stretches[src] / BYTES_PER_MB
+    decode_ms = codec.decode_ms_per_mb * stretches[dst] / BYTES_PER_MB
+    at_ends = encode_ms * prices.compute_ms[src] + decode_ms * prices.compute_ms[dst]
+    return Route(
+        path.hops,
+        codec.name,
+        codec.ratio,
+        encode_ms,
+        decode_ms,
+        fixed_price,
+        price_per_byte * codec.ratio + at_ends,
+        fixed_ms,
+        ms_per_byte * codec.ratio + encode_ms + decode_ms,
+        fixed_variance,
+        variance_per_byte2 * codec.ratio**2,
+    )
 
 
 def paths_of(prices: Prices, *, quick_ones: bool) -> dict[tuple[int, int], list[Path]]:
     """The simple paths between each two nodes that no other beats: what beats a part of a path beats the path."""
-    leaving: dict[int, list[Hop]] = {}
-    for hop in prices.hops:
-        leaving.setdefault(hop.src, []).append(hop)
+
+    def compared(path: Path) -> _Figures:
+        figures: _Figures = (path.fixed[0], path.per_byte[0])
+        if quick_ones:
+            figures += (path.fixed[1], path.per_byte[1])
+        if prices.deviations:
+            figures += (path.fixed[2], path.per_byte[2])
+        if prices.period_ms:
+            figures += tuple(_links(path, prices))
+        return figures
+
+    leaving: dict[int, list[Path]] = {}
     kept: dict[tuple[int, int], list[tuple[_Figures, Path]]] = {}
     frontier: list[Path] = []
     for hop in prices.hops:
         path = Path(
             (hop,),
+            (hop.src, hop.dst),
             (hop.fixed_price, hop.fixed_ms, hop.fixed_variance_ms2),
             (hop.price_per_byte, hop.ms_per_byte, hop.variance_ms2_per_byte2),
         )
-        kept[hop.src, hop.dst] = [(_compared(path, prices, quick_ones=quick_ones), path)]
+        leaving.setdefault(hop.src, []).append(path)
+        kept[hop.src, hop.dst] = [(compared(path), path)]
         frontier.append(path)
     while frontier:
         longer: list[Path] = []
-        for hops, (price, ms, variance), (price_per_byte, ms_per_byte, variance_per_byte2) in frontier:
-            src = hops[0].src
-            for hop in leaving.get(hops[-1].dst, ()):
-                if hop.dst == src or any(hop.dst == passed.dst for passed in hops):
+        for hops, nodes, (price, ms, variance), (price_per_byte, ms_per_byte, variance_per_byte2) in frontier:
+            for (hop,), (_, dst), fixed, per_byte in leaving.get(nodes[-1], ()):
+                if dst in nodes:
                     continue
                 path = Path(
                     (*hops, hop),
-                    (price + hop.fixed_price, ms + hop.fixed_ms, variance + hop.fixed_variance_ms2),
-                    (
-                        price_per_byte + hop.price_per_byte,
-                        ms_per_byte + hop.ms_per_byte,
-                        variance_per_byte2 + hop.variance_ms2_per_byte2,
-                    ),
+                    (*nodes, dst),
+                    (price + fixed[0], ms + fixed[1], variance + fixed[2]),
+                    (price_per_byte + per_byte[0], ms_per_byte + per_byte[1], variance_per_byte2 + per_byte[2]),
                 )
-                if _keep(kept.setdefault((src, hop.dst), []), _compared(path, prices, quick_ones=quick_ones), path):
+                if _keep(kept.setdefault((nodes[0], dst), []), compared(path), path):
                     longer.append(path)
         frontier = longer
     return {pair: [path for _, path in paths] for pair, paths in kept.items()}
 
 
-def _compared(path: Path, prices: Prices, *, quick_ones: bool) -> _Figures:
-    """The figures by which a path beats another."""
-    figures = [path.fixed[0], path.per_byte[0]]
-    if quick_ones:
-        figures += (path.fixed[1], path.per_byte[1])
-    if prices.deviations:
-        figures += (path.fixed[2], path.per_byte[2])
-    if prices.period_ms:
-        figures += (1.0 if hop in path.hops else 0.0 for hop in prices.hops)
-    return tuple(figures)
+def _links(path: Path, prices: Prices) -> list[float]:
+    """Of each link 1 where the path leads over it, else 0."""
+    over = set(pairwise(path.nodes))
+    return [1.0 if (hop.src, hop.dst) in over else 0.0 for hop in prices.hops]
 
 
 def _keep(kept: list[tuple[_Figures, T]], mine: _Figures, candidate: T) -> bool:
     """Add a candidate unless one that is kept is as good in all figures; drop those that it beats."""
     if kept:
-        if any(all(map(le, theirs, mine)) for theirs, _ in kept):
-            return False
-        kept[:] = [(theirs, other) for theirs, other in kept if not all(map(le, mine, theirs))]
+        for theirs, _ in kept:
+            if all(map(le, theirs, mine)):
+                return False
+        kept[:] = [pair for pair in kept if not all(map(le, mine, pair[0]))]
     kept.append((mine, candidate))
     return True

@@ -59,7 +59,7 @@ class Steps:
         self.forbidden = model.forbidden_cuts
         stretches = [node.stretch for node in problem.nodes]
         self.ms_before = [
-            list(accumulate([ms * stretch for ms in node.op_ms], initial=0.0))
+            list(accumulate([ms * stretch for ms in node.op_ms] if node.load else node.op_ms, initial=0.0))
             for node, stretch in zip(problem.nodes, stretches, strict=True)
         ]
         """The time of the ops before each cut, by node and cut."""
