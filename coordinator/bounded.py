@@ -25,8 +25,6 @@ from coordinator.walk import stages_along
 
 RELAX_AFTER = 300
 """Partial plans made before better estimates are worth their price of some dozen shortest paths."""
-
-
 GROWTH = 8
 """For the period, estimates are made anew with the best plan found after so many times more partial plans."""
 
