@@ -28,7 +28,11 @@ class PlanError(CoordinatorError, ValueError):
 
 
 class PlanInfeasibleError(CoordinatorError, ValueError):
-    """No plan keeps the bound that the message names; `bound` is `deadline_ms`, `memory_mb` or `tier`."""
+    """No plan keeps the bound that the message names.
+
+    `bound` is `deadline_ms`, `memory_mb`, `tier`, `codecs` or `requests_per_s`; or `most_labels`, where the search was
+    given up before it knew.
+    """
 
     def __init__(self, bound: str, message: str) -> None:
         super().__init__(message)

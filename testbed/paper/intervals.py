@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Sequence
 
 import msgspec
-from scipy.special import stdtrit  # type: ignore[import-untyped]  # scipy ships no types
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 
