@@ -74,7 +74,7 @@ class Preparation:
         self._thread.start()
 
     def prepare(self, plan: Plan) -> None:
-        """Load this node's segments of a plan, then report ready or why not."""
+        """Load this node's segments of a plan and run each once, then report ready or why not."""
         self._add(FIRST, lambda: self._prepare(plan))
 
     def profile(self, notice: DeploymentNotice) -> None:
@@ -157,7 +157,9 @@ class Preparation:
         if key not in self._cut or not piece.exists():
             slice_model(whole, start, stop, piece)
             self._cut.add(key)
-        self._segments[key] = Segment(piece, self._settings.threads)
+        segment = Segment(piece, self._settings.threads)
+        segment.warm_up()
+        self._segments[key] = segment
         self._cache.prune(round(self._settings.cache_mb * 1e6), keep=[model.sha256])
 
     def _profile(self, notice: DeploymentNotice, retry_s: float = RETRY_PROFILE_S) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 
 from models.errors import RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
 from models.modelfile import open_model
-from models.operators import is_flex
+from models.operators import RESOURCE_KINDS, is_flex
 
 # Import name and distribution, the one that is preferred first.
 _RUNTIMES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
@@ -108,6 +108,20 @@ class Segment:
         except (RuntimeError, ValueError) as error:
             raise SegmentRunError(f"{self._path}: cannot be run: {_one_line(error)}") from None
 
+    def warm_up(self) -> None:
+        """Run once on zeros, for a runtime puts work off until its first run. Raises SegmentRunError as `run`.
+
+        Nothing is run where that would leave a state behind, nor on strings or on sizes that do not fit each other.
+        """
+        if self._shapes is None or any(spec.dtype == "string" for spec in self.inputs) or _keeps_state(self._path):
+            return
+        try:
+            self.run([np.zeros(spec.shape, spec.dtype) for spec in self.inputs])
+        except SegmentRunError:
+            # As above: where dimensions are open, other sizes than the file's may do.
+            if not any(-1 in spec.signature for spec in self.inputs):
+                raise
+
     def close(self) -> None:
         """Free the interpreter and its memory; what `run` returned stays valid."""
         self._interpreter = None
@@ -161,6 +175,14 @@ def _refuse_flex(path: Path) -> None:
                     code.kind,
                     code.version,
                 )
+
+
+def _keeps_state(path: Path) -> bool:
+    """Whether a run may change what the next one gives."""
+    with open_model(path) as model:
+        return any(code.kind in RESOURCE_KINDS for code in model.codes) or any(
+            tensor.is_variable for tensor in model.main.tensors
+        )
 
 
 def _load(path: Path, threads: int) -> Any:

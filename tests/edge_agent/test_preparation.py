@@ -2,9 +2,10 @@ import functools
 import http.server
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 import pytest
 from plans import plan_of
@@ -15,8 +16,9 @@ from edge_agent.configuration import AgentSettings, EmulationSettings
 from edge_agent.preparation import Preparation
 from edge_agent.profiler import ProfileStore
 from models.cache import ModelCache, file_sha256
-from models.errors import UnsupportedOpError
+from models.errors import SegmentRunError, UnsupportedOpError
 from models.graph import read_graph
+from models.runtime import Segment
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -135,6 +137,44 @@ def test_a_fault_of_a_library_is_reported_and_the_next_plan_is_carried_out(
         node.preparation.prepare(plan)
         assert node.ready.get(timeout=30).reason == "TypeError: data type 'string' not understood"
     node.preparation.prepare(plan)
+    assert node.ready.get(timeout=30).ready
+
+
+def test_a_segment_has_run_once_before_its_node_is_ready(
+    node: Node, served: ModelReference, small_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runtime puts work off until the first run: no request pays for it, and a segment in use is left alone."""
+    ran: list[Sequence[Any]] = []
+    run = Segment.run
+
+    def watch(self: Segment, arrays: Sequence[Any]) -> list[Any]:
+        ran.append(arrays)
+        return run(self, arrays)
+
+    monkeypatch.setattr(Segment, "run", watch)
+    plan = plan_for(served, allowed_cut(small_model("branchy")))
+    for _ in range(2):
+        node.preparation.prepare(plan)
+        assert node.ready.get(timeout=30).ready
+        assert [any(array.any() for array in arrays) for arrays in ran] == [False]
+
+
+def test_a_segment_that_cannot_run_is_refused_and_tried_anew_with_the_next_plan(
+    node: Node, served: ModelReference, small_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The coordinator hears of it before a request does."""
+    stop = allowed_cut(small_model("branchy"))
+    with monkeypatch.context() as patched:
+
+        def fail(*_: object) -> None:
+            raise SegmentRunError("branchy cannot be run: out of memory")
+
+        patched.setattr(Segment, "run", fail)
+        node.preparation.prepare(plan_for(served, stop))
+        report = node.ready.get(timeout=30)
+        assert (report.ready, report.reason) == (False, "branchy cannot be run: out of memory")
+        assert node.preparation.segment(served.sha256, 0, stop) is None
+    node.preparation.prepare(plan_for(served, stop))
     assert node.ready.get(timeout=30).ready
 
 

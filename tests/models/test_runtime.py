@@ -2,7 +2,7 @@
 
 import importlib.metadata
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +84,32 @@ def test_outputs_belong_to_the_caller(small_model: Models) -> None:
     segment.close()
     assert np.array_equal(first, kept)
     first[:] = 0
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"),
+    [("branchy_int8", 1), ("dynamic_batch", 1), ("shared", 1), ("loops", 1), ("variables", 0), ("strings", 0)],
+)
+def test_warming_up_runs_once_what_keeps_no_state(
+    small_model: Models, monkeypatch: pytest.MonkeyPatch, name: str, runs: int
+) -> None:
+    """One run on zeros of the file's own sizes; none where it would be remembered, or where zeros are none."""
+    segment = Segment(small_model(name))
+    ran: list[Sequence[np.ndarray]] = []
+    monkeypatch.setattr(segment, "run", ran.append)
+    segment.warm_up()
+    assert len(ran) == runs
+
+
+def test_warming_up_refuses_nothing_for_sizes_that_do_not_fit(small_model: Models, tmp_path: Path) -> None:
+    """The file's sizes of open dimensions only stand in: what fits is run all the same."""
+    piece = tmp_path / "tail.tflite"
+    slice_model(small_model("dynamic_width"), 2, 5, piece)
+    segment = Segment(piece)
+    segment.warm_up()
+    row = np.ones((1, 3), np.float32)
+    fitting = [np.tile(row, spec.shape[1] + number) for number, spec in enumerate(segment.inputs)]
+    assert segment.run(fitting)[0].shape == (2, 6)
 
 
 def test_memory_layout_of_inputs_does_not_matter(small_model: Models) -> None:
