@@ -22,6 +22,7 @@ from broker.mosquitto import PrivateMosquitto, free_port
 from broker.session import Incoming, Session
 from broker.topics import STATUS
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings, PlanningSettings
+from coordinator.status_report import StatusReport
 from edge_agent.configuration import AgentSettings, EmulationSettings, EnergySettings, PowerSettings, TensorSettings
 from edge_agent.probes import LinkSettings
 from testbed.errors import ProcessFailedError, UnknownLinkError
@@ -29,6 +30,7 @@ from testbed.processes import ChildProcess, Step, last_line, silently, splitrail
 from testbed.shaping import LOOPBACK, LinkProxy, LinkShape
 
 START_TIMEOUT_S = 60.0
+STATUS_TIMEOUT_S = 10.0
 POLL_S = 0.05
 
 
@@ -115,6 +117,15 @@ class Continuum:
     def session(self, client_id: str) -> Session:
         """A client of the continuum's broker and site, not yet started."""
         return Session(self.broker, site=self.site, client_id=client_id)
+
+    def status(self) -> StatusReport:
+        """What the coordinator knows of the site now; ProcessFailedError if it does not answer."""
+        try:
+            with urllib.request.urlopen(f"{self.coordinator_url}/v1/status", timeout=STATUS_TIMEOUT_S) as answer:
+                return msgspec.json.decode(answer.read(), type=StatusReport)
+        except OSError as error:
+            self.check()
+            raise ProcessFailedError("the coordinator", f"does not answer: {error}", self.log("coordinator")) from None
 
     def check(self) -> None:
         """ProcessFailedError if a process has died that nobody killed through us."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from broker.messages import NodeStatus, Plan
+from broker.messages import NodeStatus, Plan, PlanReady
 from broker.session import Incoming, Session
 from broker.topics import LINK, PLAN, PROFILE, READY, STATUS
 from testbed.comparison import Sample
@@ -65,6 +65,7 @@ class Performance:
                 self._continuum.check()
                 if time.monotonic() > deadline_s:
                     raise DemoError(self._what_is_missing())
+                self._catch_up()
                 self._take_events()
         profiles = [self.scene.profiles[node] for node in self._cast.nodes if node in self.scene.profiles]
         self._screen.show(profile_table(profiles, self._kinds))
@@ -100,6 +101,14 @@ class Performance:
 
     def _hear(self, incoming: Incoming[Any]) -> None:
         self._events.put(incoming.message)
+
+    def _catch_up(self) -> None:
+        """Ask the coordinator who is ready: nodes report it once, perhaps before our session was there."""
+        for deployment in self._continuum.status().deployments:
+            if deployment.plan is not None:
+                epoch = deployment.plan.epoch
+                for node in deployment.plan.ready:
+                    self._events.put(PlanReady(deployment=deployment.name, epoch=epoch, node=node, ready=True))
 
     def _request(self, session: Session, images: tuple[bytes, ...], faults: list[BaseException]) -> None:
         src, dst = self._cast.link

@@ -6,18 +6,14 @@ What the figures come to is `testbed.paper.statistics`' part.
 import itertools
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from broker.messages import InferReply, PlanStage
 from broker.session import Session
 from coordinator.configuration import DeploymentSettings, ObjectiveSettings, PlanningSettings, StageSettings
-from coordinator.status_report import StatusReport
 from testbed.contention import Contention
 from testbed.continuum import Continuum, EmulatedNode
 from testbed.machines import LAPTOP, PI, link_shapes
@@ -34,7 +30,6 @@ from testbed.workload import BREATH_S, REPLY_TIMEOUT_S, ask
 
 DEPLOYMENT = "experiment"
 CONTENTION_TICK_S = 0.05
-STATUS_TIMEOUT_S = 10.0
 JOINED_S = 2.0
 """How long after all nodes may be planned with a run waits for plans that name them."""
 
@@ -70,7 +65,7 @@ def emulate(scenario: Scenario, contender: Contender, bench: Bench, planning: Pl
         ) as continuum,
     ):
         session = continuum.session("experiment")
-        watch = PlanWatch(session, DEPLOYMENT, lambda: _site(continuum.coordinator_url))
+        watch = PlanWatch(session, DEPLOYMENT, continuum.status)
         with session:
             watch.wait_until_settled(len(bench.nodes), len(before), planning.join_s + JOINED_S, continuum.check)
             ahead: Ahead = _nothing
@@ -96,12 +91,6 @@ def emulate(scenario: Scenario, contender: Contender, bench: Bench, planning: Pl
         plans=watch.records(start_s),
         took_s=time.monotonic() - began_s,
     )
-
-
-def _site(coordinator_url: str) -> StatusReport:
-    """What the coordinator of the run knows now."""
-    with urllib.request.urlopen(f"{coordinator_url}/v1/status", timeout=STATUS_TIMEOUT_S) as answer:  # our own loopback
-        return msgspec.json.decode(answer.read(), type=StatusReport)
 
 
 def _declared(scenario: Scenario, contender: Contender, bench: Bench) -> DeploymentSettings:
