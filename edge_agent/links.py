@@ -9,18 +9,20 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from edge_agent.unrest import Unrest
+
 PINGS_KEPT: Final = 5  # the least of five pings is the round trip: queues only ever add to it
 PASSIVE_MIN_BYTES: Final = 40_000  # above 40 KB a real tensor's bandwidth was within 1.1 %, measured on shaped links
 RAMP_BYTES: Final = 20_000  # after 20 KB a receiver's timeline has the line's slope within 2 % (p90), measured
 
-_GAIN: Final = 0.2  # of a new sample against the mean, once there are five
-_SPREAD_GAIN: Final = 0.05  # slower, so that a quiet moment does not make the next usual sample look like a jump
 _JUMP_SIGMAS: Final = 4.0
-_JUMP_MIN: Final = math.log(1.4)  # less than 40 % away is never a change
-_SPREAD_FIRST: Final = 0.25  # relative spread assumed of a single sample
-_SPREAD_FLOOR: Final = 0.01
+_JUMP_MIN: Final = math.log(1.4)  # less than 40 % away is never a jump
+_LEAST_JUMP_SPREAD: Final = 0.1
+_FIRST_SPREAD: Final = 0.25  # relative spread assumed of a single sample
+_MOST_VARIANCE: Final = 1.0
 _CEILING_SPREAD: Final = 0.5  # relative spread of a bandwidth that is only known from above
 _CEILING_MARGIN: Final = 0.5  # a ceiling counts only where it is below half of what was believed
+_DOUBTFUL_MOVE: Final = 0.15  # a link that went 15 % along with others is sampled itself
 _MBPS_MIN: Final = 0.001
 
 Method = Literal["probe", "transfer"]
@@ -77,18 +79,32 @@ class ArrivalTimeline:
         return Slope(self._received_bytes - start_bytes, self._last_ns - start_ns)
 
 
-class LinkEstimator:
-    """Folds samples of one link: calm in noise, yet on a new level after two samples that agree on a jump.
+@dataclass(frozen=True, slots=True)
+class Move:
+    """What was learned of a link's bandwidth, in its logarithm."""
 
-    Bandwidth is averaged in the logarithm, so that a drop and a recovery by one factor weigh the same.
+    unexpected: float
+    """How far the estimate was moved by what was measured."""
+    since_sample: float | None
+    """How far the link has moved since its sample before; None where there was none, or only a bound was learned."""
+
+
+class LinkEstimator:
+    """Folds samples of one link: calm where they differ by noise, quick where the link moves; it learns which.
+
+    The bandwidth's logarithm is followed by a Kalman filter, as a random walk, so that a drop and a recovery by one
+    factor weigh the same. A sample that is too far off even for that waits for a second one that agrees.
     """
 
     def __init__(self) -> None:
         """Nothing is known yet."""
         self._pings_ms: deque[float] = deque(maxlen=PINGS_KEPT)
-        self._count = 0
+        self._unrest = Unrest()
         self._mean = 0.0  # of ln(Mbit/s)
-        self._variance = 0.0
+        self._variance = 0.0  # of that mean, at the time of the newest sample
+        self._level: float | None = None  # the mean as the newest sample left it
+        self._gone_along = 0.0
+        self._is_bound = False
         self._suspect: float | None = None
         self._at = -math.inf
         self._method: Method = "probe"
@@ -109,12 +125,20 @@ class LinkEstimator:
         return math.exp(self._suspect) if self._suspect is not None else None
 
     @property
+    def is_in_doubt(self) -> bool:
+        """Whether the link has gone along with others so far that it should be sampled itself."""
+        return abs(self._gone_along) > _DOUBTFUL_MOVE
+
+    @property
     def sampled_at(self) -> float:
         """When the bandwidth was last sampled; minus infinity before the first."""
         return self._at
 
     def estimate(self) -> LinkEstimate | None:
-        """The link as known now, or None until both a ping and a bandwidth are there."""
+        """The link as known now, or None until both a ping and a bandwidth are there.
+
+        The spread of the bandwidth is that of single transfers: their noise, and what is not known of their mean.
+        """
         rtt_ms, mbps = self.rtt_ms, self.mbps
         if rtt_ms is None or mbps is None:
             return None
@@ -122,7 +146,7 @@ class LinkEstimator:
             rtt_ms=rtt_ms,
             rtt_ms_std=_spread(self._pings_ms),
             mbps=mbps,
-            mbps_std=mbps * math.sqrt(self._variance),
+            mbps_std=mbps * math.sqrt(self._variance + self._unrest.noise),
             at=self._at,
             method=self._method,
         )
@@ -131,69 +155,81 @@ class LinkEstimator:
         """A round trip of a small message, in ms."""
         self._pings_ms.append(rtt_ms)
 
-    def probe(self, mbps: float, at: float) -> None:
-        """An active probe has shown `mbps`."""
-        self._fold(mbps, at, "probe")
+    def probe(self, mbps: float, at: float) -> Move | None:
+        """An active probe has shown `mbps`; None where the estimate stays as it is."""
+        return self._fold(mbps, at, "probe")
 
-    def transfer(self, size_bytes: int, elapsed_ms: float, gap_ms: float | None, at: float) -> None:
+    def transfer(self, size_bytes: int, elapsed_ms: float, gap_ms: float | None, at: float) -> Move | None:
         """A real transfer, from its send to its acknowledgement; small ones say nothing and are ignored.
 
         `gap_ms`: the time since the reply before it, where that came after this was sent, else None.
         """
         rtt_ms = self.rtt_ms
         if size_bytes < PASSIVE_MIN_BYTES or rtt_ms is None:
-            return
+            return None
         # Both hold the time on the line; the first may hold a wait behind others too, the second an idle line.
         on_the_line_ms = min(elapsed_ms - rtt_ms, math.inf if gap_ms is None else gap_ms)
         # A transfer that was hardly longer than a round trip is all noise.
-        if on_the_line_ms > rtt_ms / 4:
-            self._fold(8 * size_bytes / (1_000 * on_the_line_ms), at, "transfer")
+        if on_the_line_ms <= rtt_ms / 4:
+            return None
+        return self._fold(8 * size_bytes / (1_000 * on_the_line_ms), at, "transfer")
 
-    def ceiling(self, mbps: float, at: float) -> bool:
-        """No reply has come in a time that allows `mbps` at most; True if that is news, far below what was known."""
-        mbps = max(mbps, _MBPS_MIN)
-        if not self._known or math.log(mbps) > self._mean + math.log(_CEILING_MARGIN):
-            return False
-        self._restart(mbps, _CEILING_SPREAD)
-        self._count = 0  # the next true sample replaces a mere bound
+    def ceiling(self, mbps: float, at: float) -> Move | None:
+        """No reply has come in a time that allows `mbps` at most; None if that is no news, not far below the known."""
+        bound = math.log(max(mbps, _MBPS_MIN))
+        if not self._known or bound > self._mean + math.log(_CEILING_MARGIN):
+            return None
+        before = self._mean
+        self._restart(bound, _CEILING_SPREAD**2)
+        self._is_bound = True  # the next true sample replaces a mere bound
         self._at = at
+        return Move(bound - before, None)
+
+    def go_along(self, by: float) -> bool:
+        """Others have moved, and this link presumably by `by` with them; False where nothing is known of it."""
+        if not self._known:
+            return False
+        self._mean += by
+        self._gone_along += by
+        self._variance = min(self._variance + by**2, _MOST_VARIANCE)
         return True
 
     @property
     def _known(self) -> bool:
         return self._at > -math.inf
 
-    def _fold(self, mbps: float, at: float, method: Method) -> None:
+    def _fold(self, mbps: float, at: float, method: Method) -> Move | None:
         if not (math.isfinite(mbps) and mbps > 0):
-            return
-        mbps = max(mbps, _MBPS_MIN)
-        sample = math.log(mbps)
+            return None
+        sample = math.log(max(mbps, _MBPS_MIN))
+        is_first, before, level = not self._known, self._mean, self._level
+        age_s = 0.0 if is_first else max(0.0, at - self._at)
         self._at, self._method = at, method
-        if self._count == 0:
-            self._restart(mbps, _SPREAD_FIRST)
-            return
-        residual = sample - self._mean
-        jump = max(_JUMP_SIGMAS * math.sqrt(self._variance), _JUMP_MIN)
-        if abs(residual) > jump:
-            if self._suspect is not None and abs(self._suspect - self._mean) > jump and self._agrees(residual):
-                self._restart(mbps, max(_SPREAD_FIRST, abs(self._suspect - sample) / 2))
-            else:
-                self._suspect = sample
-            return
-        self._suspect = None
-        self._count += 1
-        gain, spread_gain = max(1 / self._count, _GAIN), max(1 / self._count, _SPREAD_GAIN)
-        self._mean += gain * residual
-        self._variance = max((1 - spread_gain) * (self._variance + spread_gain * residual**2), _SPREAD_FLOOR**2)
+        walk_per_s, noise = self._unrest.walk_per_s, self._unrest.noise
+        self._unrest.sample(sample, at)
+        residual = sample - before
+        variance = min(self._variance + walk_per_s * age_s, _MOST_VARIANCE)
+        if is_first or self._is_bound:
+            self._restart(sample, max(noise, _FIRST_SPREAD**2) if is_first else noise)
+        elif self._suspect is not None and abs(sample - self._suspect) < abs(residual):
+            # Two in a row that are nearer to each other than to the mean: it was a jump.
+            self._restart(sample, max(_LEAST_JUMP_SPREAD**2, (self._suspect - sample) ** 2 / 4))
+        elif abs(residual) > max(_JUMP_SIGMAS * math.sqrt(variance + noise), _JUMP_MIN):
+            self._suspect = sample
+            return None
+        else:
+            gain = variance / (variance + noise)
+            self._restart(before + gain * residual, (1 - gain) * variance)
+        self._level = self._mean
+        if is_first or level is None:
+            return None
+        return Move(self._mean - before, self._mean - level)
 
-    def _agrees(self, residual: float) -> bool:
-        return self._suspect is not None and (self._suspect > self._mean) == (residual > 0)
-
-    def _restart(self, mbps: float, spread: float) -> None:
-        self._mean = math.log(mbps)
-        self._variance = spread**2
+    def _restart(self, mean: float, variance: float) -> None:
+        self._mean, self._variance = mean, variance
         self._suspect = None
-        self._count = 1
+        self._gone_along = 0.0
+        self._is_bound = False
 
 
 def _spread(numbers: Collection[float]) -> float:

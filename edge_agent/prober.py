@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.messages import LinkReading
+from edge_agent.companions import WatchedLinks
 from edge_agent.deliveries import Delivery, ProbeResult
 from edge_agent.errors import SendError
 from edge_agent.links import LinkEstimate
-from edge_agent.probes import LinkSettings, LinkWatch
+from edge_agent.probes import LinkSettings
 from edge_agent.transport import Transport
 
 log = logging.getLogger("splitrail.links")
@@ -36,10 +37,10 @@ class LinkProber:
         publish: Callable[[LinkReading], None],
     ) -> None:
         """Watch the links from `node`; nothing is sent before `start`."""
-        self._node, self._transport, self._settings, self._publish = node, transport, settings, publish
+        self._node, self._transport, self._publish = node, transport, publish
         self._is_loading = is_loading
         self._lock = threading.Lock()
-        self._watches: dict[str, LinkWatch] = {}
+        self._links = WatchedLinks(settings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="link-prober", daemon=True)
 
@@ -56,13 +57,13 @@ class LinkProber:
     def estimate(self, dst: str) -> LinkEstimate | None:
         """The link to `dst` as known now."""
         with self._lock:
-            watch = self._watches.get(dst)
+            watch = self._links.known(dst)
             return watch.estimate() if watch else None
 
     def transfer_ms(self, delivery: Delivery) -> float:
         """How long a delivery was on its way: the time to its acknowledgement less half a round trip."""
         with self._lock:
-            watch = self._watches.get(delivery.dst)
+            watch = self._links.known(delivery.dst)
             rtt_ms = watch.rtt_ms if watch else None
         return max(delivery.elapsed_ms - (rtt_ms or 0.0) / 2, 0.0)
 
@@ -70,32 +71,28 @@ class LinkProber:
         """Called by the transport."""
         if not self._stands_still(dst):
             with self._lock:
-                self._watch(dst).round_trip(rtt_ms)
+                self._links.of(dst).round_trip(rtt_ms)
 
     def on_probe(self, result: ProbeResult) -> None:
         """Called by the transport."""
         if not self._stands_still(result.dst):
             with self._lock:
-                self._watch(result.dst).probed(result, time.monotonic())
+                self._links.of(result.dst).probed(result, time.monotonic())
 
     def on_delivered(self, delivery: Delivery) -> None:
         """Called by the transport."""
         if not self._stands_still(delivery.dst):
             with self._lock:
-                self._watch(delivery.dst).delivered(delivery, time.monotonic())
+                self._links.of(delivery.dst).delivered(delivery, time.monotonic())
 
     def _stands_still(self, dst: str) -> bool:
         return self._is_loading(dst) or self._is_loading(self._node)
-
-    def _watch(self, dst: str) -> LinkWatch:
-        return self._watches.setdefault(dst, LinkWatch(self._settings))
 
     def _run(self) -> None:
         while not self._stop.wait(TICK_S):
             peers = self._transport.peers
             with self._lock:
-                for gone in self._watches.keys() - set(peers):
-                    del self._watches[gone]
+                self._links.keep_only(peers)
             for peer in peers:
                 if self._stands_still(peer):
                     continue
@@ -106,7 +103,7 @@ class LinkProber:
         at = time.monotonic()
         in_flight = self._transport.in_flight(peer)
         with self._lock:
-            watch = self._watch(peer)
+            watch = self._links.of(peer)
             due = watch.due(at, in_flight)
             estimate = watch.news(at)
         if estimate is not None:

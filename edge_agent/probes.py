@@ -5,6 +5,7 @@ Pure: times come as arguments, in seconds of one monotonic clock. The thread tha
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -13,7 +14,7 @@ from msgspec import Meta
 
 from edge_agent.deliveries import Delivery, ProbeResult
 from edge_agent.lines import InFlight
-from edge_agent.links import LinkEstimate, LinkEstimator
+from edge_agent.links import LinkEstimate, LinkEstimator, Move
 
 CHUNKS: Final = 8
 FIRST_PROBE_BYTES: Final = 16_384
@@ -23,6 +24,7 @@ LONGEST_PROBE_S: Final = 0.5  # where the estimate holds; the smallest probe may
 MAX_LINE_SHARE: Final = 0.15  # of a thin line's time may go into probes
 MOST_ABOVE_WHOLE: Final = 2.0  # a slope above twice the whole probe's rate tells of its receiver, not of the link
 STALL_MS: Final = 1_000.0  # below this a late reply is more likely a busy peer than a thin link
+ALIVE_S: Final = 15.0  # a peer that was silent for longer is gone, as far as its link is concerned
 _SOON_S: Final = 0.2
 _WINDOW_S: Final = 60.0
 
@@ -38,7 +40,7 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             le=3_600,
             description="Seconds between bandwidth probes of a link; none while real transfers show its bandwidth.",
         ),
-    ] = 5.0
+    ] = 2.0
     max_probe_bytes_per_minute: Annotated[
         int, Meta(ge=20_000, description="Bound on the bytes of pings and probes, for each link and minute.")
     ] = 1_000_000
@@ -99,6 +101,10 @@ def probe_bytes(mbps: float | None, rtt_ms: float) -> int:
     return max(SMALLEST_PROBE_BYTES, min(enough, int(bearable)))
 
 
+def _unheeded(_move: Move, _at: float) -> None:
+    """A link that is watched alone has nobody to tell."""
+
+
 def _credible_mbps(result: ProbeResult, rtt_ms: float | None) -> float:
     """The most that a probe may show: a receiver that was kept from its socket takes chunks of a thin link at once.
 
@@ -114,16 +120,18 @@ def _credible_mbps(result: ProbeResult, rtt_ms: float | None) -> float:
 class LinkWatch:
     """One link as its sender watches it: the estimate, what to ask next, and what of it is news."""
 
-    def __init__(self, settings: LinkSettings) -> None:
-        """Nothing is known of the link yet."""
+    def __init__(self, settings: LinkSettings, moved: Callable[[Move, float], None] | None = None) -> None:
+        """Nothing is known of the link yet; `moved` gets what is learned of its bandwidth, and when."""
         self._settings = settings
+        self._moved = moved or _unheeded
         self._estimator = LinkEstimator()
         self._budget = ByteBudget(settings.max_probe_bytes_per_minute)
         self._pinged_at = self._probed_at = -math.inf
         self._probed_bytes = FIRST_PROBE_BYTES // 2
         self._published: LinkEstimate | None = None
         self._published_at = -math.inf
-        self._heard = False
+        self._heard = self._has_answered = False
+        self._answered_at = -math.inf
 
     def estimate(self) -> LinkEstimate | None:
         """The link as known now, or None until both a ping and a bandwidth are there."""
@@ -136,23 +144,33 @@ class LinkWatch:
 
     def round_trip(self, rtt_ms: float) -> None:
         """A ping on an idle line has come back."""
-        self._heard = True
+        self._heard = self._has_answered = True
         self._estimator.ping(rtt_ms)
 
     def probed(self, result: ProbeResult, at: float) -> None:
         """A probe has come back."""
-        self._heard = True
+        self._heard = self._has_answered = True
         mbps = result.slope.mbps
         if mbps is not None:
-            self._estimator.probe(min(mbps, _credible_mbps(result, self._estimator.rtt_ms)), at)
+            self._tell(self._estimator.probe(min(mbps, _credible_mbps(result, self._estimator.rtt_ms)), at), at)
 
     def delivered(self, delivery: Delivery, at: float) -> None:
         """Real tensors have arrived."""
-        self._heard = True
-        self._estimator.transfer(delivery.size_bytes, delivery.elapsed_ms, delivery.gap_ms, at)
+        self._heard = self._has_answered = True
+        self._tell(self._estimator.transfer(delivery.size_bytes, delivery.elapsed_ms, delivery.gap_ms, at), at)
+
+    def go_along(self, by: float, at: float) -> None:
+        """Other links of this node have moved, and this one presumably by `by` with them, in its logarithm.
+
+        As long as the peer was heard of lately, that is as good as heard: it may be news.
+        """
+        if self._estimator.go_along(by) and at - self._answered_at < ALIVE_S:
+            self._heard = True
 
     def due(self, at: float, in_flight: InFlight | None) -> Due:
         """What to send now; what is returned counts as sent. A busy line is left alone, but its delay is judged."""
+        if self._has_answered:
+            self._has_answered, self._answered_at = False, at
         if in_flight is not None:
             self._judge_waiting(in_flight, at)
             return Due()
@@ -177,8 +195,13 @@ class LinkWatch:
 
     def _judge_waiting(self, in_flight: InFlight, at: float) -> None:
         if in_flight.waiting_ms > STALL_MS and in_flight.size_bytes >= SMALLEST_PROBE_BYTES:
-            bound = 8 * in_flight.size_bytes / (1_000 * in_flight.waiting_ms)
-            self._heard = self._estimator.ceiling(bound, at) or self._heard
+            move = self._estimator.ceiling(8 * in_flight.size_bytes / (1_000 * in_flight.waiting_ms), at)
+            self._heard = self._heard or move is not None
+            self._tell(move, at)
+
+    def _tell(self, move: Move | None, at: float) -> None:
+        if move is not None:
+            self._moved(move, at)
 
     def _due_probe(self, at: float) -> Probe | None:
         rtt_ms = self._estimator.rtt_ms
@@ -188,7 +211,7 @@ class LinkWatch:
         wanted = probe_bytes(known if suspected is None else suspected, rtt_ms)
         # A suspicion may be wrong by far, so a probe grows by at most a factor of two, and shrinks at once.
         size_bytes = min(wanted, 2 * self._probed_bytes)
-        is_urgent = suspected is not None or wanted >= 2 * self._probed_bytes
+        is_urgent = suspected is not None or self._estimator.is_in_doubt or wanted >= 2 * self._probed_bytes
         if at - self._probed_at < (_SOON_S if is_urgent else self._spacing_s(size_bytes, known)):
             return None
         if not is_urgent and at - self._estimator.sampled_at < self._settings.probe_interval_s:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from broker.messages import LinkReading
+from edge_agent.companions import WatchedLinks
 from edge_agent.deliveries import Delivery, ProbeResult
 from edge_agent.lines import Line
 from edge_agent.links import ArrivalTimeline, LinkEstimate
@@ -110,11 +111,12 @@ class Network:
         self._late, self._publish = lateness, publish
         self._tokens = itertools.count(1)
         links = {(shape.src, shape.dst): DirectedLink(shape, settings.warm_up_s) for shape in shapes}
+        nodes = list(dict.fromkeys(src for src, _ in links))
+        watches = {node: WatchedLinks(settings.links) for node in nodes}
         self._links = {
-            (src, dst): _Watched(link, links[dst, src], Line(0), LinkWatch(settings.links))
+            (src, dst): _Watched(link, links[dst, src], Line(0), watches[src].of(dst))
             for (src, dst), link in links.items()
         }
-        nodes = list(dict.fromkeys(src for src, _ in links))
         for number, node in enumerate(nodes):
             watched = [(dst, link) for (src, dst), link in self._links.items() if src == node]
             # The nodes' looks are as far apart as they can be, as those of processes that started one by one.

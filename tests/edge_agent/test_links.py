@@ -1,9 +1,11 @@
 """The estimate of a link as a specification: it converges, follows steps, and stays calm in noise."""
 
+import math
 import random
+import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.links import ArrivalTimeline, LinkEstimator
@@ -45,7 +47,7 @@ def test_the_round_trip_is_the_least_of_five_pings() -> None:
 
 @given(RATES, st.integers(0, 10_000))
 def test_a_constant_link_converges(mbps: float, seed: int) -> None:
-    """With 2 % of noise, twenty samples are within 3 % of the truth and the spread says so."""
+    """With 2 % of noise, twenty samples are within 6 % of the truth and the spread says so."""
     noise = random.Random(seed)
     estimator = LinkEstimator()
     estimator.ping(1.0)
@@ -53,7 +55,7 @@ def test_a_constant_link_converges(mbps: float, seed: int) -> None:
         estimator.probe(mbps * noise.gauss(1, 0.02), float(at))
     estimate = estimator.estimate()
     assert estimate is not None
-    assert estimate.mbps == pytest.approx(mbps, rel=0.03)
+    assert estimate.mbps == pytest.approx(mbps, rel=0.06)
     assert estimate.mbps_std < 0.12 * mbps
     assert (estimate.at, estimate.method) == (19.0, "probe")
 
@@ -62,10 +64,10 @@ def test_a_constant_link_converges(mbps: float, seed: int) -> None:
 def test_a_step_is_followed_within_two_samples(mbps: float, factor: float) -> None:
     """A drop and a recovery are believed when a second sample agrees; the first only raises a suspicion."""
     estimator = estimator_at(mbps)
-    estimator.probe(mbps * factor, 20.0)
+    estimator.probe(mbps * factor, 10.0)
     assert estimator.mbps == pytest.approx(mbps)
     assert estimator.suspected_mbps == pytest.approx(mbps * factor, abs=0.001)
-    estimator.probe(mbps * factor * 1.1, 21.0)
+    estimator.probe(mbps * factor * 1.1, 11.0)
     assert estimator.mbps == pytest.approx(mbps * factor * 1.1, rel=0.01, abs=0.001)
     assert estimator.suspected_mbps is None
 
@@ -78,16 +80,61 @@ def test_a_single_outlier_changes_nothing() -> None:
     assert estimator.mbps == pytest.approx(20.0)
 
 
-@given(st.integers(0, 10_000))
-def test_noise_does_not_make_it_jump(seed: int) -> None:
-    """With 10 % of noise the estimate stays within 30 % of the truth all the time, once it has five samples."""
+@given(st.integers(0, 10_000), st.sampled_from([0.3, 1.0, 2.0]), st.sampled_from([0.1, 0.25]))
+@settings(max_examples=50, deadline=None)
+def test_noise_is_averaged_out(seed: int, apart_s: float, spread: float) -> None:
+    """On a steady link whose samples differ, the estimate is much nearer to the truth than they are."""
     noise = random.Random(seed)
     estimator = LinkEstimator()
     estimator.ping(1.0)
-    for at in range(100):
-        estimator.probe(20 * max(noise.gauss(1, 0.1), 0.4), float(at))
-        if at >= 5:
-            assert estimator.mbps == pytest.approx(20, rel=0.3)
+    errors, sample_errors = [], []
+    for number in range(150):
+        sample = 20 * max(noise.gauss(1, spread), 0.3)
+        estimator.probe(sample, number * apart_s)
+        assert estimator.mbps is not None
+        errors.append(math.log(estimator.mbps / 20) ** 2)
+        sample_errors.append(math.log(sample / 20) ** 2)
+    assert sum(errors[50:]) < 0.8**2 * sum(sample_errors[50:])
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=50, deadline=None)
+def test_a_link_that_moves_is_followed(seed: int) -> None:
+    """Where samples are sure and the link itself goes up and down, the estimate is mostly where the last sample was."""
+    walk = random.Random(seed)
+    estimator = LinkEstimator()
+    estimator.ping(1.0)
+    level, off = math.log(20), []
+    for number in range(100):
+        level += walk.gauss(0.0, 0.3)
+        estimator.probe(math.exp(level), 2.0 * number)
+        assert estimator.mbps is not None
+        off.append(abs(math.log(estimator.mbps) - level))
+    assert statistics.median(off[50:]) < 0.1
+
+
+def test_a_link_that_goes_along_with_others_is_in_doubt() -> None:
+    """It has moved, its spread has grown, and it wants a sample of its own, which settles it."""
+    estimator = estimator_at(20.0)
+    before = estimator.estimate()
+    assert estimator.go_along(math.log(0.5))
+    after = estimator.estimate()
+    assert before is not None
+    assert after is not None
+    assert after.mbps == pytest.approx(10.0)
+    assert after.mbps_std / after.mbps > 0.5 > before.mbps_std / before.mbps
+    assert after.at == before.at
+    assert estimator.is_in_doubt
+    move = estimator.probe(10.0, 10.0)
+    assert move is not None
+    assert move.since_sample == pytest.approx(math.log(0.5), abs=0.01)
+    assert move.unexpected == pytest.approx(0.0, abs=0.01)
+    assert not estimator.is_in_doubt
+
+
+def test_what_is_not_known_goes_along_with_nothing() -> None:
+    """Before its first sample a link has no bandwidth to be moved."""
+    assert not LinkEstimator().go_along(1.0)
 
 
 def test_a_real_transfer_shows_the_bandwidth() -> None:
@@ -121,8 +168,10 @@ def test_small_and_instant_transfers_say_nothing() -> None:
 def test_an_overdue_reply_bounds_the_bandwidth_at_once() -> None:
     """A ceiling far below the estimate is believed, one near it is not, and the next true sample replaces it."""
     estimator = estimator_at(20.0)
-    assert not estimator.ceiling(15.0, 30.0)
-    assert estimator.ceiling(2.0, 31.0)
+    assert estimator.ceiling(15.0, 30.0) is None
+    move = estimator.ceiling(2.0, 31.0)
+    assert move is not None
+    assert (move.unexpected, move.since_sample) == (pytest.approx(math.log(0.1)), None)
     assert estimator.mbps == pytest.approx(2.0)
     estimator.probe(0.9, 32.0)
     assert estimator.mbps == pytest.approx(0.9)
