@@ -6,6 +6,7 @@ deviation and period have one price each. Scoring a plan is cost's business.
 
 import heapq
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from coordinator.problem import BYTES_PER_MB, Problem
@@ -14,6 +15,8 @@ from coordinator.spread import compute_variance_ms2, deviations, link_variances,
 BITS_PER_BYTE = 8
 BITS_PER_MBPS_MS = 1000  # 1 Mbit/s carries 1000 bits in a millisecond
 MS_PER_S = 1000
+EQUAL = 1e-12
+"""Prices and objectives this close, relatively, are equal: sums in another order differ in the last digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,23 +127,36 @@ def ways_back(problem: Problem, prices: Prices) -> list[WayBack | None]:
     None where there is no way. Where the prices are not additive the best way depends on the plan before it:
     returning decides it.
     """
-    size = problem.model.cut_bytes[-1]
-    into: list[list[Hop]] = [[] for _ in problem.nodes]
-    for hop in prices.hops:
-        into[hop.dst].append(hop)
-    found: list[WayBack | None] = [None] * len(problem.nodes)
-    # Dijkstra backwards from the origin; the ordering (price, ms) makes ties go to the quickest.
-    queue: list[tuple[float, float, tuple[int, ...]]] = [(0.0, 0.0, (problem.origin_index,))]
+    size, count = problem.model.cut_bytes[-1], len(problem.nodes)
+    priced = [(hop, hop.fixed_price + size * hop.price_per_byte) for hop in prices.hops]
+    least = [cost for cost, _ in _to_origin(problem.origin_index, count, priced)]
+    cheapest = [
+        (hop, hop.fixed_ms + size * hop.ms_per_byte)
+        for hop, price in priced
+        if price + least[hop.dst] <= least[hop.src] + EQUAL * least[hop.src] < math.inf
+    ]
+    quickest = _to_origin(problem.origin_index, count, cheapest)
+    return [
+        WayBack(nodes if len(nodes) > 1 else (), price, ms) if nodes else None
+        for price, (ms, nodes) in zip(least, quickest, strict=True)
+    ]
+
+
+def _to_origin(origin: int, count: int, costs: Iterable[tuple[Hop, float]]) -> list[tuple[float, tuple[int, ...]]]:
+    """For each node, the least cost of a way to the origin and its nodes; infinite and none where there is no way."""
+    into: list[list[tuple[int, float]]] = [[] for _ in range(count)]
+    for hop, cost in costs:
+        into[hop.dst].append((hop.src, cost))
+    found: list[tuple[float, tuple[int, ...]]] = [(math.inf, ())] * count
+    queue: list[tuple[float, tuple[int, ...]]] = [(0.0, (origin,))]
     while queue:
-        price, ms, nodes = heapq.heappop(queue)
-        if found[nodes[0]] is not None:
+        cost, nodes = heapq.heappop(queue)
+        if found[nodes[0]][1]:
             continue
-        found[nodes[0]] = WayBack(nodes if len(nodes) > 1 else (), price, ms)
-        for hop in into[nodes[0]]:
-            if found[hop.src] is None:
-                hop_price = hop.fixed_price + size * hop.price_per_byte
-                hop_ms = hop.fixed_ms + size * hop.ms_per_byte
-                heapq.heappush(queue, (price + hop_price, ms + hop_ms, (hop.src, *nodes)))
+        found[nodes[0]] = cost, nodes
+        for src, more in into[nodes[0]]:
+            if not found[src][1]:
+                heapq.heappush(queue, (cost + more, (src, *nodes)))
     return found
 
 

@@ -8,11 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import le
 
-from coordinator.prices import Hop, Prices
+from coordinator.prices import EQUAL, Hop, Prices
 from coordinator.problem import Problem
-
-EQUAL = 1e-12
-"""Objectives this close, relatively, are equal: sums in another order differ in the last digits."""
 
 
 @dataclass(frozen=True, slots=True)

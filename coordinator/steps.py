@@ -11,9 +11,8 @@ from operator import le
 from typing import NamedTuple
 
 from coordinator.figures import FIRST_CAPACITY, MS, PRICE, VARIANCE, Figures, Goal, latency_ms, plus, slack, unit
-from coordinator.prices import Prices, ways_back, within
+from coordinator.prices import EQUAL, Prices, ways_back, within
 from coordinator.problem import Problem
-from coordinator.returning import EQUAL
 from coordinator.routes import Path, Route, paths_of, routes_of
 
 

@@ -95,6 +95,23 @@ def test_the_result_returns_by_the_way_that_costs_the_objective_least() -> None:
     assert evaluate(thrifty, stages).way_back == ("pc", "pi")
 
 
+def test_of_ways_back_of_one_price_the_quickest_is_taken() -> None:
+    """A relay without a radio adds no energy, though the sum over two links may differ in its last digit."""
+    hops = [("pi", "far", 100.0), ("far", "pi", 500.0), ("far", "relay", 500.0), ("relay", "pi", 10.0)]
+    problem = Problem(
+        model=Model(cut_bytes=(1e3, 1e5)),
+        origin="pi",
+        nodes=(
+            Node(name="pi", op_ms=(100.0,), busy_w=6.4, rx_j_per_mb=0.7),
+            Node(name="relay", op_ms=(100.0,)),
+            Node(name="far", op_ms=(10.0,), tx_j_per_mb=0.14),
+        ),
+        links=tuple(Link(src=src, dst=dst, rtt_ms=2.0, mbps=mbps) for src, dst, mbps in hops),
+        objective=Objective(total_energy=1.0),
+    )
+    assert evaluate(problem, [Stage("far", 0, 1, "raw")]).way_back == ("far", "pi")
+
+
 def test_the_objective_is_relative_to_origin_only() -> None:
     """Each weighted figure is divided by its value for everything on the origin, even where that breaks a bound."""
     objective = Objective(latency=0.5, origin_energy=0.25, total_energy=2.0)
