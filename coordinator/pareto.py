@@ -6,6 +6,7 @@ Exact label setting over all nodes, relays, codecs, ways back and bounds; which 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +16,7 @@ from coordinator.pareto_bounds import Prospects, open_to
 from coordinator.pareto_dominance import Points, Rows, non_dominated
 from coordinator.pareto_steps import Transfer, with_return_as_op
 from coordinator.pareto_tables import LATENCY, SLACK, Tables
-from coordinator.problem import Problem
+from coordinator.problem import Objective, Problem
 
 BEAM = 4
 """How many of the best partial plans by each bound a first, inexact search keeps on each node."""
@@ -72,7 +73,8 @@ def pareto_front(problem: Problem) -> tuple[PartitionPlan, ...]:
 
 def _guide(tables: Tables) -> _Guide:
     """What is known of a front where memory is scarce: one exact plan, and what a beam search finds from there."""
-    score = exact.plan(tables.problem).score
+    # By latency alone, so that there is one where the way back that the objective likes best misses the deadline.
+    score = exact.plan(msgspec.structs.replace(tables.problem, objective=Objective(latency=1.0))).score
     known = np.array([[score.latency_quantile_ms, score.origin_energy_j, score.total_energy_j]])
     prospects = Prospects(tables, known)
     found = _searched(tables, _Guide(prospects, prospects.ceilings(known), BEAM))[-1][tables.origin]

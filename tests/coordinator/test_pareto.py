@@ -8,6 +8,7 @@ from statistics import NormalDist
 from typing import Any
 
 import brute_force
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -197,6 +198,21 @@ def test_one_split_may_be_on_the_front_by_several_ways_back() -> None:
     assert (quick.score.way_back, thrifty.score.way_back) == (("far", "relay", "pi"), ("far", "pi"))
     assert thrifty.score.latency_ms - quick.score.latency_ms == pytest.approx(1000.0 - 2 * 10.0 - 1.0)
     assert quick.score.total_energy_j - thrifty.score.total_energy_j == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("memory_mb", [None, 0.0])
+def test_a_way_back_that_the_objective_does_not_like_may_keep_the_deadline(memory_mb: float | None) -> None:
+    """Where memory is scarce too: the thrifty way back is late, the quick one is a plan of the front."""
+    free = two_ways_back()
+    nodes = tuple(msgspec.structs.replace(node, memory_mb=memory_mb) for node in free.nodes[:2])
+    problem = msgspec.structs.replace(
+        free,
+        model=msgspec.structs.replace(free.model, weight_mb=(1.0,)),
+        nodes=(*nodes, free.nodes[2]),
+        objective=Objective(total_energy=1.0),
+        deadline_ms=500.0,
+    )
+    assert [plan.score.way_back for plan in pareto_front(problem)] == [("far", "relay", "pi")]
 
 
 def test_plans_that_are_equal_in_all_figures_appear_once() -> None:
