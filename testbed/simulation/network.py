@@ -7,7 +7,7 @@ import itertools
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from broker.messages import LinkReading
 from edge_agent.companions import WatchedLinks
@@ -50,6 +50,16 @@ class Lateness:
     def draw_s(self) -> float:
         """One message's."""
         return self._generator.expovariate(self._rate) if self._rate else 0.0
+
+
+class Standstill(Protocol):
+    """What is known of nodes that load, and so stand still."""
+
+    def is_loading(self, node: str) -> bool:
+        """Whether agents take it for loading, so that nothing that they time against it counts."""
+
+    def notices_s(self, node: str) -> float:
+        """When a node notices what comes to it now."""
 
 
 class DirectedLink:
@@ -106,9 +116,10 @@ class Network:
         ablation: Ablation,
         lateness: Lateness,
         publish: Callable[[LinkReading], None],
+        standstill: Standstill | None,
     ) -> None:
         self._timeline, self._settings, self._ablation = timeline, settings, ablation
-        self._late, self._publish = lateness, publish
+        self._late, self._publish, self._standstill = lateness, publish, standstill
         self._tokens = itertools.count(1)
         links = {(shape.src, shape.dst): DirectedLink(shape, settings.warm_up_s) for shape in shapes}
         nodes = list(dict.fromkeys(src for src, _ in links))
@@ -143,15 +154,30 @@ class Network:
         link, timeline = self._links[src, dst], self._timeline
         link.line.send(route, size_bytes, _ns(timeline.now_s))
         at_s = link.there.carry(size_bytes, timeline.now_s) + self._late.draw_s()
-        timeline.at(at_s, arrived)
-        back_s = link.back.reply(ACKNOWLEDGEMENT_BYTES, at_s) + self._late.draw_s()
-        timeline.at(back_s, self._acknowledged, link, dst, route, timed)
+        timeline.at(at_s, self._arrive, link, route, arrived, timed)
 
     def tell_s(self, src: str, dst: str, size_bytes: int) -> float:
         """When a small message that is sent now has arrived."""
         if src == dst:
             return self._timeline.now_s
         return self._links[src, dst].there.reply(size_bytes, self._timeline.now_s) + self._late.draw_s()
+
+    def _arrive(
+        self, link: _Watched, route: Route, arrived: Callable[[], None], timed: Callable[[float], None]
+    ) -> None:
+        now_s = self._timeline.now_s
+        dst = link.there.shape.dst
+        notices_s = now_s if self._standstill is None else self._standstill.notices_s(dst)
+        if notices_s > now_s:
+            self._timeline.at(notices_s, self._arrive, link, route, arrived, timed)
+            return
+        back_s = link.back.reply(ACKNOWLEDGEMENT_BYTES, now_s) + self._late.draw_s()
+        self._timeline.at(back_s, self._acknowledged, link, dst, route, timed)
+        arrived()
+
+    def _stands_still(self, link: _Watched) -> bool:
+        shape, loads = link.there.shape, self._standstill
+        return loads is not None and (loads.is_loading(shape.src) or loads.is_loading(shape.dst))
 
     def _acknowledged(self, link: _Watched, dst: str, route: Route, timed: Callable[[float], None]) -> None:
         now_s = self._timeline.now_s
@@ -160,7 +186,8 @@ class Network:
             return
         elapsed_ms = settled.elapsed_ns / 1e6
         gap_ms = None if settled.gap_ns is None else settled.gap_ns / 1e6
-        link.watch.delivered(Delivery(dst, route, settled.size_bytes, elapsed_ms, gap_ms), now_s)
+        if not self._stands_still(link):
+            link.watch.delivered(Delivery(dst, route, settled.size_bytes, elapsed_ms, gap_ms), now_s)
         timed(max(elapsed_ms - (link.watch.rtt_ms or 0.0) / 2, 0.0))
 
     def _look(self, node: str, watched: list[tuple[str, _Watched]]) -> None:
@@ -169,6 +196,8 @@ class Network:
         now_s = timeline.now_s
         timeline.at(now_s + TICK_S, self._look, node, watched)
         for dst, link in watched:
+            if self._stands_still(link):
+                continue
             due = link.watch.due(now_s, link.line.in_flight(_ns(now_s)))
             estimate = link.watch.news(now_s)
             if estimate is not None and not self._ablation.perfect_estimates:
@@ -199,7 +228,7 @@ class Network:
 
     def _ponged(self, link: _Watched, token: int) -> None:
         settled = link.line.settle(token, _ns(self._timeline.now_s))
-        if settled is not None and settled.alone:
+        if settled is not None and settled.alone and not self._stands_still(link):
             link.watch.round_trip(settled.elapsed_ns / 1e6)
 
     def _probe(self, link: _Watched, dst: str, probe: Probe) -> None:
@@ -217,7 +246,7 @@ class Network:
     def _probed(self, link: _Watched, dst: str, token: int, arrivals: ArrivalTimeline) -> None:
         now_s = self._timeline.now_s
         settled = link.line.settle(token, _ns(now_s))
-        if settled is not None:
+        if settled is not None and not self._stands_still(link):
             result = ProbeResult(dst, settled.size_bytes, settled.elapsed_ns / 1e6, arrivals.slope())
             link.watch.probed(result, now_s)
 

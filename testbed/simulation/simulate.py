@@ -96,6 +96,7 @@ class _Run:
         self._begins_s = settings.warm_up_s
         self._is_asking = False
         self._coordination: Coordination | None = None
+        self._preparing: Preparing | None = None
         self.timeline = Timeline()
         self.decider = self._decider(published_split)
         self._network = Network(
@@ -105,6 +106,7 @@ class _Run:
             ablation=ablation,
             lateness=Lateness(generator, settings.lateness_ms if settings.is_noisy else 0.0),
             publish=self._publish,
+            standstill=self._preparing,
         )
         self.loop = ClosedLoop(
             self.timeline,
@@ -153,7 +155,7 @@ class _Run:
 
     def _coordinated(self) -> CoordinatedDecider:
         profile, at_once = self._profile, self._ablation.no_reaction_time
-        preparing = Preparing(self.timeline, profile.weight_mb, at_once=at_once)
+        preparing = Preparing(self.timeline, profile, at_once=at_once)
         self._coordination = Coordination(
             self.timeline,
             deployment_of(self._contender, profile),
@@ -162,6 +164,7 @@ class _Run:
             at_once=at_once,
         )
         decider = CoordinatedDecider(self._coordination, profile, lambda: self._time_s, weigh_first=at_once)
+        self._preparing = preparing
         preparing.start(self._coordination.hear, decider.in_force)
         return decider
 
