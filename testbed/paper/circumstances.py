@@ -3,6 +3,7 @@
 from testbed.machines import MACHINES
 from testbed.paper.grid import duration_words
 from testbed.paper.results import Results
+from testbed.paper.scenario import PROBING
 
 EMULATED_WORDS = (
     "Emulated, on one host: the machines (compute stretched to their published times), the links (a proxy that holds "
@@ -33,5 +34,7 @@ def circumstances(results: Results) -> tuple[str, ...]:
         ENERGY_WORDS,
         *models,
         f"Traces: {'; '.join(trace.label for trace in settings.traces)}; at most {settings.seconds:g} s of each.",
+        f"Agents probe a link that carries nothing every {PROBING.probe_interval_s:g} s, with at most "
+        f"{PROBING.max_probe_bytes_per_minute / 1e6:g} MB a minute; the energy of probes counts for no request.",
         f"{results.runs} runs, {settings.repetitions} of each, {duration_words(results.took_s)} in all.",
     )

@@ -23,7 +23,7 @@ from testbed.paper.hindsight import Clairvoyant, best_fixed_plan, clairvoyant_pl
 from testbed.paper.model_profile import ModelProfile
 from testbed.paper.plan_watch import PlanWatch
 from testbed.paper.records import NodeCompute, RequestRecord, RunKey, RunRecord
-from testbed.paper.scenario import LEAST_REQUESTS, Scenario
+from testbed.paper.scenario import LEAST_REQUESTS, PROBING, Scenario
 from testbed.scratch import scratch_directory
 from testbed.traces import constant
 from testbed.workload import BREATH_S, REPLY_TIMEOUT_S, ask
@@ -61,6 +61,7 @@ def emulate(scenario: Scenario, contender: Contender, bench: Bench, planning: Pl
             (_declared(scenario, contender, bench),),
             directory,
             planning=planning,
+            probing=PROBING,
             agent_caches=bench.caches,
         ) as continuum,
     ):

@@ -31,7 +31,7 @@ from testbed.paper.reap_cadence import planning
 from testbed.paper.records import Mode, RunKey, RunRecord
 from testbed.paper.report import written
 from testbed.paper.results import Explanation, FleetFigures, Results
-from testbed.paper.scenario import Scenario, scenario_of
+from testbed.paper.scenario import PROBING, Scenario, scenario_of
 from testbed.paper.settings import ExperimentSettings, TraceSource
 from testbed.paper.statistics import CLAIRVOYANT, averages, contender_figures
 from testbed.simulation.settings import AS_IT_IS, Ablation, SimulationSettings
@@ -182,7 +182,9 @@ class _Runs:
             seed=SEED,
             published_split=participant.published_split,
             ablation=ablation,
-            settings=SimulationSettings(planning=planning(scenario, participant.profile, participant.published_split)),
+            settings=SimulationSettings(
+                planning=planning(scenario, participant.profile, participant.published_split), links=PROBING
+            ),
         )
 
 
