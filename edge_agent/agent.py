@@ -240,6 +240,11 @@ class Agent:
         if self._fold(plan.deployment, plan) and self._node in named_nodes(plan):
             log.info("plan %d of %s: %s", plan.epoch, plan.deployment, _words(plan))
             self._preparation.prepare(plan)
+            return
+        report = self._reports.get((plan.deployment, plan.epoch))
+        if report is not None and not incoming.retained:
+            # A coordinator that starts anew has heard no reports, and broadcasts the plan in force again.
+            self._session.publish(READY, report, report.deployment, self._node)
 
     def _on_ready(self, incoming: Incoming[PlanReady]) -> None:
         self._fold(incoming.message.deployment, incoming.message)

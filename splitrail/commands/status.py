@@ -164,7 +164,7 @@ def _deployment(deployment: DeploymentReport, now: float, width: int, nodes: lis
     if plan is not None:
         title.append(f", plan {plan.epoch}, {_age(now - plan.created_at)} old")
         lines += [plan_strip(plan.stages, deployment.ops, max(20, width - 4), nodes=nodes), _text(plan.reason, "dim")]
-        # Nobody is ready right after a plan was published, and nobody is known to be after the coordinator's restart.
+        # Nobody is known to be ready right after a plan was published, or right after the coordinator was started.
         waiting = {stage.node for stage in plan.stages} - set(plan.ready)
         if plan.ready and waiting:
             lines.append(Text(f"not ready yet: {', '.join(sorted(waiting))}", "yellow"))

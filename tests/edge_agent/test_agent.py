@@ -1,0 +1,42 @@
+"""What an agent tells its site of the plans that it hears."""
+
+from pathlib import Path
+
+from eventually import eventually
+from plans import plan_of
+
+from broker.messages import PlanReady
+from broker.mosquitto import PrivateMosquitto
+from broker.session import Session
+from broker.topics import PLAN, READY
+from edge_agent.agent import Agent
+from edge_agent.configuration import AgentSettings, TensorSettings
+
+
+def test_an_agent_repeats_its_report_when_the_plan_in_force_is_broadcast_again(
+    tmp_path: Path, mosquitto: PrivateMosquitto
+) -> None:
+    """A coordinator that starts anew learns who is ready; nothing is loaded a second time."""
+    relayed = plan_of(("pi", 0, 0), ("pc", 0, 4), way_back=("pc", "pi"))
+    reports: list[PlanReady] = []
+    agent = Agent(
+        AgentSettings(
+            site="home",
+            node="pi",
+            tier="edge",
+            broker=mosquitto.settings,
+            cache=tmp_path,
+            tensors=TensorSettings(listen="tcp://127.0.0.1:0"),
+        )
+    )
+    try:
+        agent.start()
+        with Session(mosquitto.settings, site="home", client_id="coordinator") as coordinator:
+            coordinator.on(READY, lambda incoming: reports.append(incoming.message))
+            for times in (1, 2):
+                coordinator.publish(PLAN, relayed, relayed.deployment)
+                assert eventually(lambda times=times: len(reports) == times, 20)
+    finally:
+        agent.close()
+    assert reports[0].ready
+    assert reports == [reports[0]] * 2
