@@ -121,8 +121,13 @@ def machines_of(members: Sequence[Member]) -> dict[str, Capacity]:
             first = owner.setdefault(node.name, member)
             if known != capacity:
                 field = "load" if known.load != node.load else "memory_mb"
+                there, here = (_told(getattr(each, field)) for each in (known, capacity))
                 raise ProblemError(
-                    f"node {node.name!r} has the {field} {getattr(known, field)} in deployment {first.name!r} and "
-                    f"{getattr(node, field)} in {member.name!r}, but it is one machine"
+                    f"node {node.name!r} has the {field} {there} in deployment {first.name!r} and {here} in "
+                    f"{member.name!r}, but it is one machine"
                 )
     return found
+
+
+def _told(figure: float | None) -> str:
+    return "null" if figure is None else f"{figure:g}"

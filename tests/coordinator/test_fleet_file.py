@@ -72,7 +72,11 @@ def test_what_is_no_fleet_is_told_in_one_line(text: bytes, message: str) -> None
         ({"problem": {**PROBLEM, "nodes": PROBLEM["nodes"][:1]}}, r"deployments\[1\].problem: links\[0\].dst is 'fog'"),
         (
             {"problem": {**PROBLEM, "nodes": [PROBLEM["nodes"][0], {"name": "fog", "op_ms": [1, 2]}]}},
-            "node 'fog' has the load 0.25 in deployment 'a' and 0.0 in 'b', but it is one machine",
+            "node 'fog' has the load 0.25 in deployment 'a' and 0 in 'b', but it is one machine",
+        ),
+        (
+            {"problem": {**PROBLEM, "nodes": [PROBLEM["nodes"][0], {**PROBLEM["nodes"][1], "memory_mb": 3}]}},
+            "node 'fog' has the memory_mb null in deployment 'a' and 3 in 'b', but it is one machine",
         ),
     ],
 )
