@@ -130,4 +130,4 @@ def machines_of(members: Sequence[Member]) -> dict[str, Capacity]:
 
 
 def _told(figure: float | None) -> str:
-    return "null" if figure is None else f"{figure:g}"
+    return "null" if figure is None else f"{figure:.15g}"
