@@ -225,8 +225,7 @@ class Agent:
             log.warning("%s cannot be reached: %s", status.node, error)
         if known is None or known.session != status.session:
             # A node that starts anew has heard no reports, and may be an origin that waits for them.
-            for report in list(self._reports.values()):
-                self._session.publish(READY, report, report.deployment, self._node)
+            self._repeat_reports()
 
     def _on_deployment(self, incoming: Incoming[DeploymentNotice]) -> None:
         notice = incoming.message
@@ -234,17 +233,15 @@ class Agent:
         if notice.origin == self._node and notice.deployment not in self._served:
             self._served.add(notice.deployment)
             self._session.on(INFER, self._on_request, levels=(notice.deployment,))
+        if not incoming.retained:
+            # A coordinator that starts anew has heard no reports either, and the plans that the broker kept come first.
+            self._repeat_reports(notice.deployment)
 
     def _on_plan(self, incoming: Incoming[Plan]) -> None:
         plan = incoming.message
         if self._fold(plan.deployment, plan) and self._node in named_nodes(plan):
             log.info("plan %d of %s: %s", plan.epoch, plan.deployment, _words(plan))
             self._preparation.prepare(plan)
-            return
-        report = self._reports.get((plan.deployment, plan.epoch))
-        if report is not None and not incoming.retained:
-            # A coordinator that starts anew has heard no reports, and broadcasts the plan in force again.
-            self._session.publish(READY, report, report.deployment, self._node)
 
     def _on_ready(self, incoming: Incoming[PlanReady]) -> None:
         self._fold(incoming.message.deployment, incoming.message)
@@ -257,8 +254,7 @@ class Agent:
     def _republish(self) -> None:
         for profile in list(self._profiles.values()):
             self._session.publish(PROFILE, profile, self._node, profile.model)
-        for report in list(self._reports.values()):
-            self._session.publish(READY, report, report.deployment, self._node)
+        self._repeat_reports()
 
     # --- to the broker
 
@@ -267,6 +263,12 @@ class Agent:
             self._reports[report.deployment, report.epoch] = report
         self._fold(report.deployment, report)
         self._session.publish(READY, report, report.deployment, self._node)
+
+    def _repeat_reports(self, deployment: str | None = None) -> None:
+        """Say again which plans this node is ready for, or of one deployment."""
+        for report in list(self._reports.values()):
+            if deployment in (None, report.deployment):
+                self._session.publish(READY, report, report.deployment, self._node)
 
     def _publish_profile(self, profile: NodeProfile) -> None:
         self._profiles[profile.model] = profile
