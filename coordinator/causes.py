@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from coordinator.configuration import PlanningSettings
 from coordinator.evaluation import Circumstances, LinkFigures
 from coordinator.membership import Admission
+from coordinator.significant_digits import significant
 from coordinator.state import DeploymentState, Pair
 
 LEAST_RTT_CHANGE_MS = 2.0
@@ -64,13 +65,13 @@ def _changes(before: Circumstances, after: Circumstances, share: float) -> Itera
 def _link_change(pair: Pair, before: LinkFigures | None, after: LinkFigures, share: float) -> str | None:
     link = f"link {pair[0]} → {pair[1]}"
     if before is None:
-        return f"{link} measured: {after.mbps:.3g} Mbit/s, {after.rtt_ms:.3g} ms"
+        return f"{link} measured: {significant(after.mbps, 3)} Mbit/s, {significant(after.rtt_ms, 3)} ms"
     if abs(after.mbps - before.mbps) > share * before.mbps:
         verb = "rose" if after.mbps > before.mbps else "fell"
-        return f"{link} {verb} from {before.mbps:.3g} to {after.mbps:.3g} Mbit/s"
+        return f"{link} {verb} from {significant(before.mbps, 3)} to {significant(after.mbps, 3)} Mbit/s"
     if abs(after.rtt_ms - before.rtt_ms) > max(share * before.rtt_ms, LEAST_RTT_CHANGE_MS):
         verb = "rose" if after.rtt_ms > before.rtt_ms else "fell"
-        return f"{link}: round trip {verb} from {before.rtt_ms:.3g} to {after.rtt_ms:.3g} ms"
+        return f"{link}: round trip {verb} from {significant(before.rtt_ms, 3)} to {significant(after.rtt_ms, 3)} ms"
     return None
 
 

@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from coordinator.significant_digits import significant
 from coordinator.status_report import DeploymentReport, LinkReport, NodeReport, StatusReport
 from splitrail.errors import SplitrailError
 from splitrail.strip import plan_strip
@@ -147,8 +148,8 @@ def _links(links: tuple[LinkReport, ...]) -> Table:
     for link in links:
         table.add_row(
             _text(f"{link.src} → {link.dst}"),
-            f"{link.rtt_ms:.3g} ± {link.rtt_ms_std:.2g} ms",
-            f"{link.mbps:.3g} ± {link.mbps_std:.2g} Mbit/s",
+            f"{significant(link.rtt_ms, 3)} ± {significant(link.rtt_ms_std, 2)} ms",
+            f"{significant(link.mbps, 3)} ± {significant(link.mbps_std, 2)} Mbit/s",
             Text(_age(link.age_s), style="yellow" if link.age_s > STALE_S else ""),
         )
     return table
