@@ -3,7 +3,6 @@
 Each deployment's problem is read by problem_file; what they must agree on is checked by fleet_load.
 """
 
-from pathlib import Path
 from typing import TypeVar
 
 import msgspec
@@ -19,20 +18,6 @@ _FIELDS = ("name", "requests_per_s", "problem")
 
 _Fields = dict[str, msgspec.Raw]
 T = TypeVar("T")
-
-
-def read_fleet(path: Path) -> tuple[Member, ...]:
-    """The fleet in a file. ProblemError if it cannot be read or is none; the message starts with the path."""
-    try:
-        if path.stat().st_size > MOST_BYTES:
-            raise ProblemError(f"{path}: it has more than {MOST_BYTES // 1_000_000} MB, the most that a fleet may have")
-        text = path.read_bytes()
-    except OSError as error:
-        raise ProblemError(f"{path}: {error.strerror or error}") from None
-    try:
-        return parse_fleet(text)
-    except ProblemError as error:
-        raise ProblemError(f"{path}: {error}") from None
 
 
 def is_fleet(text: bytes) -> bool:

@@ -5,7 +5,6 @@ The values' own checks are in problem.
 
 import difflib
 import re
-from pathlib import Path
 
 import msgspec
 
@@ -37,18 +36,6 @@ _WRONG_CHOICE = re.compile(r"Invalid enum value (?P<value>.*)", re.DOTALL)
 _BYTE = re.compile(r"(?:JSON is malformed: )?(?P<what>.*) \(byte (?P<offset>\d+)\)")
 
 _decoder = msgspec.json.Decoder(Problem)
-
-
-def read_problem(path: Path) -> Problem:
-    """The problem in a file. ProblemError if it cannot be read or is not one; the message starts with the path."""
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise ProblemError(f"{path}: {error.strerror or error}") from None
-    try:
-        return parse_problem(text)
-    except ProblemError as error:
-        raise ProblemError(f"{path}: {error}") from None
 
 
 def parse_problem(text: bytes) -> Problem:

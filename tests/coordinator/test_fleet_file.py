@@ -1,14 +1,13 @@
 """Fleet files: what is read, and what is said of one that does not fit."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from coordinator import fleet_file
 from coordinator.errors import ProblemError
-from coordinator.fleet_file import is_fleet, parse_fleet, read_fleet
+from coordinator.fleet_file import is_fleet, parse_fleet
 
 Json = Any
 
@@ -94,19 +93,11 @@ def test_every_field_is_required(field: str) -> None:
         parsed({key: value for key, value in deployment().items() if key != field})
 
 
-def test_a_file_is_read_with_its_path_in_every_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So a user knows which file to mend, and a file too large is not read at all."""
-    path = tmp_path / "fleet.json"
-    with pytest.raises(ProblemError, match=r"fleet.json: No such file"):
-        read_fleet(path)
-    path.write_bytes(b"{}")
-    with pytest.raises(ProblemError, match=r"fleet.json: the fleet lacks"):
-        read_fleet(path)
-    path.write_text(json.dumps({"deployments": [deployment()]}))
-    assert len(read_fleet(path)) == 1
+def test_a_fleet_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sentence says how long it may be."""
     monkeypatch.setattr(fleet_file, "MOST_BYTES", 1)
-    with pytest.raises(ProblemError, match=r"fleet.json: it has more than"):
-        read_fleet(path)
+    with pytest.raises(ProblemError, match=r"the fleet has more than 0 MB, the most that it may have"):
+        parsed(deployment())
 
 
 def test_a_fleet_is_told_from_a_problem() -> None:

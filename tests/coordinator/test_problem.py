@@ -2,7 +2,6 @@
 
 import copy
 import json
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +12,7 @@ from random_problems import problems
 
 from coordinator.errors import ProblemError
 from coordinator.problem import Codec, Objective, Problem
-from coordinator.problem_file import parse_problem, read_problem
+from coordinator.problem_file import parse_problem
 
 Json = Any
 
@@ -195,12 +194,3 @@ def test_numbers_that_json_cannot_hold_are_refused_too() -> None:
         node = msgspec.structs.replace(problem.nodes[1], op_ms=(1.0, number, 1.0))
         with pytest.raises(ProblemError, match=rf"nodes\[1\].op_ms\[1\] is {number}, it must be a finite number"):
             Problem(model=problem.model, origin="pi", nodes=(problem.nodes[0], node))
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    """The message starts with the path."""
-    with pytest.raises(ProblemError, match=r"absent\.json: No such file or directory"):
-        read_problem(tmp_path / "absent.json")
-    (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(ProblemError, match=r"bad\.json: the problem lacks the field 'model'"):
-        read_problem(tmp_path / "bad.json")
