@@ -8,7 +8,7 @@ from testbed.contention import Contention, fog_contention
 from testbed.traces import Trace
 
 PROBING: Final = LinkSettings(probe_interval_s=1.0, max_probe_bytes_per_minute=4_000_000)
-"""Four times as often as by default: the traces' rates change from second to second, and no one pays for their bytes."""
+"""More often than by default: the traces' rates change from second to second, and no one pays for these bytes."""
 LEAST_REQUESTS: Final = 3
 """A run goes on past its duration until it has sent as many."""
 
