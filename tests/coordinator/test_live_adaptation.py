@@ -189,7 +189,7 @@ def test_frequent_requests_make_switches_worth_it() -> None:
         for index in range(10 * requests_per_s):
             state = after(state, inference_message(), at=20.0 + index / requests_per_s)
         state = after(state, *links(9.0, 30.0), at=30.0)
-        settings = PlanningSettings(confidence=0.0, switch_cost=20.0)
+        settings = PlanningSettings(confidence=0.0, switch_cost=10.0 / SLOW_START)
         for tick in range(800):
             now = 30.0 + 0.25 * tick
             state, plans = carry_out(state, now, settings)
