@@ -108,6 +108,7 @@ class LinkEstimator:
         self._suspect: float | None = None
         self._at = -math.inf
         self._method: Method = "probe"
+        self._estimate: LinkEstimate | None = None  # made when asked for, kept until something is learned
 
     @property
     def rtt_ms(self) -> float | None:
@@ -139,6 +140,11 @@ class LinkEstimator:
 
         The spread of the bandwidth is that of single transfers: their noise, and what is not known of their mean.
         """
+        if self._estimate is None:
+            self._estimate = self._estimated()
+        return self._estimate
+
+    def _estimated(self) -> LinkEstimate | None:
         rtt_ms, mbps = self.rtt_ms, self.mbps
         if rtt_ms is None or mbps is None:
             return None
@@ -153,6 +159,7 @@ class LinkEstimator:
 
     def ping(self, rtt_ms: float) -> None:
         """A round trip of a small message, in ms."""
+        self._estimate = None
         self._pings_ms.append(rtt_ms)
 
     def probe(self, mbps: float, at: float) -> Move | None:
@@ -179,7 +186,7 @@ class LinkEstimator:
         bound = math.log(max(mbps, _MBPS_MIN))
         if not self._known or bound > self._mean + math.log(_CEILING_MARGIN):
             return None
-        before = self._mean
+        before, self._estimate = self._mean, None
         self._restart(bound, _CEILING_SPREAD**2)
         self._is_bound = True  # the next true sample replaces a mere bound
         self._at = at
@@ -189,6 +196,7 @@ class LinkEstimator:
         """Others have moved, and this link presumably by `by` with them; False where nothing is known of it."""
         if not self._known:
             return False
+        self._estimate = None  # of before
         self._mean += by
         self._gone_along += by
         self._variance = min(self._variance + by**2, _MOST_VARIANCE)
@@ -204,7 +212,7 @@ class LinkEstimator:
         sample = math.log(max(mbps, _MBPS_MIN))
         is_first, before, level = not self._known, self._mean, self._level
         age_s = 0.0 if is_first else max(0.0, at - self._at)
-        self._at, self._method = at, method
+        self._at, self._method, self._estimate = at, method, None
         walk_per_s, noise = self._unrest.walk_per_s, self._unrest.noise
         self._unrest.sample(sample, at)
         residual = sample - before

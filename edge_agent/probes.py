@@ -66,6 +66,9 @@ class Due:
     probe: Probe | None = None
 
 
+_NOTHING: Final = Due()
+
+
 class ByteBudget:
     """At most so many bytes in any 60 s."""
 
@@ -130,6 +133,7 @@ class LinkWatch:
         self._probed_bytes = FIRST_PROBE_BYTES // 2
         self._published: LinkEstimate | None = None
         self._published_at = -math.inf
+        self._no_news: LinkEstimate | None = None  # the last one that differed too little
         self._heard = self._has_answered = False
         self._answered_at = -math.inf
 
@@ -173,11 +177,12 @@ class LinkWatch:
             self._has_answered, self._answered_at = False, at
         if in_flight is not None:
             self._judge_waiting(in_flight, at)
-            return Due()
+            return _NOTHING
         ping = at - self._pinged_at >= self._settings.ping_interval_s and self._budget.take(PING_BYTES, at)
         if ping:
             self._pinged_at = at
-        return Due(ping=ping, probe=self._due_probe(at))
+        probe = self._due_probe(at)
+        return Due(ping, probe) if ping or probe is not None else _NOTHING
 
     def news(self, at: float) -> LinkEstimate | None:
         """The estimate if it should be published now; what is returned counts as published.
@@ -188,7 +193,10 @@ class LinkWatch:
         if estimate is None:
             return None
         is_old = at - self._published_at >= self._settings.publish_interval_s
+        if not is_old and estimate is self._no_news:
+            return None
         if not is_old and self._published is not None and not self._differs(self._published, estimate):
+            self._no_news = estimate
             return None
         self._published, self._published_at, self._heard = estimate, at, False
         return estimate
@@ -205,17 +213,18 @@ class LinkWatch:
 
     def _due_probe(self, at: float) -> Probe | None:
         rtt_ms = self._estimator.rtt_ms
-        if rtt_ms is None:
+        if rtt_ms is None or at - self._probed_at < _SOON_S:
             return None  # a peer that answers no ping gets no probe
         suspected, known = self._estimator.suspected_mbps, self._estimator.mbps
         wanted = probe_bytes(known if suspected is None else suspected, rtt_ms)
         # A suspicion may be wrong by far, so a probe grows by at most a factor of two, and shrinks at once.
         size_bytes = min(wanted, 2 * self._probed_bytes)
         is_urgent = suspected is not None or self._estimator.is_in_doubt or wanted >= 2 * self._probed_bytes
-        if at - self._probed_at < (_SOON_S if is_urgent else self._spacing_s(size_bytes, known)):
-            return None
-        if not is_urgent and at - self._estimator.sampled_at < self._settings.probe_interval_s:
-            return None
+        if not is_urgent:
+            if at - self._estimator.sampled_at < self._settings.probe_interval_s:
+                return None
+            if at - self._probed_at < self._spacing_s(size_bytes, known):
+                return None
         if not self._budget.take(size_bytes, at):
             return None
         self._probed_at, self._probed_bytes = at, size_bytes

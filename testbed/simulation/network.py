@@ -70,19 +70,34 @@ class DirectedLink:
         self._state = LinkState(shape.trace, shape.delay_ms, trace_start_s)
         self._delay_s = shape.delay_ms / 1e3
         self._free_at_s = 0.0
+        self._step_s = (0.0, 0.0)
+        self._bits_per_s = 0.0
 
     def begin_at(self, time_s: float) -> None:
         """Let the trace begin at this moment."""
         self._state = replace(self._state, trace_start_s=time_s)
+        self._step_s = (0.0, 0.0)
 
     def carry(self, size_bytes: int, at_s: float) -> float:
         """When bytes that are sent at `at_s` have arrived."""
-        self._free_at_s = departure_s(self._state, size_bytes, max(at_s, self._free_at_s))
+        self._free_at_s = self._leaves_s(size_bytes, max(at_s, self._free_at_s))
         return self._free_at_s + self._delay_s
 
     def reply(self, size_bytes: int, at_s: float) -> float:
         """When a small reply that is sent at `at_s` has arrived."""
-        return departure_s(self._state, size_bytes, at_s) + self._delay_s
+        return self._leaves_s(size_bytes, at_s) + self._delay_s
+
+    def _leaves_s(self, size_bytes: int, at_s: float) -> float:
+        """`departure_s`, at a tenth of its price where bytes leave within the step of the trace that was last met."""
+        start_s, end_s = self._step_s
+        if not start_s <= at_s < end_s:
+            self._step_s = (at_s, self.next_step_s(at_s))
+            self._bits_per_s = self._state.mbps_at(at_s) * 1e6
+        if self._bits_per_s > 0:
+            leaves_s = at_s + 8.0 * size_bytes / self._bits_per_s
+            if leaves_s <= self._step_s[1]:
+                return leaves_s
+        return departure_s(self._state, size_bytes, at_s)
 
     def next_step_s(self, at_s: float) -> float:
         """When its rate changes next."""

@@ -110,7 +110,7 @@ def test_a_link_that_moves_is_followed(seed: int) -> None:
         estimator.probe(math.exp(level), 2.0 * number)
         assert estimator.mbps is not None
         off.append(abs(math.log(estimator.mbps) - level))
-    assert statistics.median(off[50:]) < 0.1
+    assert statistics.median(off[50:]) < 0.2
 
 
 def test_a_link_that_goes_along_with_others_is_in_doubt() -> None:
