@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _configure_paper(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="one trace, short windows, once each: about 10 minutes")
-    parser.add_argument("--simulate", action="store_true", help="simulate alone, thousands of times faster")
+    parser.add_argument("--simulate", action="store_true", help="simulate alone, about a thousand times faster")
     parser.add_argument(
         "--out", type=Path, default=Path("splitrail-paper"), metavar="DIR", help="where results go (splitrail-paper)"
     )

@@ -97,20 +97,29 @@ def test_noise_is_averaged_out(seed: int, apart_s: float, spread: float) -> None
     assert sum(errors[50:]) < 0.8**2 * sum(sample_errors[50:])
 
 
-@given(st.integers(0, 10_000))
-@settings(max_examples=50, deadline=None)
-def test_a_link_that_moves_is_followed(seed: int) -> None:
-    """Where samples are sure and the link itself goes up and down, the estimate is mostly where the last sample was."""
+def shares_of_a_step_off(seed: int) -> float:
+    """How far estimates are off a link that walks and whose samples are sure, against its typical step."""
     walk = random.Random(seed)
     estimator = LinkEstimator()
     estimator.ping(1.0)
-    level, off = math.log(20), []
+    level, steps, off = math.log(20), [], []
     for number in range(100):
-        level += walk.gauss(0.0, 0.3)
+        steps.append(walk.gauss(0.0, 0.3))
+        level += steps[-1]
         estimator.probe(math.exp(level), 2.0 * number)
         assert estimator.mbps is not None
         off.append(abs(math.log(estimator.mbps) - level))
-    assert statistics.median(off[50:]) < 0.2
+    return statistics.median(off[50:]) / statistics.median(map(abs, steps[50:]))
+
+
+def test_a_link_that_moves_is_followed() -> None:
+    """Where samples are sure and the link itself goes up and down, the estimate is where the last sample was.
+
+    Now and then a walk looks like noise for a while: even then it is off by less than a step.
+    """
+    shares = [shares_of_a_step_off(seed) for seed in range(200)]
+    assert statistics.median(shares) < 0.05
+    assert max(shares) < 0.75
 
 
 def test_a_link_that_goes_along_with_others_is_in_doubt() -> None:
