@@ -25,7 +25,8 @@ LEAST_RATE = 1.0
 SLOW_START = 0.1
 """What the first request under a plan costs beyond the others, as a share of one: cold caches, new connections.
 
-Segments are run once before a node is ready; emulated MobileNetV2's first requests then took 1 % longer than the next."""
+Segments are run once before a node is ready; emulated MobileNetV2's first requests then took 1 % longer than those
+that followed."""
 
 
 @dataclass(frozen=True, slots=True)
