@@ -12,7 +12,7 @@ from coordinator.errors import ProblemError
 from coordinator.estimates import HIGHEST_LOAD
 from coordinator.evaluation import Circumstances, LinkFigures
 from coordinator.problem import MAX_NUMBER, MIN_MBPS, Link, Model, Node, Problem
-from coordinator.state import DeploymentState, LinkState, NodeState, Pair, Refusal, State, load_of
+from coordinator.site import DeploymentState, LinkState, NodeState, Pair, Refusal, State, load_of
 
 MAX_DOUBLINGS = 6
 JOINING = "it has joined only just: what is measured of it may still change"

@@ -9,7 +9,7 @@ from coordinator.configuration import PlanningSettings
 from coordinator.evaluation import Circumstances, LinkFigures
 from coordinator.membership import Admission
 from coordinator.significant_digits import significant
-from coordinator.state import DeploymentState, Pair
+from coordinator.site import DeploymentState, Pair
 
 LEAST_RTT_CHANGE_MS = 2.0
 """Round trips jitter by this much on an idle wireless link; a change below it is never clear."""

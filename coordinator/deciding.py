@@ -14,8 +14,9 @@ from coordinator.evaluation import Evaluation
 from coordinator.joint import JointPlan, plan_together
 from coordinator.problem import Problem
 from coordinator.searching import CONTINUAL, Found, search, stages_of
+from coordinator.site import State
 from coordinator.situation import Situation, situations
-from coordinator.state import Evaluated, State
+from coordinator.state import Evaluated
 from coordinator.switching import Comparison, judge
 from coordinator.uncertainty import difference_std
 

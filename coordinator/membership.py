@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from broker.messages import NodeStatus
 from coordinator.evaluation import Circumstances
-from coordinator.state import DeploymentState, State
+from coordinator.site import DeploymentState, State
 
 REBIRTH_GRACE_S = 90.0
 """Three times the longest wait of an agent that connects again."""

@@ -23,7 +23,8 @@ from coordinator.declaring import declare
 from coordinator.errors import DeclarationError
 from coordinator.http_server import HttpServer, application
 from coordinator.membership import presumed_dead
-from coordinator.state import EMPTY, Connected, DeploymentDeclared, Event, Received, State, apply
+from coordinator.site import EMPTY, State
+from coordinator.state import Connected, DeploymentDeclared, Event, Received, apply
 from coordinator.status_report import RECENT_S, StatusReport, status_report
 from coordinator.store_sqlite import SqliteTelemetryStore
 from models.cache import ModelCache

@@ -13,7 +13,7 @@ from coordinator.configuration import PlanningSettings
 from coordinator.deployment import Deployment
 from coordinator.evaluation import Circumstances
 from coordinator.membership import Admission, admission
-from coordinator.state import DeploymentState, State
+from coordinator.site import DeploymentState, State
 
 MS_PER_S = 1_000.0
 

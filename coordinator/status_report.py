@@ -17,7 +17,7 @@ from broker.messages import (
     StrategyName,
     Tier,
 )
-from coordinator.state import DeploymentState, NodeState, State, load_of
+from coordinator.site import DeploymentState, NodeState, State, load_of
 from coordinator.telemetry import InferenceSummary, PowerSummary
 from splitrail import __version__
 

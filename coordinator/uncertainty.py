@@ -13,7 +13,7 @@ from coordinator.estimates import LINK_DRIFT, LOAD_DRIFT
 from coordinator.fleet_load import compute_ms, transfers
 from coordinator.prices import BITS_PER_BYTE, BITS_PER_MBPS_MS, prices_of
 from coordinator.problem import Problem
-from coordinator.state import Pair, State, load_of
+from coordinator.site import Pair, State, load_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from broker.messages import Plan
 from coordinator.configuration import PlanningSettings
 from coordinator.deciding import PublishPlan, decide
 from coordinator.evaluation import Evaluation
-from coordinator.state import DeploymentState, Event, Received, State, apply
+from coordinator.site import DeploymentState, State
+from coordinator.state import Event, Received, apply
 
 SETTINGS = PlanningSettings(interval_s=5.0, hysteresis=0.03, link_change=0.2, settle_s=5.0, join_s=2.0, refusal_s=60.0)
 

@@ -25,7 +25,8 @@ from broker.messages import (
 )
 from coordinator.deployment import Deployment, ModelFacts
 from coordinator.problem import Objective
-from coordinator.state import EMPTY, DeploymentDeclared, Event, Received, SiteMessage, State, apply
+from coordinator.site import EMPTY, State
+from coordinator.state import DeploymentDeclared, Event, Received, SiteMessage, apply
 
 OPS = 4
 SHA256 = "a" * 64

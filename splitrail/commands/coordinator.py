@@ -12,7 +12,7 @@ from types import FrameType
 from broker.messages import Plan
 from coordinator.configuration import CoordinatorSettings
 from coordinator.service import Coordinator
-from coordinator.state import DeploymentState, NodeState, State
+from coordinator.site import DeploymentState, NodeState, State
 from splitrail.settings import load_settings
 from splitrail.strip import plan_strip
 from splitrail.terminal import printable

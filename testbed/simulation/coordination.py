@@ -8,7 +8,8 @@ from coordinator.configuration import PlanningSettings
 from coordinator.deciding import PublishPlan, decide
 from coordinator.deployment import Deployment
 from coordinator.service import BURST_S, TICK_S
-from coordinator.state import EMPTY, Connected, DeploymentDeclared, Received, apply
+from coordinator.site import EMPTY
+from coordinator.state import Connected, DeploymentDeclared, Received, apply
 from testbed.simulation.network import WALL_CLOCK_S
 from testbed.simulation.timeline import Timeline
 

@@ -12,7 +12,7 @@ from eventually import eventually
 
 from coordinator.errors import ListenError
 from coordinator.http_server import HttpServer, application
-from coordinator.state import EMPTY
+from coordinator.site import EMPTY
 from coordinator.status_report import StatusReport, status_report
 
 SHA256 = "ab" * 32

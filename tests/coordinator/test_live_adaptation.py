@@ -23,7 +23,7 @@ from made_site import (
 from broker.messages import Plan
 from coordinator.configuration import PlanningSettings
 from coordinator.deciding import LEAST_RATE, SLOW_START, decide
-from coordinator.state import State
+from coordinator.site import State
 
 SPLIT = [("pi", 0, 1), ("pc", 1, 4)]
 PAIRS = [(src, dst) for src in made_site.TIERS for dst in made_site.TIERS if src != dst]

@@ -8,7 +8,8 @@ from made_site import birth_message, declared, folded, link_message, offline, pr
 
 from broker.messages import PROTOCOL_VERSION, InferenceReport, NodeStatus
 from coordinator import state as state_module
-from coordinator.state import EMPTY, Received, apply
+from coordinator.site import EMPTY
+from coordinator.state import Received, apply
 
 
 def test_birth_brings_a_node_online() -> None:
