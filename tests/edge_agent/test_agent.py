@@ -21,7 +21,7 @@ def test_an_agent_repeats_its_report_when_a_coordinator_gives_notice(
     reports: list[PlanReady] = []
     agent = Agent(
         AgentSettings(
-            site="home",
+            site="reports",
             node="pi",
             tier="edge",
             broker=mosquitto.settings,
@@ -31,7 +31,7 @@ def test_an_agent_repeats_its_report_when_a_coordinator_gives_notice(
     )
     try:
         agent.start()
-        with Session(mosquitto.settings, site="home", client_id="coordinator") as coordinator:
+        with Session(mosquitto.settings, site="reports", client_id="coordinator") as coordinator:
             coordinator.on(READY, lambda incoming: reports.append(incoming.message))
             coordinator.publish(PLAN, relayed, relayed.deployment)
             assert eventually(lambda: len(reports) == 1, 20)

@@ -26,7 +26,7 @@ def write_settings(tmp_path: Path, port: int, more: str = "") -> Path:
     """An agent's settings for a broker on this port."""
     path = tmp_path / "agent.yaml"
     path.write_text(
-        f"site: home\nnode: pi\ntier: edge\nbroker: {{port: {port}, start_timeout_s: 2{more}}}\n"
+        f"site: farewells\nnode: pi\ntier: edge\nbroker: {{port: {port}, start_timeout_s: 2{more}}}\n"
         "cache: cache\ntensors: {listen: 'tcp://127.0.0.1:0'}\nenergy: {meter: modelled}\n",
         encoding="utf-8",
     )
@@ -80,7 +80,7 @@ def test_an_agent_announces_its_hardware_and_says_farewell(tmp_path: Path, mosqu
     """Born with architecture, cores, memory and runtime; SIGTERM ends it in order."""
     seen: list[NodeStatus] = []
     news = threading.Event()
-    with Session(mosquitto.settings, site="home", client_id="watcher") as session:
+    with Session(mosquitto.settings, site="farewells", client_id="watcher") as session:
         session.on(STATUS, lambda incoming: (seen.append(incoming.message), news.set()))
         agent = subprocess.Popen(
             [*SPLITRAIL, "agent", "--config", str(write_settings(tmp_path, mosquitto.port))],
