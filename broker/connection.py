@@ -46,6 +46,12 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=1, le=65535, description="its port")] = 1883
     username: Annotated[str | None, Meta(description="user name; none signs in anonymously")] = None
     password_file: Annotated[Path | None, Meta(description="file whose first line is the password")] = None
+    tls: Annotated[
+        bool, Meta(description="encrypt, and check the broker's certificate by the system's authorities")
+    ] = False
+    ca_file: Annotated[Path | None, Meta(description="authority that signed the broker's certificate; implies tls")] = (
+        None
+    )
     keepalive_s: Annotated[int, Meta(ge=1, le=65535, description="silence after which the peer counts as gone")] = 15
     start_timeout_s: Annotated[
         float, Meta(ge=0.0, description="how long the first connection may take; 0 waits for ever")

@@ -21,6 +21,10 @@ NonNegative = Annotated[float, Meta(ge=0.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=0)]
 OpIndex = Annotated[int, Meta(ge=0, le=MAX_OPS)]
+PublicKey = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}$")]
+"""A CURVE public key as ZeroMQ writes it (Z85)."""
+Term = Annotated[int, Meta(ge=0, lt=2**32)]
+"""Counts the leaderships of a site; what a leader of a lower term says counts no more."""
 PerOp = Annotated[tuple[NonNegative, ...], Meta(max_length=MAX_OPS)]
 
 Tier = Literal["edge", "fog", "cloud"]
@@ -31,6 +35,18 @@ StrategyName = Literal["exact", "static", "origin-only", "fog-only", "cloud-only
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """A value that travels as one JSON object; unknown fields are ignored, so that newer peers may say more."""
+
+
+class SpoolMark(Message, frozen=True):
+    """Where a piece of telemetry stands in its node's spool; one without a mark was not spooled and may be lost."""
+
+    session: Name
+    """The run of the agent that recorded it; numbers begin anew with each."""
+    sequence: Annotated[int, Meta(ge=1)]
+    oldest: Annotated[int, Meta(ge=1)]
+    """The lowest number of this session that the spool still holds: what is below was stored, or dropped."""
+    age_s: NonNegative
+    """How long ago it was recorded, by the node's monotonic clock where that is the same run's."""
 
 
 class Hardware(Message, frozen=True):
@@ -68,6 +84,8 @@ class NodeAnnouncement(Message, frozen=True):
     """Where its tensor transport listens, `tcp://host:port`."""
     emulated: Text | None = None
     """None for a real node; otherwise what is emulated, in words that are shown wherever its figures are."""
+    tensor_key: PublicKey | None = None
+    """The key that its tensor transport proves to have; None where that is open, which only loopback may be."""
 
 
 class NodeStatus(Message, frozen=True):
@@ -78,6 +96,8 @@ class NodeStatus(Message, frozen=True):
     state: Literal["online", "offline"]
     announcement: NodeAnnouncement | None = None
     """Set at a birth, absent at a death."""
+    connected_s: NonNegative = 0.0
+    """At a birth: for how long this session has been connected; of two agents of one name the longer one stays."""
 
 
 class ModelReference(Message, frozen=True):
@@ -97,6 +117,7 @@ class DeploymentNotice(Message, frozen=True):
     model: ModelReference
     origin: Name
     strategy: StrategyName = "exact"
+    term: Term = 0
 
 
 class NodeProfile(Message, frozen=True):
@@ -137,6 +158,7 @@ class EnergyReading(Message, frozen=True):
     meter: Text
     source: EnergySource
     scope: EnergyScope
+    mark: SpoolMark | None = None
 
 
 class NodeLoad(Message, frozen=True):
@@ -150,6 +172,7 @@ class NodeLoad(Message, frozen=True):
     load_std: NonNegative
     emulated: bool = False
     """Whether a testbed set the load; otherwise it is measured."""
+    mark: SpoolMark | None = None
 
 
 class LinkReading(Message, frozen=True):
@@ -163,6 +186,7 @@ class LinkReading(Message, frozen=True):
     mbps: Positive
     mbps_std: NonNegative
     method: Literal["probe", "transfer"]
+    mark: SpoolMark | None = None
 
 
 class PlanStage(Message, frozen=True):
@@ -173,6 +197,15 @@ class PlanStage(Message, frozen=True):
     stop: OpIndex
 
 
+class StagePrediction(Message, frozen=True):
+    """What the cost model expects of one stage: the transfer into it (0 where nothing moves), and its compute."""
+
+    transfer_ms: NonNegative
+    transfer_std_ms: NonNegative
+    compute_ms: NonNegative
+    compute_std_ms: NonNegative
+
+
 class Prediction(Message, frozen=True):
     """What the cost model says of a plan; every figure is modelled."""
 
@@ -180,6 +213,11 @@ class Prediction(Message, frozen=True):
     origin_energy_j: NonNegative
     total_energy_j: NonNegative
     objective: NonNegative
+    latency_std_ms: NonNegative = 0.0
+    stages: Annotated[tuple[StagePrediction, ...], Meta(max_length=MAX_STAGES)] = ()
+    """One for each stage of the plan; () in a plan of an older coordinator."""
+    return_ms: NonNegative = 0.0
+    return_std_ms: NonNegative = 0.0
 
 
 class Plan(Message, frozen=True):
@@ -196,6 +234,8 @@ class Plan(Message, frozen=True):
     prediction: Prediction
     reason: Text
     created_at: float
+    term: Term = 0
+    """The leadership under which it was made."""
 
 
 class PlanReady(Message, frozen=True):
@@ -256,6 +296,62 @@ class InferenceReport(Message, frozen=True):
     energy_source: EnergySource = "modelled"
     energy_scope: EnergyScope = "board"
     error: Text | None = None
+    fallback: Text | None = None
+    """Why the origin finished it by itself, where it did."""
+    mark: SpoolMark | None = None
+
+
+class StageMiss(Message, frozen=True):
+    """A hop of an inference that did not come about in the time that its plan allows, as the origin tells."""
+
+    node: Name
+    """The origin, which reports it."""
+    deployment: Name
+    epoch: Count
+    at: float
+    src: Name
+    suspect: Name
+    """The node that was to take the tensors, or that has them and does not go on."""
+    delivered: bool
+    """Whether the suspect has acknowledged the tensors: then it is the node that is silent, else perhaps the link."""
+    waited_ms: NonNegative
+    allowed_ms: NonNegative
+    outcome: Literal["finished at the origin", "moved to another plan", "waits for a plan", "failed"]
+    mark: SpoolMark | None = None
+
+
+Telemetry = EnergyReading | NodeLoad | LinkReading | InferenceReport | StageMiss
+"""What agents spool before they publish it."""
+
+
+class TelemetryStored(Message, frozen=True):
+    """The coordinator has stored all telemetry of a node's session up to a number; the node may forget it."""
+
+    node: Name
+    session: Name
+    sequence: Count
+    term: Term
+
+
+class SpoolReport(Message, frozen=True):
+    """How a node's spool stands: what waits to be stored, and what was dropped since this session began, and why."""
+
+    node: Name
+    session: Name
+    waiting: Count
+    waiting_bytes: Count
+    dropped: Count
+    reason: Text = ""
+
+
+class Leader(Message, frozen=True):
+    """A coordinator leads its site under a term, or releases it; repeated while it leads."""
+
+    coordinator: Name
+    session: Name
+    term: Annotated[int, Meta(ge=1, lt=2**32)]
+    state: Literal["leading", "released"]
+    url: Text
 
 
 class InferRequest(Message, frozen=True):
@@ -281,3 +377,5 @@ class InferReply(Message, frozen=True):
     classes: tuple[ClassScore, ...] = ()
     report: InferenceReport | None = None
     error: Text | None = None
+    busy_ms: NonNegative | None = None
+    """Set where the request was refused because of overload: how long it would have waited."""

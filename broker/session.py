@@ -28,6 +28,7 @@ __all__ = ["BrokerSettings", "DroppedCounts", "Incoming", "Outgoing", "Session"]
 MAX_PAYLOAD_BYTES = 4_000_000  # a profile of 20,000 ops, two figures each of at most 25 characters, is 1 MB
 MAX_IMAGE_PAYLOAD_BYTES = 24_000_000  # an image of 16 MB is 21.4 MB in base64
 LOG_INTERVAL_S = 60.0
+ANONYMOUS = "anonymous"
 
 log = logging.getLogger("splitrail.broker")
 
@@ -90,6 +91,8 @@ class Session:
     ) -> None:
         self._site = site
         self._endpoint = broker.endpoint
+        # Replies come in under the user's name, so that the broker can keep them from others.
+        self._user = broker.username or ANONYMOUS
         self._subscriptions: tuple[_Subscription, ...] = ()
         self._connected_callbacks: tuple[Callable[[], None], ...] = ()
         self._lock = threading.Lock()
@@ -175,7 +178,7 @@ class Session:
             raise RuntimeError("a handler must not wait for a reply: replies arrive on its own thread")
         address = self._address(topic, levels)
         correlation = uuid.uuid4().bytes
-        response_topic = self._address(REPLY, (self._replies(),))
+        response_topic = self._address(REPLY, (self._user, self._replies()))
         replies: queue.SimpleQueue[InferReply] = queue.SimpleQueue()
         self._pending[correlation] = replies
         try:
@@ -235,7 +238,7 @@ class Session:
             if self._reply_level is not None:
                 return self._reply_level
             self._reply_level = uuid.uuid4().hex
-        self.on(REPLY, self._take_reply, levels=(self._reply_level,))
+        self.on(REPLY, self._take_reply, levels=(self._user, self._reply_level))
         return self._reply_level
 
     def _take_reply(self, incoming: Incoming[InferReply]) -> None:

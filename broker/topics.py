@@ -17,6 +17,7 @@ from broker.messages import (
     InferenceReport,
     InferReply,
     InferRequest,
+    Leader,
     LinkReading,
     Message,
     NodeLoad,
@@ -25,6 +26,9 @@ from broker.messages import (
     Plan,
     PlanReady,
     ProfileFailure,
+    SpoolReport,
+    StageMiss,
+    TelemetryStored,
 )
 
 ROOT = "splitrail/v1"
@@ -87,9 +91,13 @@ LINK = Topic("links/{src}/{dst}", LinkReading, 1, True, "a node's estimate of it
 DEPLOYMENT = Topic("deployments/{deployment}", DeploymentNotice, 1, True, "a model that agents fetch and profile")
 PLAN = Topic("plans/{deployment}", Plan, 1, True, "the partition plan in force")
 READY = Topic("plans/{deployment}/ready/{node}", PlanReady, 1, False, "a node holds its part of a plan, or cannot")
-INFERENCE = Topic("inferences/{deployment}", InferenceReport, 1, False, "one inference: time, bytes and joules")
+INFERENCE = Topic("inferences/{deployment}/{origin}", InferenceReport, 1, False, "one inference: time, bytes, joules")
 INFER = Topic("infer/{deployment}", InferRequest, 1, False, "a request, answered on its response topic")
-REPLY = Topic("replies/{client}", InferReply, 1, False, "the response topics that our own clients ask for")
+REPLY = Topic("replies/{user}/{client}", InferReply, 1, False, "the response topics that our own clients ask for")
+MISS = Topic("nodes/{node}/missed", StageMiss, 1, False, "a hop that did not come about in the time that it has")
+STORED = Topic("nodes/{node}/stored", TelemetryStored, 1, False, "up to where a node's telemetry is stored")
+SPOOL = Topic("nodes/{node}/spool", SpoolReport, 1, True, "what waits in a node's spool, and what was dropped")
+LEADER = Topic("leader", Leader, 1, True, "which coordinator leads the site")
 
 TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of families of different payloads
     STATUS,
@@ -104,4 +112,8 @@ TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of
     INFERENCE,
     INFER,
     REPLY,
+    MISS,
+    STORED,
+    SPOOL,
+    LEADER,
 )

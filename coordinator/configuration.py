@@ -27,8 +27,26 @@ class HttpSettings(_Settings, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")] = 8484
     advertise: Annotated[
         Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] | None,
-        Meta(description="Base URL that agents fetch models from; by default http://<host>:<port>."),
+        Meta(description="Base URL that agents fetch models from; by default http(s)://<host>:<port>."),
     ] = None
+    certificate_file: Annotated[
+        Path | None, Meta(description="Certificate (PEM) to serve HTTPS with; goes with key_file.")
+    ] = None
+    key_file: Annotated[Path | None, Meta(description="The certificate's private key (PEM).")] = None
+    tokens_file: Annotated[
+        Path | None,
+        Meta(
+            description="Who may ask: lines of `name sha256-of-token`, read anew when it changes. Without it everyone "
+            "may, which is refused unless `host` is loopback."
+        ),
+    ] = None
+
+
+class LeadershipSettings(_Settings, frozen=True, kw_only=True):
+    """How the coordinators of a site agree on the one that leads."""
+
+    heartbeat_s: Annotated[Seconds, Meta(description="Time between two signs of life of the leader.")] = 2.0
+    lease_s: Annotated[Seconds, Meta(description="A leader that was not heard for so long is succeeded.")] = 6.0
 
 
 class PlanningSettings(_Settings, frozen=True, kw_only=True):
@@ -136,7 +154,13 @@ class CoordinatorSettings(_Settings, frozen=True, kw_only=True):
     """The whole of coordinator.yaml."""
 
     site: Annotated[Name, Meta(description="Name of the site; the level under splitrail/v1/ of every topic.")]
+    name: Annotated[Name, Meta(description="Name of this coordinator, unique at the site where there are two.")] = (
+        "coordinator"
+    )
     broker: Annotated[BrokerSettings, Meta(description="The MQTT broker.")] = BrokerSettings()
+    leadership: Annotated[LeadershipSettings, Meta(description="Which of a site's coordinators leads.")] = (
+        LeadershipSettings()
+    )
     store: Annotated[Path, Meta(description="SQLite file that keeps the telemetry.")] = Path("telemetry.sqlite")
     retention_days: Annotated[
         Annotated[float, Meta(gt=0.0)], Meta(description="Telemetry older than this is deleted.")

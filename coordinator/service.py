@@ -156,7 +156,7 @@ class Coordinator:
         self._on(LINK, lambda message: (message.src, message.dst))
         self._on(LOAD, lambda message: (message.node,))
         self._on(READY, lambda message: (message.deployment, message.node))
-        self._on(INFERENCE, lambda message: (message.deployment,))
+        self._on(INFERENCE, lambda message: (message.deployment, message.origin))
         self._on(PLAN, lambda message: (message.deployment,))
         self._session.on(ENERGY, self._hear_energy)
         self._session.on(DEPLOYMENT, self._hear_notice)

@@ -278,7 +278,7 @@ class Agent:
         self._session.publish(UNPROFILED, failure, self._node, failure.model)
 
     def _publish_report(self, report: InferenceReport) -> None:
-        self._session.publish(INFERENCE, report, report.deployment)
+        self._session.publish(INFERENCE, report, report.deployment, report.origin)
 
     def _publish_link(self, reading: LinkReading) -> None:
         self._session.publish(LINK, reading, reading.src, reading.dst)

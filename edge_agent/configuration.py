@@ -23,6 +23,24 @@ class TensorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Address | None,
         Meta(description="Address that other agents should use, where it is not `listen` (NAT, several interfaces)."),
     ] = None
+    security: Annotated[
+        Literal["curve", "open"],
+        Meta(
+            description="`curve` encrypts tensors and admits only agents of the site; `open` does neither, and is "
+            "refused unless `listen` is on loopback."
+        ),
+    ] = "curve"
+    key_file: Annotated[
+        Path | None,
+        Meta(description="This node's CURVE key, made at the first start; left out: `keys/<node>.curve` in `cache`."),
+    ] = None
+    pacing: Annotated[
+        Annotated[float, Meta(gt=0.0, le=1.0)] | None,
+        Meta(
+            description="Share of a link's estimated bandwidth that tensors may fill, so that messages stay quick; "
+            "null paces nothing."
+        ),
+    ] = 0.9
     peers: Annotated[
         dict[Name, Address],
         Meta(
@@ -69,6 +87,30 @@ class EmulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
             "before each run, which takes 1/(1-load) times as long."
         ),
     ] = None
+    clock_file: Annotated[
+        Path | None,
+        Meta(description="File with one number: the seconds by which this node's clock is wrong, read at each look."),
+    ] = None
+
+
+class SpoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where telemetry waits until the coordinator has stored it."""
+
+    file: Annotated[
+        Path | None, Meta(description="The spool, an SQLite file; left out: `spool/<site>-<node>.sqlite` in `cache`.")
+    ] = None
+    max_mb: Annotated[
+        float, Meta(description="Bound on what waits, in MB; the oldest is dropped first, and counted.", ge=1)
+    ] = 64.0
+
+
+class ModelServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this agent proves itself to the coordinator that serves the models, and the other way round."""
+
+    token_file: Annotated[Path | None, Meta(description="File whose first line is this node's token.")] = None
+    ca_file: Annotated[
+        Path | None, Meta(description="Authority that signed the server's certificate; left out: the system's.")
+    ] = None
 
 
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +130,12 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     request_timeout_s: Annotated[
         float, Meta(description="Seconds after which a request of this origin fails with an error.", gt=0, le=3600)
     ] = 30.0
+    longest_wait_s: Annotated[
+        float,
+        Meta(description="A request that would wait for longer is answered `busy` at once.", gt=0, le=3600),
+    ] = 10.0
+    spool: Annotated[SpoolSettings, Meta(description="The telemetry that waits to be stored.")] = SpoolSettings()
+    models: Annotated[ModelServerSettings, Meta(description="The server of models.")] = ModelServerSettings()
     tensors: Annotated[TensorSettings, Meta(description="The tensor transport.")] = TensorSettings()
     power: Annotated[PowerSettings, Meta(description="The power model.")] = PowerSettings()
     energy: Annotated[EnergySettings, Meta(description="The energy meter.")] = EnergySettings()

@@ -105,7 +105,7 @@ class FakeAgent:
             total_energy_j=0.75,
             error=error,
         )
-        self._session.publish(INFERENCE, report, "photos")
+        self._session.publish(INFERENCE, report, "photos", report.origin)
 
     def refuse(self, epoch: int, reason: str) -> None:
         refusal = PlanReady(deployment="photos", epoch=epoch, node=self.node, ready=False, reason=reason)
