@@ -102,7 +102,7 @@ class _Skeleton:
 
     def _copy(self, node: Copy) -> int:
         source = node.table
-        if any(offset and slot >= node.layout.fields for slot, offset in enumerate(source.offsets)):
+        if any(offset and slot >= len(node.layout.widths) for slot, offset in enumerate(source.offsets)):
             raise source.buffer.broken(
                 f"the table at byte {source.position} has fields that {node.layout.name} does not have in the schema "
                 "that this version of Splitrail knows"

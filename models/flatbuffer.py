@@ -11,6 +11,8 @@ from models.errors import ModelFormatError
 
 # As in flatbuffers' own verifier (VerifierTemplate::Options::max_tables, include/flatbuffers/verifier.h).
 MAX_TABLES = 1_000_000
+MAX_FIELDS = 256
+"""Of one table: the schema's largest has 17. A vtable may claim 32,765, at every table anew."""
 MAX_DECODED_BYTES = 256_000_000
 """Bound on the vectors and strings that are copied out of one file; weights are never copied."""
 
@@ -51,7 +53,8 @@ class FlatBuffer:
         vtable = position - self.scalar("i", position)
         vtable_size = self.scalar("H", vtable)
         inline_size = self.scalar("H", vtable + 2)
-        if vtable_size < 4 or vtable_size % 2 or vtable + vtable_size > len(self.data):
+        whole = 4 <= vtable_size <= 4 + 2 * MAX_FIELDS and vtable + vtable_size <= len(self.data)
+        if not whole or vtable % 2 or vtable_size % 2:
             raise self.broken(f"the table at byte {position} has a broken vtable")
         if inline_size < 4 or position + inline_size > len(self.data):
             raise self.broken(f"the table at byte {position} runs past the end of the file")

@@ -17,6 +17,7 @@ from models.operators import SUBGRAPH_SLOTS, SUBGRAPH_VECTOR_SLOTS, kind_name
 from models.schema import IDENTIFIER, SCHEMA_VERSION, TENSOR_TYPES, Buffer, Metadata, Model, Operator, OperatorCode
 from models.schema import SubGraph as SubGraphSlots
 from models.schema import Tensor as TensorSlots
+from models.verify import verify
 
 T = TypeVar("T")
 
@@ -253,6 +254,7 @@ def open_model(path: Path) -> Iterator[ModelFile]:
             raise ModelFileError(f"{path}: cannot be read: {error.strerror or error}") from None
         view = memoryview(mapped)
         stack.callback(_release, view, mapped)
+        verify(view, str(path))
         yield ModelFile(FlatBuffer(view, str(path)), file.fileno())
 
 

@@ -1,6 +1,6 @@
-"""Where the offsets lie in each table of tensorflow/lite/schema/schema.fbs: all that a copy of a table needs.
+"""The tables of tensorflow/lite/schema/schema.fbs: their fields' widths, and where offsets lie in them.
 
-A table that is not named here is never copied; a test compares this page with the runtime's own schema.
+A table that is not named here is never copied nor looked into; a test compares this page with the runtime's schema.
 """
 
 from dataclasses import dataclass
@@ -51,10 +51,10 @@ class Union:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A table: how many fields it has, and which of them are offsets."""
+    """A table: the bytes that each field takes, a digit for each (0: no longer read), and which of them are offsets."""
 
     name: str
-    fields: int
+    widths: str
     offsets: tuple[Scalars | Text | Child | Children | Union, ...] = ()
 
 
@@ -144,64 +144,66 @@ SENDABLE_TYPES = frozenset(name for name, _ in TENSOR_TYPES) - _NOT_IN_NUMPY
 
 DETAILS_BLOCKWISE, DETAILS_MULTI_AXIS = 2, 3
 INDEXED_DETAILS = {
-    DETAILS_BLOCKWISE: Layout("BlockwiseQuantization", 4, (Scalars(3, 4),)),
-    DETAILS_MULTI_AXIS: Layout("MultiAxisQuantization", 4, (Scalars(3, 4),)),
+    DETAILS_BLOCKWISE: Layout("BlockwiseQuantization", "4444", (Scalars(3, 4),)),
+    DETAILS_MULTI_AXIS: Layout("MultiAxisQuantization", "4444", (Scalars(3, 4),)),
 }
 """Quantisation details that name tensors by index, so that they are rebuilt and not only copied."""
 
 QUANTIZATION = Layout(
     "QuantizationParameters",
-    7,
+    "4444144",
     (
         Scalars(0, 4),
         Scalars(1, 4),
         Scalars(2, 4),
         Scalars(3, 8),
-        Union(5, 4, {1: Layout("CustomQuantization", 1, (Scalars(0, 1),)), **INDEXED_DETAILS}),
+        Union(5, 4, {1: Layout("CustomQuantization", "4", (Scalars(0, 1),)), **INDEXED_DETAILS}),
     ),
 )
 
 _SPARSE_INDICES = {
-    1: Layout("Int32Vector", 1, (Scalars(0, 4),)),
-    2: Layout("Uint16Vector", 1, (Scalars(0, 2),)),
-    3: Layout("Uint8Vector", 1, (Scalars(0, 1),)),
+    1: Layout("Int32Vector", "4", (Scalars(0, 4),)),
+    2: Layout("Uint16Vector", "4", (Scalars(0, 2),)),
+    3: Layout("Uint8Vector", "4", (Scalars(0, 1),)),
 }
 SPARSITY = Layout(
     "SparsityParameters",
-    3,
+    "444",
     (
         Scalars(0, 4),
         Scalars(1, 4),
-        Children(2, Layout("DimensionMetadata", 6, (Union(3, 2, _SPARSE_INDICES), Union(5, 4, _SPARSE_INDICES)))),
+        Children(
+            2, Layout("DimensionMetadata", "141414", (Union(3, 2, _SPARSE_INDICES), Union(5, 4, _SPARSE_INDICES)))
+        ),
     ),
 )
-VARIANT = Layout("VariantSubType", 3, (Scalars(0, 4),))
-OPERATOR_CODE = Layout("OperatorCode", 4, (Text(1),))
+VARIANT = Layout("VariantSubType", "411", (Scalars(0, 4),))
+OPERATOR_CODE = Layout("OperatorCode", "1444", (Text(1),))
 
-# The members of the unions BuiltinOptions and BuiltinOptions2 in order of their type, from 1: name:fields.
+# The members of the unions BuiltinOptions and BuiltinOptions2 in order of their type, from 1: name:widths.
 _OPTIONS = """
-Conv2D:7 DepthwiseConv2D:7 ConcatEmbeddings:3 LSHProjection:1 Pool2D:6 SVDF:3 RNN:2 FullyConnected:6 Softmax:1
-Concatenation:2 Add:2 L2Norm:1 LocalResponseNormalization:4 LSTM:5 ResizeBilinear:4 Call:1 Reshape:1 SkipGram:3
-SpaceToDepth:1 EmbeddingLookupSparse:1 Mul:1 Pad:0 Gather:2 BatchToSpaceND:0 SpaceToBatchND:0 Transpose:0
-Reducer:1 Sub:2 Div:1 Squeeze:1 SequenceRNN:3 StridedSlice:6 Exp:0 TopKV2:0 Split:1 LogSoftmax:0 Cast:2
-Dequantize:0 MaximumMinimum:0 ArgMax:1 Less:0 Neg:0 PadV2:0 Greater:0 GreaterEqual:0 LessEqual:0 Select:0
-Slice:0 TransposeConv:5 SparseToDense:1 Tile:0 ExpandDims:0 Equal:0 NotEqual:0 Shape:1 Pow:0 ArgMin:1
-FakeQuant:4 Pack:2 LogicalOr:0 OneHot:1 LogicalAnd:0 LogicalNot:0 Unpack:2 FloorDiv:0 Square:0 ZerosLike:0
-Fill:0 BidirectionalSequenceLSTM:6 BidirectionalSequenceRNN:4 UnidirectionalSequenceLSTM:6 FloorMod:0 Range:0
-ResizeNearestNeighbor:2 LeakyRelu:1 SquaredDifference:0 MirrorPad:1 Abs:0 SplitV:1 Unique:1 ReverseV2:0 AddN:0
-GatherNd:0 Cos:0 Where:0 Rank:0 ReverseSequence:2 MatrixDiag:0 Quantize:0 MatrixSetDiag:0 HardSwish:0 If:2
-While:2 DepthToSpace:1 NonMaxSuppressionV4:0 NonMaxSuppressionV5:0 ScatterNd:0 SelectV2:0 Densify:0 SegmentSum:0
-BatchMatMul:3 Cumsum:2 CallOnce:1 BroadcastTo:0 Rfft2d:0 Conv3D:8 Hashtable:3 HashtableFind:0 HashtableImport:0
-HashtableSize:0 VarHandle:2 ReadVariable:0 AssignVariable:0 Random:2 Bucketize:1 Gelu:1 DynamicUpdateSlice:0
-UnsortedSegmentProd:0 UnsortedSegmentMax:0 UnsortedSegmentMin:0 UnsortedSegmentSum:0 ATan2:0 Sign:0 Bitcast:0
-BitwiseXor:0 RightShift:0
+Conv2D:1441441 DepthwiseConv2D:1444144 ConcatEmbeddings:444 LSHProjection:1 Pool2D:144441 SVDF:411 RNN:11
+FullyConnected:111114 Softmax:4 Concatenation:41 Add:11 L2Norm:1 LocalResponseNormalization:4444 LSTM:14411
+ResizeBilinear:0011 Call:4 Reshape:4 SkipGram:441 SpaceToDepth:4 EmbeddingLookupSparse:1 Mul:1 Pad: Gather:44
+BatchToSpaceND: SpaceToBatchND: Transpose: Reducer:1 Sub:11 Div:1 Squeeze:4 SequenceRNN:111 StridedSlice:444441 Exp:
+TopKV2: Split:4 LogSoftmax: Cast:11 Dequantize: MaximumMinimum: ArgMax:1 Less: Neg: PadV2: Greater: GreaterEqual:
+LessEqual: Select: Slice: TransposeConv:14411 SparseToDense:1 Tile: ExpandDims: Equal: NotEqual: Shape:1 Pow:
+ArgMin:1 FakeQuant:4441 Pack:44 LogicalOr: OneHot:4 LogicalAnd: LogicalNot: Unpack:44 FloorDiv: Square: ZerosLike:
+Fill: BidirectionalSequenceLSTM:144111 BidirectionalSequenceRNN:1111 UnidirectionalSequenceLSTM:144111 FloorMod:
+Range: ResizeNearestNeighbor:11 LeakyRelu:4 SquaredDifference: MirrorPad:1 Abs: SplitV:4 Unique:1 ReverseV2: AddN:
+GatherNd: Cos: Where: Rank: ReverseSequence:44 MatrixDiag: Quantize: MatrixSetDiag: HardSwish: If:44 While:44
+DepthToSpace:4 NonMaxSuppressionV4: NonMaxSuppressionV5: ScatterNd: SelectV2: Densify: SegmentSum: BatchMatMul:111
+Cumsum:11 CallOnce:4 BroadcastTo: Rfft2d: Conv3D:14441444 Hashtable:411 HashtableFind: HashtableImport:
+HashtableSize: VarHandle:44 ReadVariable: AssignVariable: Random:88 Bucketize:4 Gelu:1 DynamicUpdateSlice:
+UnsortedSegmentProd: UnsortedSegmentMax: UnsortedSegmentMin: UnsortedSegmentSum: ATan2: Sign: Bitcast: BitwiseXor:
+RightShift:
 """
 _OPTIONS_2 = """
-StablehloConcatenate:1 StablehloBroadcastInDim:1 StablehloSlice:3 StablehloConvolution:17 StablehloCustomCall:6
-StablehloReduce:2 StablehloScatter:7 StablehloCompare:2 StablehloDynamicSlice:1 StablehloPad:3 StablehloIota:1
-StablehloDotGeneral:5 StablehloReduceWindow:6 StablehloSort:3 StablehloWhile:2 StablehloGather:6
-StablehloTranspose:1 Dilate:0 StablehloRngBitGenerator:1 ReduceWindow:1 StableHLOComposite:5
-StablehloShiftLeft:0 StablehloCase:1
+StablehloConcatenate:8 StablehloBroadcastInDim:4 StablehloSlice:444 StablehloConvolution:44444884884884884
+StablehloCustomCall:414444 StablehloReduce:44 StablehloScatter:1444814 StablehloCompare:44 StablehloDynamicSlice:4
+StablehloPad:444 StablehloIota:8 StablehloDotGeneral:44444 StablehloReduceWindow:444444 StablehloSort:814
+StablehloWhile:44 StablehloGather:444841 StablehloTranspose:4 Dilate: StablehloRngBitGenerator:1 ReduceWindow:4
+StableHLOComposite:44414 StablehloShiftLeft: StablehloCase:4
 """
 
 
@@ -236,10 +238,56 @@ _OPTION_OFFSETS: dict[str, tuple[Scalars | Text, ...]] = {
 def _layouts(listing: str) -> dict[int, Layout]:
     layouts = {}
     for code, entry in enumerate(listing.split(), start=1):
-        name, fields = entry.split(":")
-        layouts[code] = Layout(f"{name}Options", int(fields), _OPTION_OFFSETS.get(name, ()))
+        name, widths = entry.split(":")
+        layouts[code] = Layout(f"{name}Options", widths, _OPTION_OFFSETS.get(name, ()))
     return layouts
 
 
 OPTIONS = _layouts(_OPTIONS)
 OPTIONS_2 = _layouts(_OPTIONS_2)
+
+_BUFFER = Layout("Buffer", "488", _vectors(1, 0))
+_METADATA = Layout("Metadata", "44", (Text(0),))
+_TENSOR_MAP = Layout("TensorMap", "44", (Text(0),))
+_SIGNATURE_DEF = Layout("SignatureDef", "44404", (Children(0, _TENSOR_MAP), Children(1, _TENSOR_MAP), Text(2)))
+_TENSOR = Layout(
+    "Tensor",
+    "41444144144",
+    (
+        Scalars(0, 4),
+        Text(3),
+        Child(4, QUANTIZATION),
+        Child(6, SPARSITY),
+        Scalars(7, 4),
+        Children(9, VARIANT),
+    ),
+)
+_OPERATOR = Layout(
+    "Operator",
+    "44414414488144",
+    (
+        *_vectors(4, 1, 2, 8),
+        *_vectors(1, 5, 7),
+        Union(4, 3, OPTIONS),
+        Union(12, 11, OPTIONS_2),
+    ),
+)
+_SUBGRAPH = Layout("SubGraph", "444444", (Children(0, _TENSOR), *_vectors(4, 1, 2), Children(3, _OPERATOR), Text(4)))
+_EXTERNAL_BUFFER_GROUP = Layout("ExternalBufferGroup", "4", (Text(0),))
+_EXTERNAL_BUFFER = Layout("ExternalBuffer", "44884", (Text(4),))
+MODEL = Layout(
+    "Model",
+    "4444444444",
+    (
+        Children(1, OPERATOR_CODE),
+        Children(2, _SUBGRAPH),
+        Text(3),
+        Children(4, _BUFFER),
+        Scalars(5, 4),
+        Children(6, _METADATA),
+        Children(7, _SIGNATURE_DEF),
+        Children(8, _EXTERNAL_BUFFER_GROUP),
+        Children(9, _EXTERNAL_BUFFER),
+    ),
+)
+"""The root table, and so all that a file can hold."""
