@@ -1,60 +1,60 @@
 """A whole Splitrail on one machine: broker, coordinator, agents and shaped links, as separate processes on loopback.
 
-What the nodes emulate and how the links run is the caller's to say; the demo and the end-to-end tests are callers.
+What the nodes emulate, how the links run and what befalls a process is the caller's to say.
 """
 
 import contextlib
+import os
+import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import msgspec
-import yaml
 
 from broker.connection import BrokerSettings
-from broker.messages import NodeStatus, Tier
+from broker.messages import NodeStatus
 from broker.mosquitto import PrivateMosquitto, free_port
 from broker.session import Incoming, Session
 from broker.topics import STATUS
-from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings, PlanningSettings
+from coordinator.configuration import DeploymentSettings, LeadershipSettings, PlanningSettings
 from coordinator.status_report import StatusReport
-from edge_agent.configuration import AgentSettings, EmulationSettings, EnergySettings, PowerSettings, TensorSettings
 from edge_agent.probes import LinkSettings
+from testbed.continuum_settings import (
+    COORDINATOR,
+    EmulatedNode,
+    Manner,
+    Place,
+    agent_settings,
+    coordinator_settings,
+    write_settings,
+)
 from testbed.errors import ProcessFailedError, UnknownLinkError
 from testbed.processes import ChildProcess, Step, last_line, silently, splitrail_command, stop_all
 from testbed.shaping import LOOPBACK, LinkProxy, LinkShape
+
+__all__ = ["BROKER", "COORDINATOR", "STANDBY", "Continuum", "EmulatedNode"]
+
+BROKER, STANDBY = "broker", "standby"
+"""The names, beside those of the nodes, by which a process is killed, paused and started."""
 
 START_TIMEOUT_S = 60.0
 STATUS_TIMEOUT_S = 10.0
 POLL_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class EmulatedNode:
-    """A machine that an agent plays. `compute_factor`, at least 1, stretches its compute; 1 plays this machine itself.
-
-    `words` say what is emulated and after which figures; they are shown beside everything that the node reports.
-    """
-
-    name: str
-    tier: Tier
-    compute_factor: float
-    power: PowerSettings
-    words: str
-    memory_mb: float | None = None
-
-
 class Continuum:
     """The running system, from `with` to its end. Links between nodes are those of `shapes`; both directions each.
 
     Settings and logs go to `directory`. What is slow to make, models and profiles, is found again in the next
-    continuum that is given the same `agent_caches`; without, it goes to `directory` too. Start and use it from a thread
-    that lives as long as it: the processes die with the thread that started them.
+    continuum that is given the same `agent_caches`; without, it goes to `directory` too. `spools` has, by node, the
+    directories of the spools that lie elsewhere. Start and use it from a thread that lives as long as it: the processes
+    die with the thread that started them.
     """
 
     def __init__(
@@ -67,25 +67,27 @@ class Continuum:
         site: str = "testbed",
         planning: PlanningSettings | None = None,
         probing: LinkSettings | None = None,
+        leadership: LeadershipSettings | None = None,
+        spools: Mapping[str, Path] | None = None,
         agent_caches: Path | None = None,
         step: Step = silently,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._deployments = deployments
-        self._directory = directory
-        self._planning = planning or PlanningSettings()
-        self._probing = probing or LinkSettings()
-        self._cache = agent_caches or directory / "cache"
+        self._manner = Manner(
+            planning or PlanningSettings(), probing or LinkSettings(), leadership or LeadershipSettings(), spools or {}
+        )
+        self._place = Place(site, directory, agent_caches or directory / "cache")
         self._step = step
-        self._agents: dict[str, ChildProcess] = {}
-        self._coordinator: ChildProcess | None = None
+        self._processes: dict[str, ChildProcess] = {}
+        self._rivals: list[ChildProcess] = []
+        self._mosquitto = PrivateMosquitto(directory / "mosquitto")
         self._tensor_ports = {node.name: free_port() for node in nodes}
+        self._http_ports = {COORDINATOR: free_port(), STANDBY: free_port()}
         self._peers: dict[str, dict[str, str]] = {node.name: {} for node in nodes}
         self._stack = contextlib.ExitStack()
         self.site = site
         self.links = LinkProxy(shapes)
-        self.broker = BrokerSettings()
-        self.coordinator_url = f"http://{LOOPBACK}:{free_port()}"
         for shape in shapes:
             self._node(shape.src), self._node(shape.dst)
 
@@ -93,15 +95,15 @@ class Continuum:
         """Start everything; return once the coordinator answers and every agent is born. ProcessFailedError if not."""
         with contextlib.ExitStack() as stack:
             with self._step("starting a private Mosquitto"):
-                mosquitto = stack.enter_context(PrivateMosquitto(self._directory / "mosquitto"))
-            self.broker = mosquitto.settings
+                stack.enter_context(self._mosquitto)
             stack.callback(self._stop_children)
             stack.enter_context(self.links)
             for src, dst in self.links.pairs:
                 host, port = self.links.listen(src, dst, (LOOPBACK, self._tensor_ports[dst]))
                 self._peers[src][dst] = f"tcp://{host}:{port}"
             with self._step("starting the coordinator"):
-                self._start_coordinator()
+                self.start(COORDINATOR)
+                self._wait("the coordinator", self.log(COORDINATOR), self._coordinator_answers)
             with self._step(f"starting the agents of {', '.join(self._nodes)}"):
                 self._start_agents()
             self._stack = stack.pop_all()
@@ -114,36 +116,97 @@ class Continuum:
         with self._step("stopping every process"):
             self._stack.close()
 
+    @property
+    def broker(self) -> BrokerSettings:
+        """How a client reaches the broker."""
+        return self._mosquitto.settings
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The names of the nodes."""
+        return tuple(self._nodes)
+
     def session(self, client_id: str) -> Session:
         """A client of the continuum's broker and site, not yet started."""
         return Session(self.broker, site=self.site, client_id=client_id)
 
-    def status(self) -> StatusReport:
-        """What the coordinator knows of the site now; ProcessFailedError if it does not answer."""
+    def status(self, coordinator: str = COORDINATOR) -> StatusReport:
+        """What a coordinator knows of the site now; ProcessFailedError if it does not answer."""
         try:
-            with urllib.request.urlopen(f"{self.coordinator_url}/v1/status", timeout=STATUS_TIMEOUT_S) as answer:
+            url = f"{self.http_url(coordinator)}/v1/status"
+            with urllib.request.urlopen(url, timeout=STATUS_TIMEOUT_S) as answer:
                 return msgspec.json.decode(answer.read(), type=StatusReport)
         except OSError as error:
             self.check()
-            raise ProcessFailedError("the coordinator", f"does not answer: {error}", self.log("coordinator")) from None
+            raise ProcessFailedError(f"the {coordinator}", f"does not answer: {error}", self.log(coordinator)) from None
+
+    def http_url(self, coordinator: str = COORDINATOR) -> str:
+        """Where a coordinator serves models and its status."""
+        return f"http://{LOOPBACK}:{self._http_ports[coordinator]}"
+
+    def store(self, coordinator: str = COORDINATOR) -> Path:
+        """The file of a coordinator's telemetry store."""
+        return self._place.store(coordinator)
+
+    @property
+    def caches(self) -> Path:
+        """Where models and segments are cached."""
+        return self._place.caches
 
     def check(self) -> None:
         """ProcessFailedError if a process has died that nobody killed through us."""
-        for process in self._children():
+        for process in self._processes.values():
             process.check()
 
-    def kill(self, node: str) -> None:
-        """End a node's agent at once, as a power cut would."""
-        self._node(node)
-        self._agents.pop(node).kill()
+    def pids(self) -> Mapping[str, int]:
+        """The processes that run, by name."""
+        running = {name: process.pid for name, process in self._processes.items() if process.running}
+        return running if self._mosquitto.pid is None else {BROKER: self._mosquitto.pid, **running}
 
-    def start(self, node: str) -> None:
-        """Start the agent of a node that was killed; it keeps its cache. Does not wait for its birth."""
-        configuration = self._directory / f"{node}.yaml"
-        _write(configuration, self._agent_settings(self._node(node)))
-        self._agents[node] = ChildProcess(
-            f"the agent of {node}", splitrail_command("agent", "--config", str(configuration)), self.log(node)
-        )
+    def kill(self, name: str) -> None:
+        """End a node's agent, the broker or a coordinator at once, as a power cut would."""
+        if name == BROKER:
+            self._mosquitto.kill()
+        else:
+            self._running(name).kill()
+            del self._processes[name]
+
+    def stop(self, name: str) -> None:
+        """End a node's agent or a coordinator in order, so that it can say farewell."""
+        stop_all([self._running(name)])
+        del self._processes[name]
+
+    def pause(self, name: str) -> None:
+        """Hold a process where it is, SIGSTOP, as a machine that swaps or sleeps does."""
+        self._signal(name, signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Let a paused process go on, SIGCONT."""
+        self._signal(name, signal.SIGCONT)
+
+    def start(self, name: str) -> None:
+        """Start what was killed, on its own files, or the standby coordinator; waits for the broker alone."""
+        if name == BROKER:
+            self._mosquitto.start()
+        elif name in self._http_ports:
+            self._processes[name] = self._coordinator(name, self._place, self._http_ports[name])
+        else:
+            self._processes[name] = self._agent(self._node(name), self._place, self._tensor_ports[name])
+
+    def start_rival(self, name: str) -> ChildProcess:
+        """Start a second process of the same identity beside a running one.
+
+        An agent's has files of its own, a coordinator's the same store.
+        """
+        own = self._place.directory / f"rival-{len(self._rivals)}"
+        own.mkdir()
+        place = replace(self._place, directory=own, caches=own / "cache")
+        if name in self._http_ports:
+            rival = self._coordinator(name, self._place, free_port(), written_to=own)
+        else:
+            rival = self._agent(self._node(name), place, free_port())
+        self._rivals.append(rival)
+        return rival
 
     def set_load(self, node: str, load: float) -> None:
         """Let others use this share (0 to below 1) of a node's processor from now on; its compute slows accordingly.
@@ -152,14 +215,18 @@ class Continuum:
         """
         if not 0.0 <= load < 1.0:
             raise ValueError(f"a load is a share from 0 to below 1, not {load:g}")
-        path = self._load_file(self._node(node))
-        written = path.with_suffix(".written")
-        written.write_text(f"{load:.6f}\n", encoding="ascii")
-        written.replace(path)
+        _replace(self._place.load_file(self._node(node).name), f"{load:.6f}\n")
+
+    def set_clock(self, node: str, wrong_by_s: float) -> None:
+        """Let a node's clock be wrong by so many seconds from now on, ahead where positive; emulated.
+
+        UnknownLinkError if there is no such node.
+        """
+        _replace(self._place.clock_file(self._node(node).name), f"{wrong_by_s:.3f}\n")
 
     def log(self, name: str) -> Path:
-        """The log of a node's agent, or of `coordinator`."""
-        return self._directory / f"{name}.log"
+        """The log of a node's agent, or of a coordinator."""
+        return self._place.directory / f"{name}.log"
 
     def _node(self, name: str) -> EmulatedNode:
         try:
@@ -167,38 +234,41 @@ class Continuum:
         except KeyError:
             raise UnknownLinkError(f"there is no node {name!r}; the nodes are: {', '.join(self._nodes)}") from None
 
-    def _load_file(self, node: EmulatedNode) -> Path:
-        return self._directory / f"{node.name}.load"
+    def _running(self, name: str) -> ChildProcess:
+        if name in self._http_ports:
+            return self._processes[name]
+        return self._processes[self._node(name).name]
 
-    def _children(self) -> list[ChildProcess]:
-        return [*self._agents.values(), *([self._coordinator] if self._coordinator else [])]
+    def _signal(self, name: str, number: signal.Signals) -> None:
+        if name != BROKER:
+            self._running(name).signal(number)
+        elif self._mosquitto.pid is not None:
+            os.kill(self._mosquitto.pid, number)
 
     def _stop_children(self) -> None:
-        stop_all(self._children())
+        stop_all([*self._processes.values(), *self._rivals])
 
-    def _start_coordinator(self) -> None:
-        configuration = self._directory / "coordinator.yaml"
-        port = int(self.coordinator_url.rsplit(":", 1)[1])
-        settings = CoordinatorSettings(
-            site=self.site,
-            broker=self.broker,
-            store=self._directory / "telemetry.sqlite",
-            cache=self._cache,
-            http=HttpSettings(host=LOOPBACK, port=port),
-            planning=self._planning,
-            deployments=self._deployments,
+    def _coordinator(self, name: str, place: Place, port: int, written_to: Path | None = None) -> ChildProcess:
+        directory = written_to or place.directory
+        settings = coordinator_settings(
+            name, place, self._manner, broker=self.broker, port=port, deployments=self._deployments
         )
-        _write(configuration, settings)
-        self._coordinator = ChildProcess(
-            "the coordinator",
-            splitrail_command("coordinator", "--config", str(configuration)),
-            self.log("coordinator"),
+        write_settings(directory / f"{name}.yaml", settings)
+        command = splitrail_command("coordinator", "--config", str(directory / f"{name}.yaml"))
+        return ChildProcess(f"the {name}", command, directory / f"{name}.log")
+
+    def _agent(self, node: EmulatedNode, place: Place, port: int) -> ChildProcess:
+        settings = agent_settings(
+            node, place, self._manner, broker=self.broker, port=port, peers=self._peers[node.name]
         )
-        self._wait("the coordinator", self.log("coordinator"), self._coordinator_answers)
+        configuration = place.directory / f"{node.name}.yaml"
+        write_settings(configuration, settings)
+        command = splitrail_command("agent", "--config", str(configuration))
+        return ChildProcess(f"the agent of {node.name}", command, place.directory / f"{node.name}.log")
 
     def _coordinator_answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.coordinator_url}/healthz", timeout=2) as answer:  # our own loopback
+            with urllib.request.urlopen(f"{self.http_url()}/healthz", timeout=2) as answer:  # our own loopback
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -215,6 +285,7 @@ class Continuum:
         with observer:
             for name in self._nodes:
                 self.set_load(name, 0.0)
+                self.set_clock(name, 0.0)
                 self.start(name)
             for name in self._nodes:
                 self._wait(f"the agent of {name}", self.log(name), lambda name=name: name in born)  # type: ignore[misc]  # mypy cannot type a default in a lambda
@@ -227,26 +298,9 @@ class Continuum:
                 raise ProcessFailedError(process, f"is not ready after {START_TIMEOUT_S:g} s: {last_line(log)}", log)
             time.sleep(POLL_S)
 
-    def _agent_settings(self, node: EmulatedNode) -> AgentSettings:
-        return AgentSettings(
-            site=self.site,
-            node=node.name,
-            tier=node.tier,
-            broker=self.broker,
-            cache=self._cache,
-            memory_mb=node.memory_mb,
-            tensors=TensorSettings(
-                listen=f"tcp://{LOOPBACK}:{self._tensor_ports[node.name]}", peers=self._peers[node.name]
-            ),
-            power=node.power,
-            energy=EnergySettings(meter="modelled"),
-            links=self._probing,
-            emulation=EmulationSettings(
-                compute_factor=node.compute_factor, description=node.words, load_file=self._load_file(node)
-            ),
-        )
 
-
-def _write(path: Path, settings: msgspec.Struct) -> None:
-    """The settings as the YAML file that a user would write."""
-    path.write_text(yaml.safe_dump(msgspec.to_builtins(settings, enc_hook=str), sort_keys=False), encoding="utf-8")
+def _replace(path: Path, text: str) -> None:
+    """Write the file so that a reader finds the old text or the new one."""
+    written = path.with_suffix(f"{path.suffix}.written")
+    written.write_text(text, encoding="ascii")
+    written.replace(path)

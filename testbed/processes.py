@@ -89,6 +89,7 @@ def stop_all(processes: Iterable[ChildProcess]) -> None:
     try:
         for process in running:
             process.signal(signal.SIGTERM)
+            process.signal(signal.SIGCONT)  # one that is stopped hears nothing else
         deadline_s = time.monotonic() + STOP_TIMEOUT_S
         for process in running:
             process.wait(max(0.0, deadline_s - time.monotonic()))
