@@ -7,6 +7,8 @@ import logging
 import random
 import select
 import socket
+import ssl
+import stat
 import threading
 import time
 from collections.abc import Callable
@@ -23,7 +25,15 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from broker.errors import ConnectionFailedError
-from broker.explanations import explain_failure, explain_refusal, is_permanent
+from broker.explanations import (
+    explain_ca_file,
+    explain_failure,
+    explain_refusal,
+    explain_tls_failure,
+    is_lasting,
+    is_loopback,
+    is_permanent,
+)
 
 MAX_PACKET_BYTES = 25_000_000
 MAX_QUEUED_MESSAGES = 1_000
@@ -33,6 +43,8 @@ CONNECT_TIMEOUT_S = 5.0
 FLUSH_TIMEOUT_S = 2.0
 LONGEST_FIRST_DELAY_S = 2.0
 LONGEST_DELAY_S = 30.0
+HANGS_UP = "something listens there but hangs up: is it an MQTT broker?"
+HANGS_UP_UNENCRYPTED = f"{HANGS_UP} One that expects TLS needs broker.ca_file here"
 
 _UNSPECIFIED = 0x80
 
@@ -61,6 +73,11 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
     def endpoint(self) -> str:
         """`host:port`, with an IPv6 address in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether the connection is made over TLS."""
+        return self.tls or self.ca_file is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +123,7 @@ class Connection:
         self._connected = False
         self._ever_connected = False
         self._refusal: ReasonCode | None = None
+        self._lasting = False
         self._reason = explain_failure(TimeoutError(), broker.host)
         self._max_packet_bytes = MAX_PACKET_BYTES
         self._acknowledgement = threading.Condition()
@@ -128,6 +146,9 @@ class Connection:
 
     def start(self) -> None:
         """Block until the first connection; ConnectionFailedError says why there is none."""
+        exposed = exposure(self._broker)
+        if exposed is not None:
+            log.warning("%s: %s", self._broker.endpoint, exposed)
         self._thread.start()
         self._settled.wait(self._broker.start_timeout_s or None)
         if not self._ever_connected:
@@ -203,6 +224,8 @@ class Connection:
             client.username_pw_set(broker.username, _read_password(broker))
         elif broker.password_file is not None:
             raise ConnectionFailedError(broker.endpoint, "broker.password_file is set but broker.username is not")
+        if broker.encrypted:
+            client.tls_set_context(_tls_context(broker))
         if will is not None:
             client.will_set(will.address, will.payload, qos=1, retain=True)
         client.on_connect = self._handle_connack
@@ -247,10 +270,13 @@ class Connection:
     def _connect(self) -> bool:
         """One attempt, until the broker has answered or the time is over; the reason is left in `_reason`."""
         self._refusal = None
+        self._lasting = False
         try:
             self._client.reconnect()
         except (OSError, UnicodeError) as error:
-            self._reason = explain_failure(error, self._broker.host)
+            explain = explain_tls_failure if self._broker.encrypted else explain_failure
+            self._reason = explain(error, self._broker.host)
+            self._lasting = is_lasting(error)
             return False
         self._reason = "something listens there but does not answer as an MQTT broker"
         deadline = time.monotonic() + self._client.connect_timeout
@@ -260,7 +286,7 @@ class Connection:
                 break
             if not self._exchange(left_s):
                 if self._refusal is None:
-                    self._reason = "something listens there but hangs up: is it an MQTT broker?"
+                    self._reason = HANGS_UP if self._broker.encrypted else HANGS_UP_UNENCRYPTED
                 break
         return self._connected
 
@@ -272,10 +298,12 @@ class Connection:
         poll = select.poll()
         poll.register(connection.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
         poll.register(self._wake_receiver, select.POLLIN)
-        ready = dict(poll.poll(timeout_s * 1000))
+        # What TLS has decrypted already, the kernel knows nothing of.
+        decrypted = isinstance(connection, ssl.SSLSocket) and connection.pending() > 0
+        ready = dict(poll.poll(0 if decrypted else timeout_s * 1000))
         if self._wake_receiver.fileno() in ready:
             self._wake_receiver.recv(4096)
-        if ready.get(connection.fileno(), 0) & ~select.POLLOUT:
+        if decrypted or ready.get(connection.fileno(), 0) & ~select.POLLOUT:
             self._client.loop_read()
         if self._client.want_write():
             self._client.loop_write()
@@ -287,6 +315,7 @@ class Connection:
     ) -> None:
         if reason.is_failure:
             self._refusal = reason
+            self._lasting = is_permanent(reason)
             self._reason = explain_refusal(reason, self._broker.username)
             return
         self._max_packet_bytes = min(MAX_PACKET_BYTES, getattr(properties, "MaximumPacketSize", MAX_PACKET_BYTES))
@@ -311,7 +340,7 @@ class Connection:
         """Say once that the connection is lost or does not come about; settle a start that cannot succeed."""
         if self._closing.is_set():
             return
-        if not self._ever_connected and self._refusal is not None and is_permanent(self._refusal):
+        if not self._ever_connected and self._lasting:
             self._closing.set()
             self._settled.set()
         elif connected or failures == 0:
@@ -340,12 +369,38 @@ def _read_password(broker: BrokerSettings) -> str | None:
         return None
     try:
         lines = broker.password_file.read_text(encoding="utf-8").splitlines()
+        others_may_read = broker.password_file.stat().st_mode & stat.S_IROTH
     except (OSError, UnicodeDecodeError) as error:
         reason = f"cannot read broker.password_file {broker.password_file}: {error}"
         raise ConnectionFailedError(broker.endpoint, reason) from None
     if not lines or not lines[0]:
         raise ConnectionFailedError(broker.endpoint, f"the first line of {broker.password_file} holds no password")
+    if others_may_read:
+        log.warning("everyone on this machine can read the password in %s: `chmod 600` it", broker.password_file)
     return lines[0]
+
+
+def exposure(broker: BrokerSettings) -> str | None:
+    """What signing in like this lays open to others, as a sentence that says what would help; None for nothing."""
+    if is_loopback(broker.host):
+        return None
+    if not broker.encrypted and broker.username is not None:
+        return "the password travels readable for anyone on the way: connect over TLS (broker.ca_file)"
+    if not broker.encrypted:
+        return "anyone on the way can read and change what is said: connect over TLS (broker.ca_file), with a user name"
+    if broker.username is None:
+        return "this broker may admit anyone: sign in with broker.username and broker.password_file"
+    return None
+
+
+def _tls_context(broker: BrokerSettings) -> ssl.SSLContext:
+    """One that checks the broker's certificate and its name, by `ca_file` alone where there is one."""
+    try:
+        context = ssl.create_default_context(cafile=broker.ca_file)
+    except OSError as error:
+        raise ConnectionFailedError(broker.endpoint, explain_ca_file(error, str(broker.ca_file))) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def _properties(packet_type: int) -> Properties:

@@ -3,6 +3,7 @@
 import errno
 import ipaddress
 import socket
+import ssl
 
 from paho.mqtt.reasoncodes import ReasonCode
 
@@ -13,10 +14,40 @@ _NOT_AUTHORISED = 0x87
 _PERMANENT_REFUSALS = frozenset({_UNSUPPORTED_PROTOCOL, 0x85, _BAD_CREDENTIALS, _NOT_AUTHORISED, 0x8A, 0x8C})
 
 
+# OpenSSL's X509_V_ERR_*.
+_NOT_YET_VALID = 9
+_EXPIRED = 10
+_OTHER_NAME = frozenset({62, 64})  # HOSTNAME_MISMATCH, IP_ADDRESS_MISMATCH
+
+_SPEAKS_NO_TLS = (
+    "something listens there but does not speak TLS: correct broker.port (a TLS listener usually has 8883), "
+    "or, for a broker without TLS, leave out broker.tls and broker.ca_file"
+)
+
+
+def explain_tls_failure(error: OSError | UnicodeError, host: str) -> str:
+    """Why no encrypted connection came about, and what would help."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return _explain_certificate(error, host)
+        case (
+            ssl.SSLError(reason="WRONG_VERSION_NUMBER")
+            | ssl.SSLEOFError()
+            | ConnectionResetError()
+            | ConnectionAbortedError()
+            | BrokenPipeError()
+        ):
+            return _SPEAKS_NO_TLS
+        case TimeoutError() if "handshake" in str(error):
+            return _SPEAKS_NO_TLS
+        case _:
+            return explain_failure(error, host)
+
+
 def explain_failure(error: OSError | UnicodeError, host: str) -> str:
     """Why no connection came about, and what would help."""
     match error:
-        case ConnectionRefusedError() if _is_loopback(host):
+        case ConnectionRefusedError() if is_loopback(host):
             return "no MQTT broker listens there: start Mosquitto, or correct broker.host and broker.port"
         case ConnectionRefusedError():
             return (
@@ -47,13 +78,42 @@ def explain_refusal(reason: ReasonCode, username: str | None) -> str:
     return f"the broker refuses the session ({reason})"
 
 
+def explain_ca_file(error: OSError, file: str) -> str:
+    """Why an authority's file cannot be used, and what would help."""
+    if isinstance(error, ssl.SSLError):
+        return f"broker.ca_file {file} holds no certificate: give the ca.crt (PEM) that `splitrail site init` made"
+    return f"cannot read broker.ca_file {file}: {error.strerror}"
+
+
+def is_lasting(error: Exception) -> bool:
+    """Whether trying again would fail in the same way; a Pi without a clock of its own starts in the past."""
+    return isinstance(error, ssl.SSLCertVerificationError) and error.verify_code != _NOT_YET_VALID
+
+
 def is_permanent(refusal: ReasonCode) -> bool:
     """Whether trying again would bring the same refusal."""
     return refusal.value in _PERMANENT_REFUSALS
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host is surely this machine: a loopback address, or `localhost`."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _explain_certificate(error: ssl.SSLCertVerificationError, host: str) -> str:
+    if error.verify_code in _OTHER_NAME:
+        return (
+            f"the broker's certificate does not bear the name {host}: correct broker.host, "
+            "or have `splitrail site renew --server --host` add it"
+        )
+    if error.verify_code == _EXPIRED:
+        return "the broker's certificate has expired: `splitrail site renew --server` makes a new one"
+    if error.verify_code == _NOT_YET_VALID:
+        return "the broker's certificate is not valid yet: is this machine's clock right?"
+    return (
+        f"the broker's certificate is not signed by an authority that is trusted here ({error.verify_message}): "
+        "broker.ca_file must be the ca.crt of the site"
+    )
