@@ -144,7 +144,10 @@ class Session:
     def on(
         self, topic: Topic[M], handler: Callable[[Incoming[M]], None], levels: tuple[str, ...] | None = None
     ) -> None:
-        """Call `handler` with each message of the whole family, or of the one address that `levels` name."""
+        """Call `handler` with each message of the whole family, or of the one address that `levels` name.
+
+        What the broker has retained arrives in the order of these calls, after every connection.
+        """
         if levels is not None:
             self._address(topic, levels)
         with self._lock:
@@ -152,8 +155,9 @@ class Session:
             self._subscriptions = (*self._subscriptions, _Subscription(topic, levels, handler))
             after = self._filters()
         if self._connection.connected:
-            for address_filter in before - after:
-                self._connection.unsubscribe(address_filter)
+            for address_filter in before:
+                if address_filter not in after:
+                    self._connection.unsubscribe(address_filter)
             # Also where nothing new is asked for: the new handler needs what is retained.
             self._connection.subscribe(self._covering_filter(topic, levels), topic.qos)
 
@@ -246,8 +250,9 @@ class Session:
         if waiting is not None:
             waiting.put(incoming.message)
 
-    def _filters(self) -> set[str]:
-        return {self._covering_filter(each.topic, each.levels) for each in self._subscriptions}
+    def _filters(self) -> tuple[str, ...]:
+        """Each filter once, in the order of registration: what is retained arrives in that order too."""
+        return tuple(dict.fromkeys(self._covering_filter(each.topic, each.levels) for each in self._subscriptions))
 
     def _covering_filter(self, topic: Topic[Any], levels: tuple[str, ...] | None) -> str:
         """The family's filter if anyone reads the whole family: overlapping filters would deliver a message twice."""
