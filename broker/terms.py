@@ -1,16 +1,17 @@
-"""Which plans count, by the terms of the leaderships under which they were made; the one rule for all who hear plans."""
+"""Which plan counts, by its leader's term and its epoch: the rule that agents and coordinators share.
+
+Who leads under a term is decided in `coordinator.leadership`.
+"""
 
 from broker.messages import Plan
 
 
-def counts(term: int, highest_term: int) -> bool:
-    """Whether what a leader of `term` says still counts, where `highest_term` is the highest that has been heard of."""
-    return term >= highest_term
+def follows(plan: Plan, before: Plan | None, highest_term: int) -> bool:
+    """Whether `plan` takes the place of `before`, the newest of its deployment, where that term has been heard of.
 
-
-def supersedes(plan: Plan, known: Plan) -> bool:
-    """Whether `plan` comes after `known`, of the same deployment: by its term, and within a term by its epoch.
-
-    So a plan of an older leadership never does, whatever its epoch, and a new leader's repeat of a plan does.
+    A plan of a lower term is of a leader that was succeeded and does not know it yet. A higher epoch is a newer plan;
+    the same epoch under a higher term is the same plan, said again by a successor, or another plan that replaces it.
     """
-    return (plan.term, plan.epoch) > (known.term, known.epoch)
+    if plan.term < highest_term:
+        return False
+    return before is None or (plan.epoch, plan.term) > (before.epoch, before.term)
