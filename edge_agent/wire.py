@@ -16,7 +16,7 @@ import numpy.typing as npt
 from edge_agent.errors import WireError
 
 MAGIC: Final = b"SPLT"
-WIRE_VERSION: Final = 1
+WIRE_VERSION: Final = 2
 
 MAX_TENSORS: Final = 64
 MAX_DIMENSIONS: Final = 8
@@ -37,7 +37,7 @@ _DTYPES: Final = tuple(
 _DTYPE_CODES: Final = {dtype: code for code, dtype in enumerate(_DTYPES)}
 
 _PREFIX: Final = struct.Struct("<4sBB")  # magic, version, kind
-_ROUTE: Final = struct.Struct("<64sI16sH")  # deployment, epoch, request, hop
+_ROUTE: Final = struct.Struct("<64sI16sHI")  # deployment, epoch, request, hop, plan
 _COUNTS: Final = struct.Struct("<HH")  # tensors, stage records
 _TENSOR: Final = struct.Struct("<BB8IQ")  # dtype code, dimensions in use, dimensions, bytes
 _STAGE: Final = struct.Struct("<HQQ")  # hop, compute_ns, wait_ns
@@ -61,6 +61,8 @@ class Route:
     """16 bytes"""
     hop: int
     """0 .. 65535"""
+    plan: int = 0
+    """The digest of the plan, 0 .. 2**32-1: so two plans that have one epoch, of two leaders, are never mixed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,15 +317,15 @@ def _pack_route(route: Route) -> bytes:
         raise WireError(f"{route.deployment!r} is not a deployment's name")
     if len(route.request) != REQUEST_BYTES:
         raise WireError(f"a request id of {len(route.request)} bytes, {REQUEST_BYTES} are needed")
-    return _ROUTE.pack(deployment, route.epoch, route.request, route.hop)
+    return _ROUTE.pack(deployment, route.epoch, route.request, route.hop, route.plan)
 
 
 def _unpack_route(packed: bytes) -> Route:
-    padded, epoch, request, hop = _unpack(_ROUTE, packed)
+    padded, epoch, request, hop, plan = _unpack(_ROUTE, packed)
     deployment = padded.rstrip(b"\0")
     if not _DEPLOYMENT_FORM.fullmatch(deployment):
         raise WireError("a message without a valid deployment name")
-    return Route(deployment.decode("ascii"), epoch, request, hop)
+    return Route(deployment.decode("ascii"), epoch, request, hop, plan)
 
 
 def _unpack(layout: struct.Struct, packed: bytes) -> tuple[Any, ...]:
