@@ -40,6 +40,7 @@ from broker.topics import (
 )
 from edge_agent import epochs
 from edge_agent.announcing import announcement, power_model
+from edge_agent.clock import WallClock
 from edge_agent.configuration import AgentSettings
 from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.modelled import Traffic
@@ -81,6 +82,7 @@ class Agent:
         cache = ModelCache(settings.cache)
         self._transport = Transport(settings.node, settings.tensors.listen)
         emulation = settings.emulation
+        clock = WallClock(emulation.clock_file if emulation else None)
         emulated_load = EmulatedLoad(emulation.load_file if emulation else None)
         self._executor = Executor(
             compute_factor=emulation.compute_factor if emulation else 1.0, load=emulated_load.load
@@ -91,6 +93,7 @@ class Agent:
             begin=lambda plan, message: self._pipeline.carry(plan, message),  # noqa: PLW0108  # made below: they need each other
             power=self._powers,
             timeout_s=settings.request_timeout_s,
+            clock=clock.now,
         )
         self._preparation = Preparation(
             settings,
@@ -115,6 +118,7 @@ class Agent:
             settings.links,
             is_loading=self._loading.is_loading,
             publish=self._publish_link,
+            clock=clock.now,
         )
         self._instruments = Instruments(
             settings,
@@ -122,6 +126,7 @@ class Agent:
             power=self._power,
             executor=self._executor,
             emulated_load=emulated_load,
+            clock=clock,
             traffic=self._tensor_traffic,
         )
 

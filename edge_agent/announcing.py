@@ -4,7 +4,7 @@ import socket
 
 from broker.messages import PROTOCOL_VERSION, NodeAnnouncement, PowerModel
 from broker.session import BrokerSettings
-from edge_agent.configuration import AgentSettings
+from edge_agent.configuration import AgentSettings, EmulationSettings
 from edge_agent.energy.default_power import default_power
 from edge_agent.hardware import detect_hardware
 from edge_agent.sockets import WILDCARD_HOSTS
@@ -24,7 +24,7 @@ def announcement(settings: AgentSettings, listening: str) -> NodeAnnouncement:
         power=power_model(settings),
         memory_mb=hardware.memory_mb / 2 if settings.memory_mb is None else settings.memory_mb,
         endpoint=settings.tensors.advertise or _reachable(listening, settings.broker),
-        emulated=settings.emulation.description if settings.emulation else None,
+        emulated=_emulated(settings.emulation) if settings.emulation else None,
     )
 
 
@@ -38,6 +38,12 @@ def power_model(settings: AgentSettings) -> PowerModel:
         tx_j_per_mb=usual.tx_j_per_mb if chosen.tx_j_per_mb is None else chosen.tx_j_per_mb,
         rx_j_per_mb=usual.rx_j_per_mb if chosen.rx_j_per_mb is None else chosen.rx_j_per_mb,
     )
+
+
+def _emulated(emulation: EmulationSettings) -> str:
+    """What is emulated, in words; of a clock that a testbed sets too."""
+    wrong = "; a testbed sets its clock" if emulation.clock_file else ""
+    return f"{emulation.description}{wrong}"
 
 
 def _reachable(listening: str, broker: BrokerSettings) -> str:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 
 from broker.messages import EnergyReading, NodeLoad, PowerModel
+from edge_agent.clock import WallClock
 from edge_agent.configuration import AgentSettings
 from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.best_meter import best_meter
@@ -35,6 +36,7 @@ class Instruments:
         power: PowerModel,
         executor: Executor,
         emulated_load: EmulatedLoad,
+        clock: WallClock,
         traffic: Callable[[], Traffic],
     ) -> None:
         emulated = settings.emulation is not None
@@ -47,10 +49,11 @@ class Instruments:
             node=settings.node,
             session=session,
             interval_s=settings.energy.interval_s,
+            clock=clock.now,
         )
         # The agents of a testbed share a machine: what else it does is the other nodes' work, and no load of this one.
         look = emulated_load.load if emulated else ProcessorWatch(settings.threads, lambda: executor.busy_s).load
-        self._loads = LoadReadings(look, node=settings.node, session=session, emulated=emulated)
+        self._loads = LoadReadings(look, node=settings.node, session=session, emulated=emulated, clock=clock.now)
 
     def due(self) -> Iterator[EnergyReading | NodeLoad]:
         """What should be published now."""

@@ -23,7 +23,7 @@ class LoadReadings:
     """The loads of one node in one session.
 
     `sample` gives the load since its last call, 0 to below 1, or None where it cannot tell. What is `emulated` is
-    exact, and so taken as it is.
+    exact, and so taken as it is. `clock` tells the node's wall clock, `clock_s` monotonic time.
     """
 
     def __init__(
@@ -33,9 +33,10 @@ class LoadReadings:
         node: str,
         session: str,
         emulated: bool,
+        clock: Callable[[], float],
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._sample, self._clock_s = sample, clock_s
+        self._sample, self._clock, self._clock_s = sample, clock, clock_s
         self._node, self._session, self._emulated = node, session, emulated
         self._samples: deque[float] = deque(maxlen=1 if emulated else SAMPLES)
         # A measured load is one over time, which begins now; an emulated one is told at once.
@@ -61,7 +62,7 @@ class LoadReadings:
         return NodeLoad(
             node=self._node,
             session=self._session,
-            at=time.time(),
+            at=self._clock(),
             load=load,
             load_std=statistics.pstdev(self._samples),
             emulated=self._emulated,

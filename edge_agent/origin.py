@@ -12,6 +12,7 @@ import numpy as np
 
 from broker.messages import InferenceReport, NodeEnergy, Plan, PowerModel, StageReport, TransferReport
 from edge_agent.accounting import inference_energy
+from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.routes import Hop, crossings, named_nodes, route
 from edge_agent.wire import Route, StageRecord, TensorsMessage
 
@@ -65,12 +66,14 @@ class Origin:
         begin: Callable[[Plan, TensorsMessage], None],
         power: Callable[[], Mapping[str, PowerModel]],
         timeout_s: float,
+        clock: Callable[[], float] = MACHINE_CLOCK.now,
     ) -> None:
         self._node = node
         self._active = active
         self._begin = begin
         self._power = power
         self._timeout_s = timeout_s
+        self._clock = clock
         self._lock = threading.Lock()
         self._requests: dict[bytes, _Request] = {}
         self._gone: set[str] = set()
@@ -83,7 +86,7 @@ class Origin:
     def submit(self, deployment: str, inputs: Arrays, finish: Callable[[Finished], None]) -> None:
         """Start a request under the active plan; without one it fails at once."""
         plan = self._active(deployment)
-        now_ns, at = time.monotonic_ns(), time.time()
+        now_ns, at = time.monotonic_ns(), self._clock()
         identity = os.urandom(16)
         if plan is None:
             reason = f"no plan of {deployment} is ready yet at {self._node}; `splitrail status` shows why"

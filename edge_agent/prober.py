@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.messages import LinkReading
+from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.companions import WatchedLinks
 from edge_agent.deliveries import Delivery, ProbeResult
 from edge_agent.errors import SendError
@@ -35,10 +36,12 @@ class LinkProber:
         *,
         is_loading: Callable[[str], bool],
         publish: Callable[[LinkReading], None],
+        clock: Callable[[], float] = MACHINE_CLOCK.now,
     ) -> None:
         """Watch the links from `node`; nothing is sent before `start`."""
         self._node, self._transport, self._publish = node, transport, publish
         self._is_loading = is_loading
+        self._clock = clock
         self._lock = threading.Lock()
         self._links = WatchedLinks(settings)
         self._stop = threading.Event()
@@ -117,7 +120,7 @@ class LinkProber:
         reading = LinkReading(
             src=self._node,
             dst=peer,
-            at=time.time() - (at - estimate.at),
+            at=self._clock() - (at - estimate.at),
             rtt_ms=estimate.rtt_ms,
             rtt_ms_std=estimate.rtt_ms_std,
             mbps=estimate.mbps,

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from broker.messages import EnergyReading, NodeLoad, PowerModel
+from edge_agent.clock import WallClock
 from edge_agent.configuration import AgentSettings, EmulationSettings, EnergySettings
 from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.modelled import Traffic
@@ -31,6 +32,7 @@ def first_readings(executor: Executor, emulation: EmulationSettings | None) -> t
         power=PowerModel(idle_w=2.0, busy_w=6.0),
         executor=executor,
         emulated_load=EmulatedLoad(emulation.load_file if emulation else None),
+        clock=WallClock(),
         traffic=lambda: Traffic(0, 0),
     )
     loads: list[NodeLoad] = []

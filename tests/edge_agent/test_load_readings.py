@@ -1,3 +1,4 @@
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -20,7 +21,9 @@ def published(samples: Sequence[float | None], *, emulated: bool = False) -> lis
     """What is published of one sample a second, with the number of its second."""
     clock = Clock()
     waiting = iter(samples)
-    readings = LoadReadings(lambda: next(waiting), node="pi", session="s", emulated=emulated, clock_s=clock)
+    readings = LoadReadings(
+        lambda: next(waiting), node="pi", session="s", emulated=emulated, clock=time.time, clock_s=clock
+    )
     told: list[tuple[int, NodeLoad]] = []
     for second in range(len(samples)):
         clock.now_s += 1.0
@@ -62,7 +65,7 @@ def test_nothing_is_sampled_before_its_time() -> None:
         looks.append(clock.now_s)
         return 0.0
 
-    readings = LoadReadings(look, node="pi", session="s", emulated=False, clock_s=clock)
+    readings = LoadReadings(look, node="pi", session="s", emulated=False, clock=time.time, clock_s=clock)
     for _ in range(40):
         clock.now_s += 0.1
         readings.due()
