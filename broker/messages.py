@@ -42,8 +42,8 @@ class SpoolMark(Message, frozen=True):
 
     session: Name
     """The run of the agent that recorded it; numbers begin anew with each."""
-    sequence: Annotated[int, Meta(ge=1)]
-    oldest: Annotated[int, Meta(ge=1)]
+    sequence: Annotated[int, Meta(ge=1, lt=2**53)]
+    oldest: Annotated[int, Meta(ge=1, lt=2**53)]
     """The lowest number of this session that the spool still holds: what is below was stored, or dropped."""
     age_s: NonNegative
     """How long ago it was recorded, by the node's monotonic clock where that is the same run's."""

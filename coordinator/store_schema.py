@@ -2,12 +2,12 @@
 
 import sqlite3
 
-from broker.messages import EnergyReading, InferenceReport, LinkReading, NodeStatus, Plan
-from coordinator.telemetry import Telemetry
+from broker.messages import EnergyReading, InferenceReport, LinkReading, NodeLoad, NodeStatus, Plan, StageMiss
+from coordinator.telemetry import Storable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
-SCHEMA = """
+_FIRST = """
 CREATE TABLE energy (
     node TEXT NOT NULL, session TEXT NOT NULL, sequence INTEGER NOT NULL, arrived_at REAL NOT NULL, at REAL NOT NULL,
     energy_j REAL NOT NULL, power_w REAL NOT NULL, interval_s REAL NOT NULL,
@@ -57,12 +57,37 @@ CREATE TABLE node_event (
 );
 CREATE INDEX node_event_arrived_at ON node_event (arrived_at);
 """
-_PRUNED = ("energy", "link", "inference", "plan", "node_event")
+_SECOND = """
+CREATE TABLE load (
+    node TEXT NOT NULL, session TEXT NOT NULL, at REAL NOT NULL, arrived_at REAL NOT NULL,
+    load REAL NOT NULL, load_std REAL NOT NULL, emulated INTEGER NOT NULL,
+    PRIMARY KEY (node, session, at)
+) WITHOUT ROWID;
+CREATE INDEX load_arrived_at ON load (arrived_at);
+CREATE TABLE miss (
+    node TEXT NOT NULL, deployment TEXT NOT NULL, epoch INTEGER NOT NULL, at REAL NOT NULL, arrived_at REAL NOT NULL,
+    src TEXT NOT NULL, suspect TEXT NOT NULL, delivered INTEGER NOT NULL,
+    waited_ms REAL NOT NULL, allowed_ms REAL NOT NULL, outcome TEXT NOT NULL,
+    PRIMARY KEY (node, deployment, at, epoch, src, suspect)
+) WITHOUT ROWID;
+CREATE INDEX miss_arrived_at ON miss (arrived_at);
+CREATE TABLE ledger (
+    node TEXT NOT NULL, session TEXT NOT NULL, contiguous INTEGER NOT NULL, ahead TEXT NOT NULL,
+    stored INTEGER NOT NULL, skipped INTEGER NOT NULL, heard_at REAL NOT NULL,
+    PRIMARY KEY (node, session)
+) WITHOUT ROWID;
+ALTER TABLE inference ADD COLUMN fallback TEXT;
+ALTER TABLE plan ADD COLUMN term INTEGER NOT NULL DEFAULT 0;
+"""
+SCHEMA = _FIRST + _SECOND
+MIGRATIONS = {1: _SECOND}
+"""What makes of the tables of one version those of the next."""
+_PRUNED = ("energy", "link", "load", "inference", "miss", "plan", "node_event")
 
 
-def insert(connection: sqlite3.Connection, telemetry: Telemetry, arrived_at: float) -> None:
+def insert(connection: sqlite3.Connection, message: Storable, arrived_at: float) -> None:
     """Add one message; one that is there already is left as it is. OverflowError where a number exceeds 64 bits."""
-    match telemetry:
+    match message:
         case EnergyReading() as reading:
             connection.execute(
                 "INSERT OR IGNORE INTO energy VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -95,6 +120,28 @@ def insert(connection: sqlite3.Connection, telemetry: Telemetry, arrived_at: flo
                     link.method,
                 ),
             )
+        case NodeLoad() as load:
+            connection.execute(
+                "INSERT OR IGNORE INTO load VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (load.node, load.session, load.at, arrived_at, load.load, load.load_std, load.emulated),
+            )
+        case StageMiss() as miss:
+            connection.execute(
+                "INSERT OR IGNORE INTO miss VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    miss.node,
+                    miss.deployment,
+                    miss.epoch,
+                    miss.at,
+                    arrived_at,
+                    miss.src,
+                    miss.suspect,
+                    miss.delivered,
+                    miss.waited_ms,
+                    miss.allowed_ms,
+                    miss.outcome,
+                ),
+            )
         case InferenceReport() as report:
             _insert_inference(connection, report, arrived_at)
         case Plan() as plan:
@@ -118,7 +165,8 @@ def insert(connection: sqlite3.Connection, telemetry: Telemetry, arrived_at: flo
 def _insert_inference(connection: sqlite3.Connection, report: InferenceReport, arrived_at: float) -> None:
     cursor = connection.execute(
         "INSERT OR IGNORE INTO inference (deployment, request_id, epoch, origin, at, arrived_at, latency_ms,"
-        " origin_energy_j, total_energy_j, source, scope, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " origin_energy_j, total_energy_j, source, scope, error, fallback)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             report.deployment,
             report.request_id,
@@ -132,6 +180,7 @@ def _insert_inference(connection: sqlite3.Connection, report: InferenceReport, a
             report.energy_source,
             report.energy_scope,
             report.error,
+            report.fallback,
         ),
     )
     if cursor.rowcount == 0:
@@ -156,7 +205,7 @@ def _insert_inference(connection: sqlite3.Connection, report: InferenceReport, a
 def _insert_plan(connection: sqlite3.Connection, plan: Plan, arrived_at: float) -> None:
     key = (plan.deployment, plan.epoch, plan.created_at)
     cursor = connection.execute(
-        "INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             *key,
             arrived_at,
@@ -167,6 +216,7 @@ def _insert_plan(connection: sqlite3.Connection, plan: Plan, arrived_at: float) 
             plan.prediction.latency_ms,
             plan.prediction.origin_energy_j,
             plan.prediction.total_energy_j,
+            plan.term,
         ),
     )
     if cursor.rowcount:

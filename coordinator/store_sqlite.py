@@ -1,4 +1,7 @@
-"""The telemetry store in one SQLite file: a writer thread that commits in batches, and short reads beside it."""
+"""The telemetry store in one SQLite file: a writer thread that commits in batches, and short reads beside it.
+
+Which messages it has already is `coordinator.ledger`'s to say, what rows they become `coordinator.store_schema`'s.
+"""
 
 import fcntl
 import logging
@@ -11,14 +14,19 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import BinaryIO
 
+from broker.messages import NodeStatus, Plan
 from coordinator.errors import StoreError
-from coordinator.store_schema import SCHEMA, SCHEMA_VERSION, insert, prune
-from coordinator.telemetry import InferenceSummary, PowerSummary, Telemetry
+from coordinator.ledger import Verdict
+from coordinator.store_ledger import KEPT_S, Ledgers
+from coordinator.store_schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION, insert, prune
+from coordinator.telemetry import InferenceSummary, PowerSummary, Storable, StoredUpTo, reporter_of
 from splitrail.percentile import percentile
 
 MAX_QUEUED = 20_000
 MAX_BATCH = 500
-COMMIT_INTERVAL_S = 1.0
+COMMIT_INTERVAL_S = 0.2
+"""Each commit waits for the disk: a few a second are no burden, and nodes do not wait long for a confirmation."""
+IDLE_S = 1.0
 PRUNE_INTERVAL_S = 600.0
 MAX_SUMMARISED = 20_000
 
@@ -26,16 +34,18 @@ log = logging.getLogger("splitrail.store")
 
 
 class SqliteTelemetryStore:
-    """Telemetry in one SQLite file in WAL mode; at most a second of it is lost when the process is killed.
+    """Telemetry in one SQLite file in WAL mode. What it has confirmed outlives a power cut.
 
-    What is older than `retention_s` is deleted. A file that is not this store raises StoreError (an OSError).
+    What had no mark and was not yet committed, 0.2 s at most, is lost when the process is killed; marked telemetry
+    comes again. What is older than `retention_s` is deleted. A file that is not this store raises StoreError (an OSError).
     """
 
     def __init__(self, path: Path, *, retention_s: float, clock: Callable[[], float] = time.time) -> None:
         self._path = path
         self._retention_s = retention_s
         self._clock = clock
-        self._queue: queue.Queue[tuple[Telemetry, float] | threading.Event | None] = queue.Queue(MAX_QUEUED)
+        self._queue: queue.Queue[tuple[Storable, float] | threading.Event | None] = queue.Queue(MAX_QUEUED)
+        self._confirm: Callable[[tuple[StoredUpTo, ...]], None] | None = None
         self._lost = 0
         self._lost_lock = threading.Lock()
         self._lock = _sole_use(path)
@@ -47,12 +57,16 @@ class SqliteTelemetryStore:
         self._writer = threading.Thread(target=self._write, name="splitrail-store", daemon=True)
         self._writer.start()
 
-    def record(self, telemetry: Telemetry, arrived_at: float) -> None:
-        """Queue one message for the next commit; it is counted as lost where the queue is full."""
+    def record(self, message: Storable, arrived_at: float) -> None:
+        """Queue one message for the next commit; without a mark it is counted as lost where the queue is full."""
         try:
-            self._queue.put_nowait((telemetry, arrived_at))
+            self._queue.put_nowait((message, arrived_at))
         except queue.Full:
-            self._lose(1)
+            self._lose_unmarked([(message, arrived_at)])
+
+    def on_stored(self, callback: Callable[[tuple[StoredUpTo, ...]], None]) -> None:
+        """Call back on the writing thread, after each commit that touched telemetry with a mark."""
+        self._confirm = callback
 
     def flush(self) -> None:
         """Return once all that was recorded before is committed."""
@@ -117,49 +131,73 @@ class SqliteTelemetryStore:
         with self._lost_lock:
             self._lost += count
 
+    def _lose_unmarked(self, batch: list[tuple[Storable, float]]) -> None:
+        """Count what will not come again."""
+        self._lose(sum(isinstance(message, NodeStatus | Plan) or message.mark is None for message, _ in batch))
+
     def _write(self) -> None:
         # One connection stays open: closing a file's last one moves the whole log, with a wait for the disk.
         connection: sqlite3.Connection | None = None
+        ledgers: Ledgers | None = None
         next_prune = time.monotonic()
         last = False
         while not last:
             batch, waiting, last = self._next_batch()
+            stored: tuple[StoredUpTo, ...] = ()
             try:
-                connection = connection or _connect(self._path)
+                connection = connection or _connect_to_write(self._path)
+                ledgers = ledgers or Ledgers(connection)
                 with connection:
-                    self._insert(connection, batch)
+                    self._insert(connection, ledgers, batch)
+                    stored = ledgers.write(connection)
                     if time.monotonic() >= next_prune:
-                        prune(connection, self._clock() - self._retention_s)
+                        self._prune(connection, ledgers)
                         next_prune = time.monotonic() + PRUNE_INTERVAL_S
             except sqlite3.Error as error:
-                self._lose(len(batch))
-                log.error("%s: %d telemetry messages lost: %s", self._path, len(batch), error)  # noqa: TRY400  # a sentence, no trace
+                ledgers, stored = None, ()
+                self._lose_unmarked(batch)
+                log.error("%s: %d telemetry messages are not stored: %s", self._path, len(batch), error)  # noqa: TRY400  # a sentence, no trace
+            if stored and self._confirm is not None:
+                self._confirm(stored)
             if waiting is not None:
                 waiting.set()
         if connection is not None:
             connection.close()
 
-    def _insert(self, connection: sqlite3.Connection, batch: list[tuple[Telemetry, float]]) -> None:
-        for telemetry, arrived_at in batch:
+    def _insert(self, connection: sqlite3.Connection, ledgers: Ledgers, batch: list[tuple[Storable, float]]) -> None:
+        for message, arrived_at in batch:
+            at = arrived_at
+            if not isinstance(message, NodeStatus | Plan) and message.mark is not None:
+                if ledgers.fold(reporter_of(message), message.mark, arrived_at) is not Verdict.NEW:
+                    continue
+                at -= message.mark.age_s
             try:
-                insert(connection, telemetry, arrived_at)
+                insert(connection, message, at)
             except OverflowError:
                 self._lose(1)
 
-    def _next_batch(self) -> tuple[list[tuple[Telemetry, float]], threading.Event | None, bool]:
-        """What one commit takes (up to a second or 500 messages), who waits for it, and whether it is the last."""
-        batch: list[tuple[Telemetry, float]] = []
-        deadline = time.monotonic() + COMMIT_INTERVAL_S
+    def _prune(self, connection: sqlite3.Connection, ledgers: Ledgers) -> None:
+        now = self._clock()
+        prune(connection, now - self._retention_s)
+        ledgers.prune(connection, now - max(KEPT_S, self._retention_s))
+
+    def _next_batch(self) -> tuple[list[tuple[Storable, float]], threading.Event | None, bool]:
+        """What one commit takes (0.2 s or 500 messages), who waits for it, and whether it is the last."""
+        batch: list[tuple[Storable, float]] = []
+        timeout_s, deadline = IDLE_S, 0.0
         while len(batch) < MAX_BATCH:
             try:
-                item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
+                item = self._queue.get(timeout=timeout_s)
             except queue.Empty:
                 break
             if item is None:
                 return batch, None, True
             if isinstance(item, threading.Event):
                 return batch, item, False
+            if not batch:
+                deadline = time.monotonic() + COMMIT_INTERVAL_S
             batch.append(item)
+            timeout_s = max(0.0, deadline - time.monotonic())
         return batch, None, False
 
 
@@ -170,6 +208,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA synchronous = NORMAL")
         undo.pop_all()
+    return connection
+
+
+def _connect_to_write(path: Path) -> sqlite3.Connection:
+    connection = _connect(path)
+    # A node deletes what we confirm: a commit has to be on the disk.
+    connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
@@ -197,8 +242,11 @@ def _prepare(path: Path) -> None:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
             if version == 0 and tables == 0:
-                connection.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+                _execute(connection, SCHEMA, SCHEMA_VERSION)
                 return
+            while version in MIGRATIONS:
+                _execute(connection, MIGRATIONS[version], version + 1)
+                version += 1
     except (sqlite3.Error, OSError) as error:
         raise StoreError(
             f"{path}: cannot be used as the telemetry store: {error}; name another file under `store`"
@@ -210,3 +258,8 @@ def _prepare(path: Path) -> None:
             f"{path}: has telemetry schema {version}, this splitrail knows {SCHEMA_VERSION}; "
             "upgrade splitrail or name another file under `store`"
         )
+
+
+def _execute(connection: sqlite3.Connection, script: str, version: int) -> None:
+    """Change the tables and the version that they are of, both or neither."""
+    connection.executescript(f"BEGIN; {script} PRAGMA user_version = {version}; COMMIT;")

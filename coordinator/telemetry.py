@@ -1,5 +1,6 @@
 """What is kept of a site's telemetry and what can be asked of it; where it is kept is a store's part."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,11 +10,24 @@ from broker.messages import (
     EnergySource,
     InferenceReport,
     LinkReading,
+    NodeLoad,
     NodeStatus,
     Plan,
+    StageMiss,
+    Telemetry,
 )
 
-Telemetry = EnergyReading | LinkReading | InferenceReport | Plan | NodeStatus
+Storable = Telemetry | Plan | NodeStatus
+"""What a store keeps: the telemetry of nodes, and what the coordinator itself decides and sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUpTo:
+    """All telemetry of one run of a node, up to this number, is stored or will never come."""
+
+    node: str
+    session: str
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +64,19 @@ class PowerSummary:
 class TelemetryStore(Protocol):
     """Keeps telemetry and answers what the status asks; every method may be called from any thread."""
 
-    def record(self, telemetry: Telemetry, arrived_at: float) -> None:
-        """Take one message without waiting; what was recorded before is not doubled. `arrived_at` in s since 1970."""
+    def record(self, message: Storable, arrived_at: float) -> None:
+        """Take one message without waiting; what was recorded before is not doubled. `arrived_at` in s since 1970.
+
+        What waited in its node's spool is kept as of when it was recorded there, by the coordinator's clock.
+        """
+
+    def on_stored(self, callback: Callable[[tuple[StoredUpTo, ...]], None]) -> None:
+        """Call back, on a thread of the store's, with how far the telemetry of nodes is stored.
+
+        Called after what came in is durable: however the store ends then, it can be asked for afterwards. So of a
+        store elsewhere this is its own confirmation of a write, never the end of the sending. What came again is
+        confirmed again. The callback must not block.
+        """
 
     def flush(self) -> None:
         """Return once all that was recorded can be asked for."""
@@ -67,7 +92,18 @@ class TelemetryStore(Protocol):
 
     @property
     def lost(self) -> int:
-        """How many messages could not be kept."""
+        """How many messages could not be kept and will not come again."""
 
     def close(self) -> None:
         """Keep what was recorded, then let go of the store."""
+
+
+def reporter_of(telemetry: Telemetry) -> str:
+    """The node that recorded a piece of telemetry, whose spool it comes from."""
+    match telemetry:
+        case LinkReading():
+            return telemetry.src
+        case InferenceReport():
+            return telemetry.origin
+        case EnergyReading() | NodeLoad() | StageMiss():
+            return telemetry.node

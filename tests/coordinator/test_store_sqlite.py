@@ -152,5 +152,5 @@ def test_a_newer_schema_is_refused(store: SqliteTelemetryStore, path: Path) -> N
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 1"):
+    with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 2"):
         SqliteTelemetryStore(path, retention_s=1.0)
