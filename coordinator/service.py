@@ -14,9 +14,24 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from broker.messages import DeploymentNotice, EnergyReading, InferenceReport, LinkReading, NodeLoad, NodeStatus
+from broker.messages import DeploymentNotice, LinkReading, NodeLoad, NodeStatus, Telemetry, TelemetryStored
 from broker.session import Incoming, Session
-from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, LOAD, PLAN, PROFILE, READY, STATUS, UNPROFILED, M, Topic
+from broker.topics import (
+    DEPLOYMENT,
+    ENERGY,
+    INFERENCE,
+    LINK,
+    LOAD,
+    MISS,
+    PLAN,
+    PROFILE,
+    READY,
+    STATUS,
+    STORED,
+    UNPROFILED,
+    M,
+    Topic,
+)
 from coordinator.configuration import CoordinatorSettings
 from coordinator.deciding import PublishPlan, decide
 from coordinator.declaring import declare
@@ -27,6 +42,7 @@ from coordinator.site import EMPTY, State
 from coordinator.state import Connected, DeploymentDeclared, Event, Received, apply
 from coordinator.status_report import RECENT_S, StatusReport, status_report
 from coordinator.store_sqlite import SqliteTelemetryStore
+from coordinator.telemetry import StoredUpTo
 from models.cache import ModelCache
 
 MAX_QUEUED = 10_000
@@ -36,8 +52,6 @@ BURST_S = 0.05
 QUEUE_TIMEOUT_S = 1.0
 CATCH_UP_TIMEOUT_S = 10.0
 SECONDS_PER_DAY = 86_400.0
-MISSED_TELEMETRY_S = 3_600
-"""How long the broker keeps telemetry for a coordinator that is away; our mosquitto.conf keeps no client longer."""
 _ANYWHERE = ("0.0.0.0", "::")  # compared with, never bound to
 
 log = logging.getLogger("splitrail.coordinator")
@@ -129,11 +143,10 @@ class Coordinator:
         for deployment in declarations.deployments:
             self._state = apply(DeploymentDeclared(deployment, self._store.last_epoch(deployment.name)), self._state)
         self._http.start(application(declarations.files, self.status))
-        # One identity for each store: what is published while this coordinator is away reaches the store afterwards.
+        # One identity for each store, and a store has one coordinator.
         identity = hashlib.sha256(f"{uuid.getnode()} {settings.store.resolve()}".encode()).hexdigest()[:16]
-        self._session = Session(
-            settings.broker, site=settings.site, client_id=f"coordinator-{identity}", kept_s=MISSED_TELEMETRY_S
-        )
+        self._session = Session(settings.broker, site=settings.site, client_id=f"coordinator-{identity}")
+        self._store.on_stored(self._acknowledge)
         self._subscribe()
         opened.callback(self._session.close)
         self._session.start()
@@ -158,7 +171,8 @@ class Coordinator:
         self._on(READY, lambda message: (message.deployment, message.node))
         self._on(INFERENCE, lambda message: (message.deployment, message.origin))
         self._on(PLAN, lambda message: (message.deployment,))
-        self._session.on(ENERGY, self._hear_energy)
+        self._keep(ENERGY, lambda message: (message.node,))
+        self._keep(MISS, lambda message: (message.node,))
         self._session.on(DEPLOYMENT, self._hear_notice)
         self._session.on_connected(lambda: self._queue(Connected(self._clock())))
 
@@ -167,6 +181,8 @@ class Coordinator:
             # A message counts only under the topic of whom it speaks of.
             message, now = incoming.message, self._clock()
             if owner(message) == incoming.levels:
+                if isinstance(message, Telemetry):
+                    self._store.record(message, now)
                 # The broker may have kept an estimate for days: its age is told by the clock of its node.
                 kept = incoming.retained and isinstance(message, LinkReading | NodeLoad)
                 self._queue(Received(message, min(now, message.at) if kept else now))
@@ -178,9 +194,24 @@ class Coordinator:
         if not incoming.retained:
             self._queue(_CaughtUp())
 
-    def _hear_energy(self, incoming: Incoming[EnergyReading]) -> None:
-        if incoming.levels == (incoming.message.node,):
-            self._store.record(incoming.message, self._clock())
+    def _keep(self, topic: Topic[M], owner: Callable[[M], tuple[str, ...]]) -> None:
+        """Store what comes in on a topic, of which the state knows nothing."""
+
+        def hear(incoming: Incoming[Any]) -> None:
+            if owner(incoming.message) == incoming.levels:
+                self._store.record(incoming.message, self._clock())
+
+        self._session.on(topic, hear)
+
+    def _acknowledge(self, stored: tuple[StoredUpTo, ...]) -> None:
+        if not self._session.connected:
+            return  # a node that is not told sends again, and is told then
+        for each in stored:
+            self._session.publish(
+                STORED,
+                TelemetryStored(node=each.node, session=each.session, sequence=each.sequence, term=0),
+                each.node,
+            )
 
     def _queue(self, event: Received | Connected | _CaughtUp) -> None:
         try:
@@ -203,7 +234,7 @@ class Coordinator:
     def _take(self, event: Received | Connected | _CaughtUp) -> None:
         match event:
             case Received(message, at):
-                if isinstance(message, NodeStatus | LinkReading | InferenceReport):
+                if isinstance(message, NodeStatus):
                     self._store.record(message, at)
                 self._state = apply(event, self._state)
             case Connected():

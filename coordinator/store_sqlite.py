@@ -37,7 +37,7 @@ class SqliteTelemetryStore:
     """Telemetry in one SQLite file in WAL mode. What it has confirmed outlives a power cut.
 
     What had no mark and was not yet committed, 0.2 s at most, is lost when the process is killed; marked telemetry
-    comes again. What is older than `retention_s` is deleted. A file that is not this store raises StoreError (an OSError).
+    comes again. What is older than `retention_s` is deleted. Another file than a store raises StoreError (an OSError).
     """
 
     def __init__(self, path: Path, *, retention_s: float, clock: Callable[[], float] = time.time) -> None:
