@@ -4,10 +4,13 @@ AgentError (SplitrailError)
 ├── WireError (ValueError)           frames that are not a message of the tensor plane, or of another version
 ├── TransportError (OSError)         an endpoint that cannot be listened on or does not make sense
 │   └── SendError                    a message that cannot be queued: unknown peer, full queue, closed transport
+├── NodeKeyError (OSError)           a tensor key that cannot be used: unreadable, malformed, readable by others
 ├── ExecutorBusyError (RuntimeError) too many requests wait for this node's compute already
 ├── ProfileError (ValueError)        a model whose cost cannot be measured here
 └── MeterUnavailableError (OSError)  an energy meter that this machine lacks or does not let us read
 """
+
+from pathlib import Path
 
 from splitrail.errors import SplitrailError
 
@@ -35,6 +38,14 @@ class SendError(TransportError):
     def __init__(self, peer: str, reason: str) -> None:
         super().__init__(f"cannot send to {peer}", reason)
         self.peer = peer
+
+
+class NodeKeyError(AgentError, OSError):
+    """The node's tensor key in `path` cannot be used; the message says why."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
 
 
 class ExecutorBusyError(AgentError, RuntimeError):
