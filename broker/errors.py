@@ -2,9 +2,12 @@
 
 BrokerError (SplitrailError)
 ├── ConnectionFailedError (ConnectionError)   the broker is not there, refuses, or went away
+│   └── SignInRefusedError (PermissionError)  the broker knows no such user, or another password
 ├── NoReplyError (TimeoutError)               nobody answered a request in time
+├── NodeNameTakenError (RuntimeError)         another session holds a node's name
 ├── MalformedMessageError (ValueError)        a payload or topic that is not what the registry declares
-└── MosquittoError (RuntimeError)             the private Mosquitto cannot be found or started
+├── MosquittoError (RuntimeError)             the private Mosquitto cannot be found or started
+└── SiteError (ValueError)                    what a site's directory does not allow, or cannot be done with it
 """
 
 from splitrail.errors import SplitrailError
@@ -23,6 +26,10 @@ class ConnectionFailedError(BrokerError, ConnectionError):
         self.reason = reason
 
 
+class SignInRefusedError(ConnectionFailedError, PermissionError):
+    """The broker at `endpoint` refused the user or its password, or admits nobody without a name."""
+
+
 class NoReplyError(BrokerError, TimeoutError):
     """Nobody answered the request on `topic` within `timeout_s` seconds."""
 
@@ -30,6 +37,18 @@ class NoReplyError(BrokerError, TimeoutError):
         super().__init__(f"{topic}: no reply within {timeout_s:g} s; `splitrail status` shows whether its origin is up")
         self.topic = topic
         self.timeout_s = timeout_s
+
+
+class NodeNameTakenError(BrokerError, RuntimeError):
+    """Another session, `rival`, holds the name of `node`."""
+
+    def __init__(self, node: str, rival: str) -> None:
+        super().__init__(
+            f"another agent of this site calls itself {node!r} and has been connected for longer (session {rival}): "
+            "give this one a name of its own, or stop the other"
+        )
+        self.node = node
+        self.rival = rival
 
 
 class MalformedMessageError(BrokerError, ValueError):
@@ -43,3 +62,7 @@ class MalformedMessageError(BrokerError, ValueError):
 
 class MosquittoError(BrokerError, RuntimeError):
     """A private Mosquitto could not be found or did not start."""
+
+
+class SiteError(BrokerError, ValueError):
+    """A site's directory cannot be made, read or changed as asked; the message says why and what would be right."""

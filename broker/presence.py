@@ -1,16 +1,28 @@
-"""A node's presence on the broker: its birth after every connection, its last will, and no death but its own.
+"""A node's presence on the broker: that its name is its own, its birth after every connection, its last will.
 
 Only agents have one; the session that it lives in is `broker.session`'s.
 """
 
+import itertools
 import logging
+import threading
+import time
 import uuid
+from collections.abc import Callable
 
+from broker.errors import NodeNameTakenError
 from broker.messages import NodeAnnouncement, NodeStatus
 from broker.session import Incoming, Outgoing, Session
 from broker.topics import STATUS
 
+ANSWER_S = 2.0
+"""How long a session that the broker remembers as alive has to say so."""
+TIE_S = 1.0
+"""Two that connected within this time of each other are told apart by their ids."""
 MAX_RIVALS = 16
+MAX_BIRTHS = 10
+BIRTHS_PERIOD_S = 1.0
+_POLL_S = 0.05
 
 log = logging.getLogger("splitrail.broker")
 
@@ -25,33 +37,172 @@ def last_will(node: str, session_id: str) -> Outgoing[NodeStatus]:
     return Outgoing(STATUS, NodeStatus(node=node, session=session_id, state="offline"), (node,))
 
 
+def outlives(session: str, connected_s: float, rival: NodeStatus) -> bool:
+    """Whether `session`, connected for so long when it hears the birth of a rival of its name, is the one that stays.
+
+    What a birth says has aged on its way, so each of two may think itself the elder and repeat its birth, until one
+    has heard better; never do both think themselves the younger.
+    """
+    ahead_s = connected_s - rival.connected_s
+    return session < rival.session if abs(ahead_s) < TIE_S else ahead_s > 0.0
+
+
 class Presence:
-    """Keeps the retained status of `node` true: born in this session until it is closed."""
+    """Keeps the retained status of `node` true: born in this session, unless another session holds the name.
 
-    def __init__(self, session: Session, *, node: str, session_id: str, announcement: NodeAnnouncement) -> None:
+    After each connection it asks first, by the death of a session that never lived: who lives under this name repeats
+    its birth, and nobody else heeds it. `on_birth` is called after each birth that follows a connection, on the network
+    thread or on that of the caller. Call `attend` often.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        node: str,
+        session_id: str,
+        announcement: NodeAnnouncement,
+        on_birth: Callable[[], None] = lambda: None,
+        clock_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._session = session
-        self._birth = NodeStatus(node=node, session=session_id, state="online", announcement=announcement)
+        self._node = node
+        self._session_id = session_id
+        self._announcement = announcement
+        self._on_birth = on_birth
+        self._clock_s = clock_s
+        self._lock = threading.RLock()
+        self._questions = itertools.count(1)
+        self._connected_at = clock_s()
+        self._question: str | None = None
+        """The session that never lived, until the broker has returned its death."""
+        self._remembered: str | None = None
+        """The other session that is alive for all that the broker has told."""
+        self._answer_by = 0.0
+        self._settled = threading.Event()
+        self._is_public = False
+        self._winner: NodeStatus | None = None
         self._rivals: set[str] = set()
-        session.on_connected(self._announce)
-        session.on(STATUS, self._watch, levels=(node,))
+        self._births: list[float] = []
+        self._owes_birth = False
+        session.on_connected(self._ask)
+        session.on(STATUS, self._hear, levels=(node,))
 
-    def _announce(self) -> None:
-        self._session.publish(STATUS, self._birth, self._birth.node)
+    def join(self) -> None:
+        """Wait until the name is this session's: a moment, or two seconds if one that is gone seems to hold it.
 
-    def _watch(self, incoming: Incoming[NodeStatus]) -> None:
+        NodeNameTakenError if another session has been connected for longer. Nobody hears of this one before `announce`.
+        """
+        while not self._settled.wait(_POLL_S):
+            self.attend()
+        self.attend()
+
+    def announce(self) -> None:
+        """Publish the birth now, and after every connection."""
+        with self._lock:
+            self._is_public = True
+            if not self._settled.is_set():
+                return
+            self._bear()
+        self._on_birth()
+
+    def attend(self) -> None:
+        """Do what is due by the clock. NodeNameTakenError if the name is another session's: then end this one."""
+        born = False
+        with self._lock:
+            if self._winner is not None:
+                raise NodeNameTakenError(self._node, self._winner.session)
+            if self._remembered is not None and self._question is None and self._clock_s() >= self._answer_by:
+                log.info("another session of %s does not answer: it counts as gone", self._node)
+                born = self._settle()
+            elif self._owes_birth:
+                self._repeat()
+        if born:
+            self._on_birth()
+
+    def _ask(self) -> None:
+        with self._lock:
+            self._connected_at = self._clock_s()
+            self._settled.clear()
+            self._remembered = None
+            self._question = f"{self._session_id}.{next(self._questions)}"
+            question = NodeStatus(node=self._node, session=self._question, state="offline")
+        self._session.publish(STATUS, question, self._node)
+
+    def _hear(self, incoming: Incoming[NodeStatus]) -> None:
         status = incoming.message
-        # What was retained before our birth is history, which our birth overwrites.
-        if incoming.retained or status.session == self._birth.session:
-            return
-        if status.state == "offline":
-            log.info("a late death of another session of %s is corrected", self._birth.node)
-            self._announce()
-        elif status.session not in self._rivals and len(self._rivals) < MAX_RIVALS:
-            self._rivals.add(status.session)
+        with self._lock:
+            if self._question is not None:
+                born = self._hear_history(status)
+            elif incoming.retained or status.session == self._session_id:
+                return
+            elif status.state == "online":
+                born = self._meet(status)
+            elif self._settled.is_set():
+                self._repeat()
+                return
+            else:
+                born = status.session == self._remembered and self._settle()
+        if born:
+            self._on_birth()
+
+    def _hear_history(self, status: NodeStatus) -> bool:
+        """What comes before the answer to our own question was retained, or queued while we were away."""
+        if status.session == self._question:
+            self._question = None
+            if self._remembered is None:
+                return self._settle()
+            self._answer_by = self._clock_s() + ANSWER_S
+        elif status.state == "online" and status.session != self._session_id:
+            self._remembered = status.session
+        elif status.session == self._remembered:
+            self._remembered = None
+        return False
+
+    def _meet(self, rival: NodeStatus) -> bool:
+        """Another session of this name is alive: one of the two leaves."""
+        if not outlives(self._session_id, self._clock_s() - self._connected_at, rival):
+            self._winner = rival
+            return False
+        if rival.session not in self._rivals and len(self._rivals) < MAX_RIVALS:
+            self._rivals.add(rival.session)
             log.error(
-                "another agent calls itself %r too (session %s): give each node a name of its own",
-                self._birth.node,
-                status.session,
+                "another agent calls itself %r too (session %s) and has to leave: give each node a name of its own",
+                self._node,
+                rival.session,
             )
-            # The other one learns of us by this, and says the same.
-            self._announce()
+        if not self._settled.is_set():
+            return self._settle()
+        self._repeat()
+        return False
+
+    def _settle(self) -> bool:
+        """The name is ours; whether that was a birth."""
+        self._remembered = None
+        self._settled.set()
+        if self._is_public:
+            self._bear()
+        return self._is_public
+
+    def _repeat(self) -> None:
+        """Correct what another session of this name has published: at once, but only so often."""
+        if not self._is_public:
+            return
+        now = self._clock_s()
+        self._births = [at for at in self._births if now - at < BIRTHS_PERIOD_S]
+        self._owes_birth = len(self._births) >= MAX_BIRTHS
+        if not self._owes_birth:
+            self._bear()
+
+    def _bear(self) -> None:
+        now = self._clock_s()
+        self._births.append(now)
+        self._owes_birth = False
+        birth = NodeStatus(
+            node=self._node,
+            session=self._session_id,
+            state="online",
+            announcement=self._announcement,
+            connected_s=max(0.0, now - self._connected_at),
+        )
+        self._session.publish(STATUS, birth, self._node)

@@ -65,7 +65,10 @@ SWEEP_S = 0.1
 
 
 class Agent:
-    """One node's agent. `start` joins the site or raises BrokerError; `close` leaves it and ends every thread."""
+    """One node's agent. `start` joins the site or raises BrokerError; `close` leaves it and ends every thread.
+
+    NodeNameTakenError, from `start` and `tick`, tells that another agent has this node's name and stays.
+    """
 
     def __init__(self, settings: AgentSettings) -> None:
         self._settings = settings
@@ -138,20 +141,25 @@ class Agent:
             last_will=last_will(settings.node, self._session_id),
         )
         self._presence = Presence(
-            self._session, node=settings.node, session_id=self._session_id, announcement=self._announcement
+            self._session,
+            node=settings.node,
+            session_id=self._session_id,
+            announcement=self._announcement,
+            on_birth=self._republish,
         )
 
     def start(self) -> None:
-        """Join the site."""
+        """Join the site, once it is sure that no other agent has this node's name."""
+        session = self._session
+        session.start()
+        self._presence.join()
         self._transport.start(self, self._prober)
         self._prober.start()
-        session = self._session
         session.on(STATUS, self._on_status)
         session.on(DEPLOYMENT, self._on_deployment)
         session.on(PLAN, self._on_plan)
         session.on(READY, self._on_ready)
-        session.on_connected(self._republish)
-        session.start()
+        self._presence.announce()
         log.info(
             "%s has joined the site %s; tensors come in at %s",
             self._node,
@@ -170,6 +178,7 @@ class Agent:
 
     def tick(self) -> None:
         """What is due by the clock: late requests, the readings of load and energy; called every SWEEP_S."""
+        self._presence.attend()
         self._origin.sweep()
         for reading in self._instruments.due():
             if isinstance(reading, NodeLoad):
