@@ -161,7 +161,14 @@ class Presence:
 
     def _meet(self, rival: NodeStatus) -> bool:
         """Another session of this name is alive: one of the two leaves."""
-        if not outlives(self._session_id, self._clock_s() - self._connected_at, rival):
+        connected_s = self._clock_s() - self._connected_at
+        # Who is not born yet has given the other nothing to yield to: so it yields where it is not clearly the elder.
+        stays = (
+            outlives(self._session_id, connected_s, rival)
+            if self._settled.is_set()
+            else connected_s - rival.connected_s >= TIE_S
+        )
+        if not stays:
             self._winner = rival
             return False
         if rival.session not in self._rivals and len(self._rivals) < MAX_RIVALS:
