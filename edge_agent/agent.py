@@ -339,11 +339,13 @@ def run_agent(settings: AgentSettings) -> None:
     """Run an agent until SIGINT or SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    # Until it has joined, it may wait for a broker for ever.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     agent = Agent(settings)
     try:
         agent.start()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
         while not stop.wait(SWEEP_S):
             agent.tick()
     finally:
