@@ -24,7 +24,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from broker.errors import ConnectionFailedError
+from broker.errors import ConnectionFailedError, SignInRefusedError
 from broker.explanations import (
     explain_ca_file,
     explain_failure,
@@ -33,6 +33,7 @@ from broker.explanations import (
     is_lasting,
     is_loopback,
     is_permanent,
+    is_sign_in,
 )
 
 MAX_PACKET_BYTES = 25_000_000
@@ -153,7 +154,9 @@ class Connection:
         self._settled.wait(self._broker.start_timeout_s or None)
         if not self._ever_connected:
             self.close()
-            raise ConnectionFailedError(self._broker.endpoint, self._reason)
+            refused = self._refusal is not None and is_sign_in(self._refusal)
+            failure = SignInRefusedError if refused else ConnectionFailedError
+            raise failure(self._broker.endpoint, self._reason)
 
     def publish(
         self,

@@ -68,7 +68,7 @@ def explain_refusal(reason: ReasonCode, username: str | None) -> str:
     """Why the broker refused the session, and what would help."""
     if reason.value == _UNSUPPORTED_PROTOCOL:
         return "the broker does not speak MQTT 5: use Mosquitto 1.6 or later"
-    if reason.value in (_BAD_CREDENTIALS, _NOT_AUTHORISED):
+    if is_sign_in(reason):
         if username is None:
             return "the broker admits no anonymous clients: set broker.username and broker.password_file"
         return (
@@ -76,6 +76,11 @@ def explain_refusal(reason: ReasonCode, username: str | None) -> str:
             "correct broker.username and broker.password_file"
         )
     return f"the broker refuses the session ({reason})"
+
+
+def is_sign_in(refusal: ReasonCode) -> bool:
+    """Whether a refusal is about who signs in."""
+    return refusal.value in (_BAD_CREDENTIALS, _NOT_AUTHORISED)
 
 
 def explain_ca_file(error: OSError, file: str) -> str:

@@ -1,10 +1,9 @@
-"""A private Mosquitto on a free loopback port, for the demo and the tests, run with the configuration we ship.
+"""A private Mosquitto on a loopback port, for the demo and the tests: open, or with the locks of a site.
 
 A site's own broker is the system's Mosquitto; nothing here touches it.
 """
 
 import ctypes
-import importlib.resources
 import os
 import shutil
 import signal
@@ -19,14 +18,15 @@ from typing import Self
 
 from broker.connection import BrokerSettings
 from broker.errors import MosquittoError
+from broker.mosquitto_configuration import open_configuration, replaced, shipped_configuration
+from broker.site_directory import SiteDirectory
+from broker.site_record import ADMIN
 
 START_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 5.0
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec
-# Settings of the shipped configuration that a private broker replaces by its own.
-_REPLACED = ("listener", "persistence_location")
 
 
 def find_mosquitto() -> Path:
@@ -45,20 +45,31 @@ def find_mosquitto() -> Path:
 class PrivateMosquitto:
     """A Mosquitto of our own, which keeps its files in `directory` and ends with this process at the latest.
 
+    It is open to everybody on this machine; with a `site` it admits the site's members alone, on the site's port.
     Entering starts it and waits until it accepts connections; MosquittoError says why it did not.
     Start it from the main thread: the kernel ends it with the thread that started it.
     """
 
-    def __init__(self, directory: Path, port: int | None = None, extra_configuration: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        port: int | None = None,
+        extra_configuration: str = "",
+        *,
+        site: SiteDirectory | None = None,
+    ) -> None:
         self._directory = directory
+        self._site = site
         self._extra_configuration = extra_configuration
         self._log_file = directory / "mosquitto.log"
         self._child: subprocess.Popen[bytes] | None = None
-        self.port = free_port() if port is None else port
+        self.port = port or (free_port() if site is None else site.record.port)
 
     @property
     def settings(self) -> BrokerSettings:
-        """How a session reaches it."""
+        """How a session reaches it: of a site, as its administrator."""
+        if self._site is not None:
+            return self._site.broker_settings(ADMIN, host="127.0.0.1")
         return BrokerSettings(host="127.0.0.1", port=self.port)
 
     @property
@@ -80,10 +91,7 @@ class PrivateMosquitto:
         program = find_mosquitto()
         self._directory.mkdir(parents=True, exist_ok=True)
         configuration = self._directory / "mosquitto.conf"
-        configuration.write_text(
-            private_configuration(shipped_configuration(), self.port, self._directory, root=os.geteuid() == 0)
-            + self._extra_configuration
-        )
+        configuration.write_text(self._configuration() + self._extra_configuration)
         with self._log_file.open("ab") as log:
             log_start = log.tell()
             self._child = subprocess.Popen(
@@ -100,6 +108,11 @@ class PrivateMosquitto:
         except BaseException:
             self.stop()
             raise
+
+    def reload(self) -> None:
+        """Have it read its configuration, passwords and access rules again; clients that these refuse are cut off."""
+        if self._child is not None:
+            self._child.send_signal(signal.SIGHUP)
 
     def stop(self) -> None:
         """Ask it to end, and end it if it does not."""
@@ -125,6 +138,12 @@ class PrivateMosquitto:
         self.stop()
         self.start()
 
+    def _configuration(self) -> str:
+        if self._site is None:
+            return open_configuration(shipped_configuration(), self.port, self._directory, root=os.geteuid() == 0)
+        text = (self._site.broker / "mosquitto.conf").read_text(encoding="utf-8")
+        return replaced(text, {"listener": f"{self.port} 127.0.0.1"})
+
     def _wait_until_it_runs(self, child: subprocess.Popen[bytes], log_start: int) -> None:
         """Wait for its own word that it listens: a connection might reach another program on its port."""
         deadline = time.monotonic() + START_TIMEOUT_S
@@ -140,21 +159,6 @@ class PrivateMosquitto:
         """The end of its log; of an error in its configuration the cause and the place are two lines."""
         lines = self._log_file.read_text(errors="replace").splitlines()
         return " ".join(line.partition(": ")[2] for line in lines[-2:]) or "it wrote no log"
-
-
-def shipped_configuration() -> str:
-    """The text of the mosquitto.conf that the project ships."""
-    return importlib.resources.files("broker").joinpath("mosquitto.conf").read_text(encoding="utf-8")
-
-
-def private_configuration(shipped: str, port: int, directory: Path, *, root: bool) -> str:
-    """The shipped configuration with a listener on `port`, its files in `directory`, and the log on stderr."""
-    kept = [line for line in shipped.splitlines() if line.split(" ")[0] not in _REPLACED]
-    own = [f"listener {port} 127.0.0.1", f"persistence_location {directory.absolute()}", "log_dest stderr"]
-    if root:
-        # Started by root it would become the user `mosquitto`, who may not write into our directory.
-        own.append("user root")
-    return "\n".join(kept + own) + "\n"
 
 
 def _unpacked() -> Path:

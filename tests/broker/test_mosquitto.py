@@ -12,7 +12,8 @@ from eventually import eventually
 
 from broker import mosquitto as module
 from broker.errors import MosquittoError
-from broker.mosquitto import PrivateMosquitto, find_mosquitto, private_configuration, shipped_configuration
+from broker.mosquitto import PrivateMosquitto, find_mosquitto
+from broker.mosquitto_configuration import open_configuration, shipped_configuration
 from broker.session import Session
 
 
@@ -22,21 +23,25 @@ def settings_of(configuration: str) -> dict[str, str]:
 
 
 def test_the_shipped_configuration_keeps_what_the_session_counts_on() -> None:
-    """No delay, no silent loss by count, a packet bound that fits the largest message, loopback only."""
+    """No delay, no silent loss by count, a packet bound that fits the largest message; nobody comes in unasked."""
     shipped = settings_of(shipped_configuration())
     assert shipped["set_tcp_nodelay"] == "true"
     assert shipped["max_queued_messages"] == "0"
     assert int(shipped["max_packet_size"]) == 25_000_000
-    assert shipped["listener"] == "1883 127.0.0.1"
+    assert shipped["allow_anonymous"] == "false"
+    assert {"certfile", "keyfile", "password_file", "acl_file"} <= set(shipped)
 
 
-def test_a_private_configuration_changes_only_where_it_listens_and_writes(tmp_path: Path) -> None:
-    """The demo and the tests run what is shipped, but for the place of its files and its port."""
+def test_a_private_configuration_changes_only_who_comes_in_and_where_it_writes(tmp_path: Path) -> None:
+    """The demo and the tests run what is shipped, but open, on loopback; and their file says so."""
     shipped = settings_of(shipped_configuration())
-    private = settings_of(private_configuration(shipped_configuration(), 4242, tmp_path, root=False))
+    text = open_configuration(shipped_configuration(), 4242, tmp_path, root=False)
+    private = settings_of(text)
     changed = {name for name in shipped | private if shipped.get(name) != private.get(name)}
-    assert changed == {"listener", "persistence_location", "log_dest"}
+    letting_in = {"listener", "certfile", "keyfile", "allow_anonymous", "password_file", "acl_file", "pid_file"}
+    assert changed == {*letting_in, "persistence_location", "log_dest"}
     assert private["listener"] == "4242 127.0.0.1"
+    assert "open to everybody on this machine and to nobody else" in text
 
 
 def test_it_takes_connections_once_it_is_entered_and_ends_after(tmp_path: Path) -> None:

@@ -1,0 +1,293 @@
+"""A site's directory: authority, server certificates, and the files of broker, coordinator, nodes and clients.
+
+site.json decides who is admitted; every other file is made before it or follows from it, so that a command that was
+killed leaves a directory which the next one completes.
+"""
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from broker.access import Role
+from broker.connection import BrokerSettings
+from broker.credentials import new_secret, password_digest, token_digest
+from broker.errors import SiteError
+from broker.messages import Tier
+from broker.mosquitto_configuration import shipped_configuration, site_configuration
+from broker.site_files import (
+    DIRECTORY_MODE,
+    locked,
+    remove_directory,
+    remove_leftovers,
+    write_directory,
+    write_secret,
+)
+from broker.site_record import (
+    ADMIN,
+    COORDINATOR,
+    RECORD_VERSION,
+    Member,
+    SiteRecord,
+    access_file,
+    check_host,
+    check_name,
+    passwords_file,
+    renewed,
+    tokens_file,
+    with_member,
+    without_member,
+)
+from broker.site_settings import agent_yaml, broker_settings, coordinator_yaml
+
+RECORD_FILE = "site.json"
+TLS_PORT = 8883  # IANA's for MQTT over TLS
+MAX_RECORD_BYTES = 20_000_000
+# Tools on the broker's own machine reach it by these, whatever else it is called.
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
+
+
+class SiteDirectory:
+    """A site in a directory. Every change is made under a lock and takes effect in one file, site.json.
+
+    SiteError for what cannot be done; OSError where the disk or its permissions do not allow it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open the directory that `create` made; its record is read anew before each change."""
+        self._path = path.absolute()
+        self._record = self._read()
+
+    @classmethod
+    def create(cls, path: Path, *, site: str, hosts: Sequence[str], port: int = TLS_PORT) -> Self:
+        """Make a new site, whole or not at all; SiteError if there is something at `path` already.
+
+        Members are told the first of `hosts`. Needs the package `cryptography`.
+        """
+        from broker.certificates import make_authority, make_server_certificate  # noqa: PLC0415  # only to make a site
+
+        path = path.absolute()
+        check_name(site)
+        names = _certified(hosts)
+        if path.exists():
+            raise SiteError(f"{path} is there already: name a directory that is not there yet")
+        now = datetime.datetime.now(datetime.UTC)
+        authority = make_authority(site, now)
+        broker, http = (make_server_certificate(authority, names, now) for _ in range(2))
+        record = SiteRecord(
+            site=site,
+            hosts=tuple(hosts),
+            port=port,
+            authority_expires=authority.expires,
+            server_expires=broker.expires,
+            members=(),
+        )
+        files: dict[str, bytes] = {
+            "ca.crt": authority.certificate,
+            "ca.key": authority.key,
+            "broker/mosquitto.conf": site_configuration(
+                shipped_configuration(), port, path / "broker", root=os.geteuid() == 0
+            ).encode(),
+            "broker/server.pem": broker.certificate + broker.key,
+            "coordinator/http.pem": http.certificate + http.key,
+            "coordinator/coordinator.yaml": coordinator_yaml(site=site, host=hosts[0], port=port).encode(),
+        }
+        coordinator, secrets = _new_member(COORDINATOR, COORDINATOR, None, now)
+        admin, admin_secrets = _new_member(ADMIN, ADMIN, None, now)
+        record = with_member(with_member(record, coordinator), admin)
+        files |= {f"coordinator/{name}": content for name, content in secrets.items()}
+        files |= {f"admin/{name}": content for name, content in admin_secrets.items()}
+        files |= {f"{member}/ca.crt": authority.certificate for member in (COORDINATOR, ADMIN)}
+        files |= {name: text.encode() for name, text in _consequences(record).items()}
+        files[RECORD_FILE] = _encoded(record)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_directory(path, files, directories=("nodes", "clients", "broker/data"))
+        return cls(path)
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        return self._path
+
+    @property
+    def record(self) -> SiteRecord:
+        """What is known of the site, as of the last change or of opening it."""
+        return self._record
+
+    @property
+    def broker(self) -> Path:
+        """The directory of the broker's files."""
+        return self._path / "broker"
+
+    def directory_of(self, name: str) -> Path:
+        """Where a member's own files lie, to be copied to it."""
+        member = self._record.member(name)
+        match member.role:
+            case "node":
+                return self._path / "nodes" / name
+            case "client":
+                return self._path / "clients" / name
+            case _:
+                return self._path / name
+
+    def broker_settings(self, name: str, *, host: str | None = None) -> BrokerSettings:
+        """How a member signs in; `host` where it is not the first of the site's."""
+        return broker_settings(
+            self.directory_of(name), host=host or self._record.hosts[0], port=self._record.port, user=name
+        )
+
+    def add_node(self, name: str, tier: Tier) -> None:
+        """Let a node in; its files are in `nodes/<name>`."""
+        settings = agent_yaml(
+            site=self._record.site, node=name, tier=tier, host=self._record.hosts[0], port=self._record.port
+        )
+        self._add(name, "node", tier, {"agent.yaml": settings.encode()})
+
+    def add_client(self, name: str) -> None:
+        """Let one in who asks for inferences; its files are in `clients/<name>`."""
+        self._add(name, "client", None, {})
+
+    def revoke(self, name: str) -> None:
+        """Shut a node or client out, as of the broker's next look at its files; a repetition changes nothing more.
+
+        What it signed in with stays in its directory until `forget`.
+        """
+        with self._changing():
+            self._commit(without_member(self._record, name, datetime.datetime.now(datetime.UTC)))
+
+    def forget(self, name: str) -> None:
+        """Delete the files of one who was shut out."""
+        with self._changing():
+            if self._record.member(name).revoked is not None:
+                remove_directory(self.directory_of(name))
+
+    def renew(self, name: str) -> None:
+        """Give a member another password and, where it has one, another token; the old ones are good for nothing."""
+        with self._changing():
+            member, secrets = _new_member(
+                name, self._record.member(name).role, None, datetime.datetime.now(datetime.UTC)
+            )
+            record = renewed(self._record, name, member.password, member.token, member.since)
+            directory = self.directory_of(name)
+            directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+            self._commit(record)
+            for file, content in {**secrets, "ca.crt": self._authority_certificate()}.items():
+                write_secret(directory / file, content)
+
+    def renew_server(self, hosts: Sequence[str] = ()) -> None:
+        """Give broker and HTTP interface new certificates and keys, for other hosts where some are given.
+
+        Needs the package `cryptography`.
+        """
+        from broker.certificates import Certificate, make_server_certificate  # noqa: PLC0415  # only for certificates
+
+        with self._changing():
+            wanted = tuple(hosts) or self._record.hosts
+            names = _certified(wanted)
+            now = datetime.datetime.now(datetime.UTC)
+            try:
+                authority = Certificate(
+                    self._authority_certificate(), (self._path / "ca.key").read_bytes(), self._record.authority_expires
+                )
+                certificates = [make_server_certificate(authority, names, now) for _ in range(2)]
+            except ValueError as error:
+                raise SiteError(f"{self._path}: ca.crt and ca.key cannot sign: {error}") from None
+            for file, made in zip(("broker/server.pem", "coordinator/http.pem"), certificates, strict=True):
+                write_secret(self._path / file, made.certificate + made.key)
+            self._commit(msgspec.structs.replace(self._record, hosts=wanted, server_expires=certificates[0].expires))
+
+    def _add(self, name: str, role: Role, tier: Tier | None, files: dict[str, bytes]) -> None:
+        check_name(name)
+        with self._changing():
+            member, secrets = _new_member(name, role, tier, datetime.datetime.now(datetime.UTC))
+            record = with_member(self._record, member)
+            # Before the record: a member whose secrets nobody has could not be told from one that lost them.
+            parent = self._path / f"{role}s"
+            parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+            remove_directory(parent / name)
+            write_directory(parent / name, {**files, **secrets, "ca.crt": self._authority_certificate()})
+            self._commit(record)
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        with locked(self._path):
+            for directory in (self._path, *filter(Path.is_dir, self._path.rglob("*"))):
+                remove_leftovers(directory)
+            self._record = self._read()
+            self._follow()
+            yield
+
+    def _commit(self, record: SiteRecord) -> None:
+        if record != self._record:
+            write_secret(self._path / RECORD_FILE, _encoded(record))
+        self._record = record
+        self._follow()
+
+    def _follow(self) -> None:
+        """Write anew what differs from what the record asks for."""
+        for name, text in _consequences(self._record).items():
+            path = self._path / name
+            if not path.is_file() or path.read_bytes() != text.encode():
+                write_secret(path, text.encode())
+
+    def _authority_certificate(self) -> bytes:
+        return (self._path / "ca.crt").read_bytes()
+
+    def _read(self) -> SiteRecord:
+        path = self._path / RECORD_FILE
+        try:
+            with path.open("rb") as file:
+                content = file.read(MAX_RECORD_BYTES)
+        except (FileNotFoundError, NotADirectoryError):
+            raise SiteError(
+                f"{self._path} holds no site: make one with `splitrail site init`, or name its directory (--directory)"
+            ) from None
+        try:
+            record = msgspec.json.decode(content, type=SiteRecord)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise SiteError(f"{path} is not what `splitrail site` wrote: {error}") from None
+        if record.version > RECORD_VERSION:
+            raise SiteError(f"{path} was written by a newer Splitrail (version {record.version}): use that one")
+        return record
+
+
+def _new_member(name: str, role: Role, tier: Tier | None, now: datetime.datetime) -> tuple[Member, dict[str, bytes]]:
+    """A member with fresh secrets: what the record keeps of them, and the files that hold them."""
+    password = new_secret()
+    token = None if role == COORDINATOR else new_secret()
+    member = Member(
+        name=name,
+        role=role,
+        tier=tier,
+        password=password_digest(password),
+        token=None if token is None else token_digest(token),
+        since=now,
+    )
+    files = {"password": f"{password}\n".encode()}
+    if token is not None:
+        files["token"] = f"{token}\n".encode()
+    return member, files
+
+
+def _consequences(record: SiteRecord) -> dict[str, str]:
+    """The files that follow from the record, by their names in the site's directory."""
+    return {
+        "broker/passwords": passwords_file(record),
+        "broker/acl": access_file(record),
+        "coordinator/tokens": tokens_file(record),
+    }
+
+
+def _certified(hosts: Sequence[str]) -> tuple[str, ...]:
+    """All that a server's certificate bears; SiteError for what it cannot."""
+    for host in hosts:
+        check_host(host)
+    return tuple(dict.fromkeys((*hosts, *LOCAL_HOSTS)))
+
+
+def _encoded(record: SiteRecord) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"

@@ -1,0 +1,71 @@
+"""The settings files that a site's members start from, as text: agent.yaml and coordinator.yaml.
+
+Every path in them is relative, to files that lie beside them, so that a directory can be copied as it is.
+"""
+
+import json
+from pathlib import Path
+
+from broker.connection import BrokerSettings
+from broker.messages import Tier
+
+HTTP_PORT = 8484
+
+
+def broker_settings(directory: Path, *, host: str, port: int, user: str) -> BrokerSettings:
+    """How the member whose files are in `directory` signs in."""
+    return BrokerSettings(
+        host=host, port=port, username=user, password_file=directory / "password", ca_file=directory / "ca.crt"
+    )
+
+
+def agent_yaml(*, site: str, node: str, tier: Tier, host: str, port: int) -> str:
+    """An agent.yaml that starts the agent of a node."""
+    return f"""\
+# The agent of {node}, as `splitrail site add-node` made it: `splitrail agent --config agent.yaml`.
+# The files beside it are secrets of this node alone. Paths begin here.
+site: {_quoted(site)}
+node: {_quoted(node)}
+tier: {tier}
+{_broker_yaml(host, port, node)}
+models:                        # the coordinator serves them
+  token_file: token
+  ca_file: ca.crt
+"""
+
+
+def coordinator_yaml(*, site: str, host: str, port: int) -> str:
+    """A coordinator.yaml that lacks only the deployments that the user wants."""
+    advertised = f"[{host}]" if ":" in host else host
+    return f"""\
+# The coordinator of {site}, as `splitrail site init` made it: `splitrail coordinator --config coordinator.yaml`.
+# Paths begin here. What else can be set: docs/coordinator.yaml.
+site: {_quoted(site)}
+{_broker_yaml(host, port, "coordinator")}
+http:
+  host: 0.0.0.0
+  port: {HTTP_PORT}
+  advertise: {_quoted(f"https://{advertised}:{HTTP_PORT}")}
+  certificate_file: http.pem
+  key_file: http.pem
+  tokens_file: tokens
+deployments:                   # an example: put your own here
+  - name: photos
+    model: mobilenetv2.tflite
+    origin: pi
+"""
+
+
+def _broker_yaml(host: str, port: int, user: str) -> str:
+    return f"""\
+broker:
+  host: {_quoted(host)}
+  port: {port}
+  username: {_quoted(user)}
+  password_file: password
+  ca_file: ca.crt"""
+
+
+def _quoted(text: str) -> str:
+    """As YAML text, whatever it looks like: a JSON string is one."""
+    return json.dumps(text)
