@@ -103,7 +103,7 @@ class Continuum:
                 self._peers[src][dst] = f"tcp://{host}:{port}"
             with self._step("starting the coordinator"):
                 self.start(COORDINATOR)
-                self._wait("the coordinator", self.log(COORDINATOR), self._coordinator_answers)
+                self.wait_for_coordinator()
             with self._step(f"starting the agents of {', '.join(self._nodes)}"):
                 self._start_agents()
             self._stack = stack.pop_all()
@@ -149,6 +149,11 @@ class Continuum:
         return self._place.store(coordinator)
 
     @property
+    def directory(self) -> Path:
+        """Where settings, stores and logs are."""
+        return self._place.directory
+
+    @property
     def caches(self) -> Path:
         """Where models and segments are cached."""
         return self._place.caches
@@ -157,6 +162,11 @@ class Continuum:
         """ProcessFailedError if a process has died that nobody killed through us."""
         for process in self._processes.values():
             process.check()
+
+    @property
+    def coordinators(self) -> tuple[str, ...]:
+        """The coordinators that have been started and not ended."""
+        return tuple(name for name in self._processes if name in self._http_ports)
 
     def pids(self) -> Mapping[str, int]:
         """The processes that run, by name."""
@@ -192,6 +202,10 @@ class Continuum:
             self._processes[name] = self._coordinator(name, self._place, self._http_ports[name])
         else:
             self._processes[name] = self._agent(self._node(name), self._place, self._tensor_ports[name])
+
+    def wait_for_coordinator(self, coordinator: str = COORDINATOR) -> None:
+        """Return once a coordinator that was started answers; ProcessFailedError if it does not in time."""
+        self._wait(f"the {coordinator}", self.log(coordinator), lambda: self._answers(coordinator))
 
     def start_rival(self, name: str) -> ChildProcess:
         """Start a second process of the same identity beside a running one.
@@ -266,9 +280,9 @@ class Continuum:
         command = splitrail_command("agent", "--config", str(configuration))
         return ChildProcess(f"the agent of {node.name}", command, place.directory / f"{node.name}.log")
 
-    def _coordinator_answers(self) -> bool:
+    def _answers(self, coordinator: str) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.http_url()}/healthz", timeout=2) as answer:  # our own loopback
+            with urllib.request.urlopen(f"{self.http_url(coordinator)}/healthz", timeout=2) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False

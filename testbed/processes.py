@@ -53,6 +53,11 @@ class ChildProcess:
         """Whether it is still alive."""
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with, below 0 a signal's number; None while it runs."""
+        return self._process.poll()
+
     def check(self) -> None:
         """ProcessFailedError, with the last line of the log, if it has died."""
         code = self._process.poll()
