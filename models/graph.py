@@ -16,6 +16,7 @@ from models.operators import RESOURCE_KINDS
 from models.schema import SENDABLE_TYPES
 from models.schema import Quantization as QuantizationSlots
 from models.schema import Tensor as TensorSlots
+from models.soundness import check_sound
 
 MAX_OPS = 20_000
 """More ops than any published .tflite has; the protocol's messages are bounded by the same number."""
@@ -103,6 +104,7 @@ def read_graph(path: Path) -> Graph:
     Raises ModelFileError where the file cannot be read, ModelFormatError where it is not a valid .tflite.
     """
     with open_model(path) as model:
+        check_sound(model)
         return build_graph(model, find_constants(model, model.main))
 
 

@@ -102,6 +102,11 @@ class ModelFile:
             self.buffer_span(index)  # a truncated file has lost weights: say so now, not when they are needed
 
     @property
+    def subgraph_count(self) -> int:
+        """How many subgraphs there are, the main one included."""
+        return len(self._subgraph_tables)
+
+    @property
     def main(self) -> SubgraphRecord:
         """The main subgraph."""
         return self.subgraph(0)

@@ -3,6 +3,8 @@
 The names are those of BuiltinOperator in tensorflow/lite/schema/schema.fbs; the slots are those of schema.py.
 """
 
+from models.schema import OPTIONS, OPTIONS_2
+
 _NAMES_BY_CODE = """
 ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEPTH_TO_SPACE DEQUANTIZE EMBEDDING_LOOKUP FLOOR
 FULLY_CONNECTED HASHTABLE_LOOKUP L2_NORMALIZATION L2_POOL_2D LOCAL_RESPONSE_NORMALIZATION LOGISTIC
@@ -69,6 +71,88 @@ SUBGRAPH_SLOTS: dict[str, tuple[int, ...]] = {
 
 SUBGRAPH_VECTOR_SLOTS = {"STABLEHLO_CASE": 0, "STABLEHLO_CUSTOM_CALL": 4}
 """The options' slot that holds a vector of such indices."""
+
+MAY_LACK_INPUTS: dict[str, frozenset[int]] = {
+    "CONV_2D": frozenset((2,)),
+    "DEPTHWISE_CONV_2D": frozenset((2,)),
+    "FULLY_CONNECTED": frozenset((2,)),
+    "TRANSPOSE_CONV": frozenset((3,)),
+    "CONV_3D": frozenset((2,)),
+    "CONV_3D_TRANSPOSE": frozenset((3,)),
+    "SVDF": frozenset((3,)),
+    "LSTM": frozenset((1, 5, 9, 10, 11, 12, 16, 17, *range(20, 24))),
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": frozenset((1, 5, 9, 10, 11, 12, 16, 17, *range(20, 24))),
+    "BIDIRECTIONAL_SEQUENCE_LSTM": frozenset(
+        (1, 5, *range(9, 13), 16, 17, 18, 22, *range(26, 30), 33, 34, *range(39, 48))
+    ),
+    "BIDIRECTIONAL_SEQUENCE_RNN": frozenset(range(9, 12)),
+}
+"""Which inputs an op may lack (tensorflow/lite/kernels: GetOptionalInputTensor); of another, runtimes take no care."""
+
+_LEAST_INPUTS = {
+    0: "VAR_HANDLE HASHTABLE CALL CALL_ONCE WHILE STABLEHLO_CASE STABLEHLO_COMPOSITE STABLEHLO_CUSTOM_CALL "
+    "STABLEHLO_IOTA STABLEHLO_WHILE DELEGATE PLACEHOLDER_FOR_GREATER_OP_CODES",
+    2: """
+        ADD SUB MUL DIV POW FLOOR_DIV FLOOR_MOD MAXIMUM MINIMUM SQUARED_DIFFERENCE ATAN2 LESS LESS_EQUAL GREATER
+        GREATER_EQUAL EQUAL NOT_EQUAL LOGICAL_AND LOGICAL_OR BITWISE_XOR RIGHT_SHIFT CONV_2D DEPTHWISE_CONV_2D CONV_3D
+        FULLY_CONNECTED BATCH_MATMUL PRELU GATHER GATHER_ND PAD MIRROR_PAD TOPK_V2 TRANSPOSE SPLIT MEAN SUM REDUCE_PROD
+        REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL EXPAND_DIMS TILE RESIZE_BILINEAR RESIZE_NEAREST_NEIGHBOR REVERSE_V2
+        REVERSE_SEQUENCE ARG_MAX ARG_MIN FILL CUMSUM EMBEDDING_LOOKUP BROADCAST_TO BROADCAST_ARGS SEGMENT_SUM RFFT2D
+        MULTINOMIAL MATRIX_SET_DIAG ASSIGN_VARIABLE LSH_PROJECTION
+        STABLEHLO_ADD STABLEHLO_DIVIDE STABLEHLO_MULTIPLY STABLEHLO_MAXIMUM STABLEHLO_MINIMUM STABLEHLO_AND STABLEHLO_OR
+        STABLEHLO_POWER STABLEHLO_REMAINDER STABLEHLO_SUBTRACT STABLEHLO_COMPARE STABLEHLO_PAD STABLEHLO_GATHER
+        STABLEHLO_DOT_GENERAL STABLEHLO_CONVOLUTION STABLEHLO_REDUCE STABLEHLO_REDUCE_WINDOW STABLEHLO_SHIFT_LEFT
+        STABLEHLO_DYNAMIC_SLICE
+        """,
+    3: """
+        PADV2 SPLIT_V SLICE SELECT SELECT_V2 SPACE_TO_BATCH_ND BATCH_TO_SPACE_ND RANGE SCATTER_ND TRANSPOSE_CONV
+        CONV_3D_TRANSPOSE HASHTABLE_LOOKUP HASHTABLE_FIND HASHTABLE_IMPORT DYNAMIC_UPDATE_SLICE UNSORTED_SEGMENT_PROD
+        UNSORTED_SEGMENT_MAX UNSORTED_SEGMENT_MIN UNSORTED_SEGMENT_SUM STABLEHLO_SELECT STABLEHLO_CLAMP
+        STABLEHLO_SCATTER STABLEHLO_DYNAMIC_UPDATE_SLICE
+        """,
+    4: "STRIDED_SLICE ONE_HOT SPARSE_TO_DENSE SVDF",
+    5: "RNN UNIDIRECTIONAL_SEQUENCE_RNN EMBEDDING_LOOKUP_SPARSE NON_MAX_SUPPRESSION_V4 DILATE REDUCE_WINDOW",
+    6: "NON_MAX_SUPPRESSION_V5",
+    9: "BIDIRECTIONAL_SEQUENCE_RNN",
+    20: "UNIDIRECTIONAL_SEQUENCE_LSTM",
+    39: "BIDIRECTIONAL_SEQUENCE_LSTM",
+}
+_LEAST_INPUTS_OF = {kind: least for least, kinds in _LEAST_INPUTS.items() for kind in kinds.split()}
+
+
+def least_inputs(kind: str) -> int:
+    """How many inputs an op has at least, absent ones included; 1 for a kind that this table does not name."""
+    return _LEAST_INPUTS_OF.get(kind, 1)
+
+
+LEAST_OUTPUTS = {"TOPK_V2": 2, "UNIQUE": 2, "NON_MAX_SUPPRESSION_V4": 2, "NON_MAX_SUPPRESSION_V5": 3}
+NO_OUTPUTS = frozenset(
+    ("CALL_ONCE", "ASSIGN_VARIABLE", "HASHTABLE_IMPORT", "CUSTOM", "CALL", "WHILE", "STABLEHLO_WHILE")
+)
+"""Ops that may make nothing."""
+OUTPUT_COUNTS = {"SPLIT": 0, "SPLIT_V": 0, "UNPACK": 0}
+"""The option's slot that says how many outputs an op has."""
+
+_OPTIONS_NAMES = {
+    "Pool2DOptions": "AVERAGE_POOL_2D MAX_POOL_2D L2_POOL_2D",
+    "L2NormOptions": "L2_NORMALIZATION",
+    "ReducerOptions": "MEAN SUM REDUCE_PROD REDUCE_MAX REDUCE_MIN REDUCE_ANY REDUCE_ALL",
+    "SequenceRNNOptions": "UNIDIRECTIONAL_SEQUENCE_RNN",
+    "MaximumMinimumOptions": "MAXIMUM MINIMUM",
+    "Conv3DOptions": "CONV_3D_TRANSPOSE",
+    "RandomOptions": "RANDOM_STANDARD_NORMAL RANDOM_UNIFORM MULTINOMIAL",
+}
+_OPTIONS_OF = {kind: name for name, kinds in _OPTIONS_NAMES.items() for kind in kinds.split()} | {
+    kind: layout.name
+    for layout in (*OPTIONS.values(), *OPTIONS_2.values())
+    for kind in BUILTIN_NAMES
+    if kind.replace("_", "") == layout.name.removesuffix("Options").upper()
+}
+
+
+def options_name(kind: str) -> str | None:
+    """The table that holds an op's options; None for an op without options of its own."""
+    return _OPTIONS_OF.get(kind)
 
 
 def kind_name(builtin_code: int, custom_code: str) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from models.errors import RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
 from models.modelfile import open_model
 from models.operators import RESOURCE_KINDS, is_flex
+from models.soundness import check_sound
 
 # Import name and distribution, the one that is preferred first.
 _RUNTIMES = (("ai_edge_litert", "ai-edge-litert"), ("tflite_runtime", "tflite-runtime"))
@@ -72,7 +73,7 @@ class Segment:
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._path = path
-        _refuse_flex(path)
+        _refuse_unrunnable(path)
         self._interpreter: Any = _load(path, threads)  # neither runtime ships types
         self._input_details = self._interpreter.get_input_details()
         self._output_details = self._interpreter.get_output_details()
@@ -164,9 +165,10 @@ def _refuse_wrong_numpy(runtime: Runtime) -> None:
         )
 
 
-def _refuse_flex(path: Path) -> None:
-    """Say what neither runtime can hold before it is asked to load the file."""
+def _refuse_unrunnable(path: Path) -> None:
+    """Say what neither runtime can hold, and what would crash it, before it is asked to load the file."""
     with open_model(path) as model:
+        check_sound(model)
         for code in model.codes:
             if code.custom and is_flex(code.kind):
                 raise UnsupportedOpError(

@@ -106,8 +106,22 @@ class Metadata:
 class Quantization:
     """Slots of QuantizationParameters and of its blockwise and multi-axis details."""
 
-    SCALE, ZERO_POINT, DETAILS_TYPE, DETAILS = 2, 3, 4, 5
+    SCALE, ZERO_POINT, DETAILS_TYPE, DETAILS, DIMENSION = 2, 3, 4, 5, 6
     SCALES, ZERO_POINTS, BLOCK_SIZE, DIMENSIONS = range(4)
+
+
+class Sparsity:
+    """Slots of SparsityParameters and of its DimensionMetadata."""
+
+    TRAVERSAL_ORDER, BLOCK_MAP, LEVELS = range(3)
+    FORMAT, DENSE_SIZE, SEGMENTS_TYPE, SEGMENTS, INDICES_TYPE, INDICES = range(6)
+
+
+class SignatureDef:
+    """Slots of SignatureDef and of its TensorMap."""
+
+    INPUTS, OUTPUTS, KEY, SUBGRAPH = 0, 1, 2, 4
+    NAME, TENSOR = range(2)
 
 
 # The elements of the types 0..22, their numpy names where numpy has them, and bits per element.

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from models.constants import Constants, pack_value
+from models.details import detail_tensors
 from models.emitter import blob_bytes_fit
 from models.flatbuffer import Table
 from models.graph import Graph
 from models.modelfile import ModelFile, OperatorRecord, SubgraphRecord, TensorRecord
 from models.nodes import Blob, BlobSpan, Copy, FileSource, Fresh, Node, Number, String, Tables, Vector
 from models.schema import (
-    INDEXED_DETAILS,
     OPERATOR_CODE,
     OPTIONS,
     OPTIONS_2,
@@ -235,7 +235,7 @@ def _scope(
     waiting = list(kept)
     while waiting:
         quantization = subgraph.tensors[waiting.pop()].table.table(Tensor.QUANTIZATION)
-        for index in () if quantization is None else _detail_tensors(subgraph, quantization):
+        for index in () if quantization is None else detail_tensors(quantization, len(subgraph.tensors)):
             if index >= 0 and index not in kept:
                 kept.add(index)
                 waiting.append(index)
@@ -249,22 +249,9 @@ def _bound(tensor: TensorRecord, known: tuple[int | None, ...]) -> tuple[tuple[i
     return (static, static) if len(static) == len(known) else (tensor.shape, tensor.signature)
 
 
-def _detail_tensors(subgraph: SubgraphRecord, quantization: Table) -> tuple[int, ...]:
-    """The tensors that hold the scales and zero points of a blockwise or multi-axis quantisation."""
-    if quantization.scalar(Quantization.DETAILS_TYPE, "B") not in INDEXED_DETAILS:
-        return ()
-    details = quantization.table(Quantization.DETAILS)
-    if details is None:
-        return ()
-    found = (details.scalar(Quantization.SCALES, "i"), details.scalar(Quantization.ZERO_POINTS, "i"))
-    if any(not -1 <= index < len(subgraph.tensors) for index in found):
-        raise details.buffer.broken(f"a quantisation names tensors {found} of {len(subgraph.tensors)}")
-    return found
-
-
 def _details(scope: _Scope, quantization: Table) -> dict[int, Node]:
     """The details of a quantisation that name tensors, with the tensors' indices in the segment."""
-    found = _detail_tensors(scope.subgraph, quantization)
+    found = detail_tensors(quantization, len(scope.subgraph.tensors))
     details = quantization.table(Quantization.DETAILS) if found else None
     if details is None:
         return {}

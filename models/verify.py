@@ -13,7 +13,7 @@ LEAST_TABLE_BYTES = 8
 
 
 def verify(data: memoryview, name: str) -> None:
-    """Raise ModelFormatError unless each table, vector, string and union of the .tflite in `data` lies within it, whole.
+    """Raise ModelFormatError unless every table, vector, text and union of the .tflite in `data` lies whole within.
 
     Scalars, tables and vectors must be aligned to their own width. Fields and members of unions that are newer than
     the schema that Splitrail knows are passed over. Takes time in proportion to the tables, which share no room.

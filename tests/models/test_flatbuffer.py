@@ -54,7 +54,7 @@ def test_written_model_is_read(tmp_path: Path) -> None:
 
 def test_too_many_ops_are_refused(tmp_path: Path) -> None:
     """A model of more ops than a plan can name is refused."""
-    path = write_model(tmp_path / "model.tflite", "RELU", [tensor(2)], [operator([0], [])] * (MAX_OPS + 1))
+    path = write_model(tmp_path / "model.tflite", "RELU", [tensor(2)] * 2, [operator([0], [1])] * (MAX_OPS + 1))
     with pytest.raises(ModelFormatError, match=f"has {MAX_OPS + 1} ops"):
         read_graph(path)
 
@@ -62,7 +62,7 @@ def test_too_many_ops_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("operators", "words"),
     [
-        ([operator([1], [2]), operator([0], [1])], "reads a tensor that a later op makes"),
+        ([operator([1], [2]), operator([0], [1])], "reads tensor 1, which nothing has made"),
         ([operator([0], [1]), operator([0], [1])], "is made twice"),
         ([operator([0], [0])], "is made twice"),
         ([operator([7], [1])], "names tensor 7 of 3"),
