@@ -31,10 +31,10 @@ class SignInRefusedError(ConnectionFailedError, PermissionError):
 
 
 class NoReplyError(BrokerError, TimeoutError):
-    """Nobody answered the request on `topic` within `timeout_s` seconds."""
+    """Nobody answered the request on `topic` within `timeout_s` seconds; `known` says what is known of the cause."""
 
-    def __init__(self, topic: str, timeout_s: float) -> None:
-        super().__init__(f"{topic}: no reply within {timeout_s:g} s; `splitrail status` shows whether its origin is up")
+    def __init__(self, topic: str, timeout_s: float, known: str) -> None:
+        super().__init__(f"{topic}: no reply within {timeout_s:g} s: {known}")
         self.topic = topic
         self.timeout_s = timeout_s
 

@@ -5,7 +5,6 @@ What comes from the network is bounded, decoded and counted here; connecting bel
 
 import dataclasses
 import logging
-import queue
 import threading
 import time
 import uuid
@@ -17,10 +16,11 @@ from typing import Any, Generic, Self
 from paho.mqtt.client import MQTTMessage
 
 from broker.connection import BrokerSettings, Connection, Will
-from broker.errors import ConnectionFailedError, MalformedMessageError, NoReplyError
+from broker.errors import MalformedMessageError
 from broker.finite import first_non_finite
-from broker.messages import InferReply
-from broker.topics import INFER, REPLY, ROOT, TOPICS, M, Topic
+from broker.messages import InferReply, NodeStatus
+from broker.requests import Requests
+from broker.topics import INFER, REPLY, ROOT, STATUS, TOPICS, M, Topic
 from splitrail.errors import SplitrailError
 
 __all__ = ["BrokerSettings", "DroppedCounts", "Incoming", "Outgoing", "Session"]
@@ -28,6 +28,7 @@ __all__ = ["BrokerSettings", "DroppedCounts", "Incoming", "Outgoing", "Session"]
 MAX_PAYLOAD_BYTES = 4_000_000  # a profile of 20,000 ops, two figures each of at most 25 characters, is 1 MB
 MAX_IMAGE_PAYLOAD_BYTES = 24_000_000  # an image of 16 MB is 21.4 MB in base64
 LOG_INTERVAL_S = 60.0
+MAX_RESPONSE_TOPIC = 1_000
 ANONYMOUS = "anonymous"
 
 log = logging.getLogger("splitrail.broker")
@@ -90,7 +91,6 @@ class Session:
         kept_s: int | None = None,
     ) -> None:
         self._site = site
-        self._endpoint = broker.endpoint
         # Replies come in under the user's name, so that the broker can keep them from others.
         self._user = broker.username or ANONYMOUS
         self._subscriptions: tuple[_Subscription, ...] = ()
@@ -99,7 +99,8 @@ class Session:
         self._dropped = DroppedCounts()
         self._last_logged: dict[tuple[str, str], float] = {}
         self._reply_level: str | None = None
-        self._pending: dict[bytes, queue.SimpleQueue[InferReply]] = {}
+        self._requests = Requests(broker.endpoint, lambda: self._connection.connected)
+        self._watched: frozenset[str] = frozenset()
         will = None
         if last_will is not None:
             will = Will(self._address(last_will.topic, last_will.levels), _encode(last_will.topic, last_will.message))
@@ -131,6 +132,7 @@ class Session:
         if self._connection.connected and not self._connection.on_network_thread:
             self._connection.flush()
         self._connection.close()
+        self._requests.close()
 
     def __enter__(self) -> Self:
         self.start()
@@ -166,33 +168,33 @@ class Session:
         with self._lock:
             self._connected_callbacks = (*self._connected_callbacks, callback)
 
-    def publish(self, topic: Topic[M], message: M, *levels: str) -> bool:
+    def publish(self, topic: Topic[M], message: M, *levels: str, retained: bool = True) -> bool:
         """Send without waiting; False, and counted, if too many messages wait for the broker already.
 
+        What is not `retained` leaves what the broker keeps on the topic as it is: it is no news.
         MalformedMessageError if the levels or a figure cannot travel, or the message is too large.
         """
-        return self._send(topic, message, self._address(topic, levels))
+        return self._send(topic, message, self._address(topic, levels), retained=retained)
 
-    def request(self, topic: Topic[M], message: M, *levels: str, timeout_s: float) -> InferReply:
-        """Send a request and wait for its reply; NoReplyError if none comes within `timeout_s` seconds.
+    def request(
+        self, topic: Topic[M], message: M, *levels: str, timeout_s: float, node: str | None = None
+    ) -> InferReply:
+        """Send a request and wait for its reply; NoReplyError, if none comes within `timeout_s` seconds, says why.
 
-        ConnectionFailedError if too many messages wait for the broker, MalformedMessageError as for `publish`.
+        It is sent again after the broker was lost, and, where `node` names who is to answer, when that was born anew;
+        who answers knows a repetition by its `request_id` and response topic. ConnectionFailedError if too many
+        messages wait for the broker or the session is closed, MalformedMessageError as for `publish`.
         """
         if self._connection.on_network_thread:
             raise RuntimeError("a handler must not wait for a reply: replies arrive on its own thread")
         address = self._address(topic, levels)
-        correlation = uuid.uuid4().bytes
         response_topic = self._address(REPLY, (self._user, self._replies()))
-        replies: queue.SimpleQueue[InferReply] = queue.SimpleQueue()
-        self._pending[correlation] = replies
-        try:
-            if not self._send(topic, message, address, response_topic, correlation):
-                raise ConnectionFailedError(self._endpoint, "cannot send: too many messages wait, or it is closed")
-            return replies.get(timeout=timeout_s)
-        except queue.Empty:
-            raise NoReplyError(address, timeout_s) from None
-        finally:
-            del self._pending[correlation]
+        if node is not None:
+            self._watch(node)
+        request = self._requests.begin(address, node)
+        return self._requests.wait(
+            request, lambda: self._send(topic, message, address, response_topic, request.correlation), timeout_s
+        )
 
     def reply(self, incoming: Incoming[Any], topic: Topic[M], message: M) -> bool:
         """Answer a request on the response topic that it named; False if it named none that may be answered."""
@@ -217,6 +219,8 @@ class Session:
         address: str,
         response_topic: str | None = None,
         correlation: bytes | None = None,
+        *,
+        retained: bool = True,
     ) -> bool:
         payload = _encode(topic, message)
         # The broker hangs up on a packet beyond its bound; what surrounds a payload is well below 2 KB.
@@ -226,7 +230,7 @@ class Session:
             address,
             payload,
             qos=topic.qos,
-            retain=topic.retain,
+            retain=topic.retain and retained,
             response_topic=response_topic,
             correlation=correlation,
         )
@@ -246,9 +250,17 @@ class Session:
         return self._reply_level
 
     def _take_reply(self, incoming: Incoming[InferReply]) -> None:
-        waiting = self._pending.get(incoming.correlation or b"")
-        if waiting is not None:
-            waiting.put(incoming.message)
+        self._requests.answered(incoming.correlation, incoming.message)
+
+    def _watch(self, node: str) -> None:
+        with self._lock:
+            if node in self._watched:
+                return
+            self._watched |= {node}
+        self.on(STATUS, self._hear_status, levels=(node,))
+
+    def _hear_status(self, incoming: Incoming[NodeStatus]) -> None:
+        self._requests.heard(incoming.message, retained=incoming.retained)
 
     def _filters(self) -> tuple[str, ...]:
         """Each filter once, in the order of registration: what is retained arrives in that order too."""
@@ -265,6 +277,7 @@ class Session:
             self._connection.subscribe(address_filter, qos=1)
         for callback in self._connected_callbacks:
             self._guard("on_connected", callback)
+        self._requests.reconnected()
 
     def _receive(self, raw: MQTTMessage) -> None:
         try:
@@ -346,6 +359,6 @@ def _refuse_non_finite(address: str, message: object) -> None:
 
 def _may_answer(address: str, topic: Topic[Any]) -> bool:
     """Whether a requester may have its reply there: never on another topic of ours."""
-    if not address or address.startswith("$") or any(sign in address for sign in "+#\0"):
+    if not 0 < len(address) <= MAX_RESPONSE_TOPIC or address.startswith("$") or any(sign in address for sign in "+#\0"):
         return False
     return not address.startswith(f"{ROOT}/") or topic.levels(address) is not None

@@ -40,6 +40,7 @@ from broker.topics import (
 )
 from edge_agent import epochs
 from edge_agent.announcing import announcement, power_model
+from edge_agent.answered import Answered
 from edge_agent.clock import WallClock
 from edge_agent.configuration import AgentSettings
 from edge_agent.emulated_load import EmulatedLoad
@@ -114,6 +115,7 @@ class Agent:
             send=self._transport.send,
         )
         self._intake = Intake(self._origin, cache, active=self._active, reported=self._publish_report)
+        self._answered = Answered()
         self._loading = LoadingNodes()
         self._prober = LinkProber(
             settings.node,
@@ -261,8 +263,13 @@ class Agent:
         self._fold(incoming.message.deployment, incoming.message)
 
     def _on_request(self, incoming: Incoming[InferRequest]) -> None:
-        self._intake.take(
-            incoming.levels[0], incoming.message, lambda reply: self._session.reply(incoming, REPLY, reply)
+        deployment, request = incoming.levels[0], incoming.message
+        self._answered.take(
+            deployment,
+            request,
+            incoming.response_topic,
+            lambda reply: self._session.reply(incoming, REPLY, reply),
+            lambda answer: self._intake.take(deployment, request, answer),
         )
 
     def _republish(self) -> None:
