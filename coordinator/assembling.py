@@ -12,7 +12,7 @@ from coordinator.errors import ProblemError
 from coordinator.estimates import HIGHEST_LOAD
 from coordinator.evaluation import Circumstances, LinkFigures
 from coordinator.problem import MAX_NUMBER, MIN_MBPS, Link, Model, Node, Problem
-from coordinator.site import DeploymentState, LinkState, NodeState, Pair, Refusal, State, load_of
+from coordinator.site import DeploymentState, LinkState, NodeState, Pair, Refusal, State, last_heard_of, load_of
 
 MAX_DOUBLINGS = 6
 JOINING = "it has joined only just: what is measured of it may still change"
@@ -71,6 +71,16 @@ def circumstances(
         },
         links=site.links,
         loads=loads_under(site.loads, others),
+        suspects={
+            name: suspicion.reason
+            for name, suspicion in deployment.suspect_nodes.items()
+            if name in site.sessions and not suspicion.is_over(last_heard_of(name, state), now)
+        },
+        suspect_links={
+            pair: suspicion.reason
+            for pair, suspicion in deployment.suspect_links.items()
+            if pair in site.links and not suspicion.is_over(state.links[pair].arrived_at, now)
+        },
     )
 
 
@@ -96,7 +106,8 @@ def assemble(
     for node in state.nodes.values():
         if not node.online:
             continue
-        reason = node.refused or around.refused.get(node.name) or _misfit(node, declared, state)
+        reason = node.refused or around.refused.get(node.name) or around.suspects.get(node.name)
+        reason = reason or _misfit(node, declared, state)
         if reason is None and node.name in waiting:
             reason = JOINING
         if reason is None:
@@ -108,11 +119,14 @@ def assemble(
         missing = left_out.get(declared.origin, "it is offline")
         return Assembly(None, f"waiting for {declared.origin}, the origin: {missing}", left_out)
     links = tuple(
-        _link(link, now) for pair, link in state.links.items() if names.issuperset(pair) and _plausible(link.reading)
+        _link(link, now)
+        for pair, link in state.links.items()
+        if names.issuperset(pair) and pair not in around.suspect_links and _plausible(link.reading)
     )
     joined = {name for link in links for name in (link.src, link.dst)}
     for name in sorted(names - joined - {declared.origin}):
-        left_out[name] = "no link to it has been measured"
+        suspected = (reason for pair, reason in sorted(around.suspect_links.items()) if name in pair)
+        left_out[name] = next(suspected, "no link to it has been measured")
     try:
         problem = Problem(
             model=_model(declared.model),

@@ -51,6 +51,14 @@ def _changes(before: Circumstances, after: Circumstances, share: float) -> Itera
         if before.refused.get(name) != reason:
             yield f"{name} could not take its part: {reason}"
     yield from (f"{name} is tried again" for name in before.refused if name not in after.refused)
+    yield from (reason for name, reason in after.suspects.items() if name not in before.suspects)
+    yield from (reason for pair, reason in after.suspect_links.items() if pair not in before.suspect_links)
+    yield from (f"{name} is heard again" for name in before.suspects if name not in after.suspects)
+    yield from (
+        f"link {src} → {dst} is heard of again"
+        for src, dst in before.suspect_links
+        if (src, dst) not in after.suspect_links
+    )
     yield from (f"{name} has profiled the model" for name in sorted(after.profiled - before.profiled))
     for pair, figures in after.links.items():
         link_change = _link_change(pair, before.links.get(pair), figures, share)

@@ -4,13 +4,15 @@ What a strategy wants is `coordinator.searching`'s part, whether it is worth a s
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from broker.messages import Plan, PlanStage, Prediction
 from coordinator.account import Account, Preference, Stages
 from coordinator.configuration import PlanningSettings
-from coordinator.cost import PartitionPlan, Score, broken_bound, evaluate
+from coordinator.cost import PartitionPlan, broken_bound, evaluate
 from coordinator.errors import PlanError
 from coordinator.evaluation import Evaluation
+from coordinator.expectation import prediction_of
 from coordinator.joint import JointPlan, plan_together
 from coordinator.problem import Problem
 from coordinator.searching import CONTINUAL, Found, search, stages_of
@@ -72,15 +74,19 @@ def _weigh(situation: Situation, joint: JointPlan | None) -> list[Instruction]:
     found = Found(joint.plan) if joint is not None else search(situation, standing.fault)
     outcome = _outcome(situation, problem, standing, found.plan)
     instructions: list[Instruction] = []
-    score = standing.plan.score if standing.plan is not None else None
+    in_force = standing.plan
     if found.plan is not None and outcome.reason is not None:
-        instructions.append(PublishPlan(_plan(situation, found.plan, outcome.reason)))
-        score = found.plan.score
+        in_force = found.plan
+    prediction = None
+    if in_force is not None and problem is not None:
+        prediction = prediction_of(problem, in_force, situation.state, situation.now)
+    if prediction is not None and found.plan is not None and outcome.reason is not None:
+        instructions.append(PublishPlan(_plan(situation, found.plan, prediction, outcome.reason)))
     next_at, last = situation.admission.next_at, situation.deployment.evaluation
     evaluation = Evaluation(
         at=situation.now,
         circumstances=situation.around,
-        prediction=_prediction(score) if score is not None else None,
+        prediction=prediction,
         obstacle=found.obstacle,
         left_out=situation.assembly.left_out,
         admitted=situation.admission.members,
@@ -100,6 +106,7 @@ def _standing(situation: Situation, problem: Problem | None) -> _Standing:
         return _Standing(None, "the settings give another split")
     named = dict.fromkeys((*(stage.node for stage in plan.stages), *plan.way_back))
     fault = next(filter(None, (_node_fault(situation, name, plan.epoch) for name in named)), None)
+    fault = fault or _link_fault(situation, plan)
     if fault is not None or problem is None:
         return _Standing(None, fault or situation.assembly.obstacle)
     try:
@@ -115,11 +122,20 @@ def _node_fault(situation: Situation, name: str, epoch: int) -> str | None:
         return f"{name} could not take its part: {around.refused[name]}"
     if name not in around.sessions:
         return f"{name} {node.refused}" if node is not None and node.online else f"{name} is offline"
+    if name in around.suspects:
+        return around.suspects[name]
     refusal = situation.deployment.refusals.get(name)
     if refusal is not None and refusal.epoch == epoch and refusal.session == around.sessions[name]:
         # Its refusal has ended, but it tries again only under a new epoch.
         return f"{name} is tried again"
     return None
+
+
+def _link_fault(situation: Situation, plan: Plan) -> str | None:
+    """Why the plan cannot stay, as it sends tensors over a link that did not deliver any."""
+    suspects = situation.around.suspect_links
+    way = (plan.origin, *(stage.node for stage in plan.stages), *plan.way_back)
+    return next((suspects[pair] for pair in pairwise(way) if pair in suspects), None)
 
 
 def _outcome(
@@ -153,7 +169,8 @@ def _need(situation: Situation, problem: Problem, standing: _Standing) -> str | 
 
 
 def _advantage(situation: Situation, account: Account, seen: Comparison) -> str:
-    epoch, cause = situation.deployment.epoch, account.preference.cause if account.preference else seen.cause
+    cause = account.preference.cause if account.preference else seen.cause
+    epoch = situation.plan.epoch if situation.plan is not None else situation.deployment.epoch
     return f"{cause}; {1.0 - seen.best_value / seen.standing_value:.0%} better than plan {epoch} by the model"
 
 
@@ -210,7 +227,7 @@ def _plan_stages(plan: PartitionPlan) -> Stages:
     return tuple(PlanStage(node=stage.node, start=stage.start, stop=stage.stop) for stage in plan.stages)
 
 
-def _plan(situation: Situation, found: PartitionPlan, reason: str) -> Plan:
+def _plan(situation: Situation, found: PartitionPlan, prediction: Prediction, reason: str) -> Plan:
     declared = situation.declared
     return Plan(
         deployment=declared.name,
@@ -220,16 +237,7 @@ def _plan(situation: Situation, found: PartitionPlan, reason: str) -> Plan:
         stages=_plan_stages(found),
         way_back=found.score.way_back,
         strategy=declared.strategy,
-        prediction=_prediction(found.score),
+        prediction=prediction,
         reason=reason,
         created_at=situation.now,
-    )
-
-
-def _prediction(score: Score) -> Prediction:
-    return Prediction(
-        latency_ms=score.latency_ms,
-        origin_energy_j=score.origin_energy_j,
-        total_energy_j=score.total_energy_j,
-        objective=score.objective,
     )

@@ -29,6 +29,10 @@ class Circumstances:
     """By (src, dst)."""
     loads: Mapping[str, float] = field(default_factory=dict)
     """By node: what others take of it, other deployments included."""
+    suspects: Mapping[str, str] = field(default_factory=dict)
+    """By node: those that are left out because they did not do their part in time, and why."""
+    suspect_links: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """By (src, dst): the same of links."""
 
 
 @dataclass(frozen=True, slots=True)

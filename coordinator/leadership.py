@@ -11,7 +11,7 @@ from broker.messages import Leader
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """This run of a coordinator, and how it times itself."""
+    """One run of a coordinator, and how it times itself."""
 
     coordinator: str
     session: str
@@ -30,8 +30,13 @@ class Candidate:
 
     def says(self, term: int, *, leading: bool = True) -> Leader:
         """Our message of a term."""
-        state = "leading" if leading else "released"
-        return Leader(coordinator=self.coordinator, session=self.session, term=term, state=state, url=self.url)
+        return Leader(
+            coordinator=self.coordinator,
+            session=self.session,
+            term=term,
+            state="leading" if leading else "released",
+            url=self.url,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """This run ends."""
+    """The run ends."""
 
 
 Event = Connected | Heard | TermSeen | Tick | Stop

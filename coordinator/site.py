@@ -3,13 +3,15 @@
 How events change it is `coordinator.state`'s part.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from broker.messages import LinkReading, NodeAnnouncement, NodeProfile, Plan
+from broker.messages import LinkReading, NodeAnnouncement, NodeProfile, Plan, SpoolReport
 from coordinator.deployment import Deployment
 from coordinator.estimates import UNLOADED, LinkBelief, LoadBelief
 from coordinator.evaluation import Evaluation
+from coordinator.suspicions import Suspicion
 from coordinator.traffic import Traffic
 
 Pair = tuple[str, str]
@@ -27,6 +29,8 @@ class NodeState:
     refused: str | None
     heard_at: float
     """When its last birth came; an agent repeats it whenever the broker was away."""
+    spoke_at: float = -math.inf
+    """When anything last came from it, other than what the broker had kept."""
 
     @property
     def usable(self) -> bool:
@@ -52,7 +56,10 @@ class Unprofiled:
 
 @dataclass(frozen=True, slots=True)
 class LinkState:
-    """The newest reading of a link, when the first and the newest came, and what is believed after all of them."""
+    """The newest reading of a link, when the first and the newest came, and what is believed after all of them.
+
+    Of a reading that the broker had kept it is not known when it came: it counts as old.
+    """
 
     reading: LinkReading
     first_at: float
@@ -100,6 +107,10 @@ class DeploymentState:
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     load_ms: Mapping[str, float] = field(default_factory=dict)
     """How long each node has last taken to load its part of a plan."""
+    suspect_nodes: Mapping[str, Suspicion] = field(default_factory=dict)
+    """By node: those that had tensors, or were sent them, and went silent."""
+    suspect_links: Mapping[Pair, Suspicion] = field(default_factory=dict)
+    """By (src, dst): those that did not deliver tensors."""
     traffic: Traffic = field(default_factory=Traffic)
     evaluation: Evaluation | None = None
     last_failure: Failure | None = None
@@ -119,11 +130,20 @@ class State:
     """By node."""
     unprofiled: Mapping[Pair, Unprofiled] = field(default_factory=dict)
     """By (node, sha256 of the model)."""
+    spools: Mapping[str, SpoolReport] = field(default_factory=dict)
+    """By node: what waits there to be stored, and what was dropped."""
     connected_at: float | None = None
     """When the broker was last reached."""
 
 
 EMPTY = State(nodes={}, profiles={}, links={}, deployments={})
+
+
+def last_heard_of(node: str, state: State) -> float:
+    """When something new was last heard from a node, or of a link that reaches it; -inf if never."""
+    known = state.nodes.get(node)
+    reached_at = (link.arrived_at for (_, dst), link in state.links.items() if dst == node)
+    return max(known.spoke_at if known is not None else -math.inf, *reached_at, -math.inf)
 
 
 def load_of(node: NodeState, state: State) -> LoadBelief:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from broker.messages import (
     PROTOCOL_VERSION,
+    EnergyReading,
     InferenceReport,
     LinkReading,
     NodeAnnouncement,
@@ -18,7 +19,10 @@ from broker.messages import (
     Plan,
     PlanReady,
     ProfileFailure,
+    SpoolReport,
+    StageMiss,
 )
+from broker.terms import follows
 from coordinator.deployment import Deployment
 from coordinator.estimates import (
     UNLOADED,
@@ -38,7 +42,10 @@ from coordinator.site import (
     Refusal,
     State,
     Unprofiled,
+    last_heard_of,
 )
+from coordinator.snapshot import Snapshot, restored
+from coordinator.suspicions import Suspicion, after_miss
 from coordinator.traffic import Window
 from splitrail import __version__
 
@@ -46,8 +53,24 @@ MAX_NODES = 256
 MAX_LINKS = 4_096
 LONGEST_LOAD_MS = 60_000.0
 """A node that says that it loaded for longer is not believed."""
+MAX_SUSPECTS = 256
+"""Of each kind, for each deployment."""
+KEPT_AGE_S = 60.0
+"""How old a reading counts that the broker had kept: nobody's clock tells, and no belief is less sure after a minute."""
 
-SiteMessage = NodeStatus | NodeProfile | ProfileFailure | LinkReading | NodeLoad | InferenceReport | PlanReady | Plan
+SiteMessage = (
+    NodeStatus
+    | NodeProfile
+    | ProfileFailure
+    | LinkReading
+    | NodeLoad
+    | EnergyReading
+    | InferenceReport
+    | StageMiss
+    | SpoolReport
+    | PlanReady
+    | Plan
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +87,8 @@ class Received:
 
     message: SiteMessage
     at: float
+    retained: bool = False
+    """Whether the broker had kept it, for a time that nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +106,14 @@ class Evaluated:
     evaluation: Evaluation
 
 
-Event = DeploymentDeclared | Received | Connected | Evaluated
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What an earlier run on the same store knew; deployments must be declared before."""
+
+    snapshot: Snapshot
+
+
+Event = DeploymentDeclared | Received | Connected | Evaluated | Restored
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -92,15 +124,20 @@ def apply(event: Event, state: State) -> State:
     match event:
         case DeploymentDeclared(deployment, epoch):
             return _with_deployment(state, DeploymentState(declared=deployment, epoch=epoch))
-        case Received(message, at):
-            return _apply_message(message, at, state)
+        case Received(message, at, retained):
+            state = state if retained else _with_sign_of_life(message, at, state)
+            return _apply_message(message, at, state, retained=retained)
         case Connected(at):
             return replace(state, connected_at=at)
         case Evaluated(name, evaluation):
             return _apply_evaluation(name, evaluation, state)
+        case Restored(snapshot):
+            return restored(snapshot, state)
 
 
-def _apply_message(message: SiteMessage, at: float, state: State) -> State:  # noqa: PLR0911  # one line for each kind
+def _apply_message(  # noqa: PLR0911  # one line for each kind
+    message: SiteMessage, at: float, state: State, *, retained: bool
+) -> State:
     match message:
         case NodeStatus():
             return _apply_status(message, at, state)
@@ -109,15 +146,36 @@ def _apply_message(message: SiteMessage, at: float, state: State) -> State:  # n
         case ProfileFailure():
             return _apply_profile_failure(message, state)
         case LinkReading():
-            return _apply_link(message, at, state)
+            return _apply_link(message, at, state, retained=retained)
         case NodeLoad():
-            return _apply_load(message, at, state)
+            return _apply_load(message, at, state, retained=retained)
+        case EnergyReading():
+            return state
         case InferenceReport():
             return _apply_inference(message, at, state)
+        case StageMiss():
+            return _apply_miss(message, at, state)
+        case SpoolReport():
+            return _apply_spool(message, state)
         case PlanReady():
             return _apply_ready(message, at, state)
         case Plan():
             return _apply_plan(message, state)
+
+
+def _with_sign_of_life(message: SiteMessage, at: float, state: State) -> State:
+    """The state after a sign of life of the node that has published `message` just now."""
+    match message:
+        case Plan():
+            return state
+        case LinkReading(src=name) | InferenceReport(origin=name):
+            pass
+        case _:
+            name = message.node
+    node = state.nodes.get(name)
+    if node is None or (isinstance(message, NodeStatus) and message.state == "offline"):
+        return state
+    return replace(state, nodes=_with(state.nodes, name, replace(node, spoke_at=at)))
 
 
 def _apply_status(status: NodeStatus, at: float, state: State) -> State:
@@ -142,7 +200,21 @@ def _apply_status(status: NodeStatus, at: float, state: State) -> State:
             refused=protocol_refusal(status.announcement),
             heard_at=at,
         )
+        state = _without_suspicions(node.name, state)
     return replace(state, nodes=_with(state.nodes, node.name, node))
+
+
+def _without_suspicions(name: str, state: State) -> State:
+    """The state after a node was born: nothing that it did in an earlier life is held against it."""
+    deployments = {
+        each.declared.name: replace(
+            each,
+            suspect_nodes={node: suspicion for node, suspicion in each.suspect_nodes.items() if node != name},
+            suspect_links={pair: suspicion for pair, suspicion in each.suspect_links.items() if name not in pair},
+        )
+        for each in state.deployments.values()
+    }
+    return replace(state, deployments=deployments)
 
 
 def protocol_refusal(announcement: NodeAnnouncement) -> str | None:
@@ -178,11 +250,15 @@ def _is_wanted(sha256: str, state: State) -> bool:
     return any(each.declared.model.reference.sha256 == sha256 for each in state.deployments.values())
 
 
-def _apply_link(reading: LinkReading, at: float, state: State) -> State:
+def _apply_link(reading: LinkReading, at: float, state: State, *, retained: bool) -> State:
     key = (reading.src, reading.dst)
     known = state.links.get(key)
     if reading.src == reading.dst or (known is None and len(state.links) >= MAX_LINKS):
         return state
+    if retained:
+        if known is not None and known.reading == reading:
+            return state
+        at = max(at - KEPT_AGE_S, known.arrived_at) if known is not None else at - KEPT_AGE_S
     if known is None:
         link = LinkState(reading, at, at, first_link_belief(reading, at))
     else:
@@ -191,18 +267,26 @@ def _apply_link(reading: LinkReading, at: float, state: State) -> State:
     return replace(state, links=_with(state.links, key, link))
 
 
-def _apply_load(reading: NodeLoad, at: float, state: State) -> State:
+def _apply_load(reading: NodeLoad, at: float, state: State, *, retained: bool) -> State:
     known = state.loads.get(reading.node)
     if known is None and len(state.loads) >= MAX_NODES:
         return state
     belief = known.belief if known is not None and known.session == reading.session else UNLOADED
+    if retained:
+        at = max(at - KEPT_AGE_S, belief.stretch.at)
     load = LoadState(reading.session, with_load_reading(belief, reading, at), reading.emulated)
     return replace(state, loads=_with(state.loads, reading.node, load))
 
 
+def _apply_spool(report: SpoolReport, state: State) -> State:
+    if report.node not in state.spools and len(state.spools) >= MAX_NODES:
+        return state
+    return replace(state, spools=_with(state.spools, report.node, report))
+
+
 def _apply_inference(report: InferenceReport, at: float, state: State) -> State:
     deployment = state.deployments.get(report.deployment)
-    if deployment is None:
+    if deployment is None or deployment.declared.origin != report.origin:
         return state
     failed = report.error is not None
     deployment = replace(deployment, traffic=deployment.traffic.counted(None if failed else report.latency_ms, at))
@@ -251,18 +335,55 @@ def _apply_ready(ready: PlanReady, at: float, state: State) -> State:
     return _with_deployment(state, replace(deployment, refusals=_with(deployment.refusals, ready.node, refusal)))
 
 
+def _apply_miss(miss: StageMiss, at: float, state: State) -> State:
+    """Suspect the node, and the link where it did not even take the tensors: which of them failed shows later.
+
+    Only a deployment's origin is heard, and only on its own deployment.
+    """
+    deployment = state.deployments.get(miss.deployment)
+    if deployment is None or miss.node != deployment.declared.origin or miss.suspect not in state.nodes:
+        return state
+    nodes, links = deployment.suspect_nodes, deployment.suspect_links
+    if miss.suspect != deployment.declared.origin:
+        nodes = _suspecting(nodes, miss.suspect, miss, at, last_heard_of(miss.suspect, state))
+    pair = (miss.src, miss.suspect)
+    if not miss.delivered and pair in state.links:
+        links = _suspecting(links, pair, miss, at, state.links[pair].arrived_at)
+    return _with_deployment(state, replace(deployment, suspect_nodes=nodes, suspect_links=links))
+
+
+def _suspecting(
+    known: Mapping[Key, Suspicion], suspect: Key, miss: StageMiss, at: float, heard_at: float
+) -> Mapping[Key, Suspicion]:
+    if suspect not in known and len(known) >= MAX_SUSPECTS:
+        return known
+    return _with(known, suspect, after_miss(known.get(suspect), miss, at, heard_at))
+
+
 def _apply_plan(plan: Plan, state: State) -> State:
     deployment = state.deployments.get(plan.deployment)
-    if deployment is None or plan.epoch < deployment.epoch or (plan.epoch == deployment.epoch and deployment.plan):
+    if deployment is None:
         return state
-    declared = deployment.declared
-    fits = (
-        plan.model == declared.model.reference and plan.origin == declared.origin and plan.strategy == declared.strategy
+    before, declared = deployment.plan, deployment.declared
+    # The number of a plan counts whoever has made it: agents may hold it.
+    epoch = max(deployment.epoch, plan.epoch)
+    if plan.epoch < deployment.epoch if before is None else not follows(plan, before, before.term):
+        return _with_deployment(state, replace(deployment, epoch=epoch))
+    # Agents fetch the model from where the newest notice says, so its address in the plan does not matter.
+    fits = (plan.model.sha256, plan.origin, plan.strategy) == (
+        declared.model.reference.sha256,
+        declared.origin,
+        declared.strategy,
     )
-    # A retained plan of an earlier declaration, or with the address of an earlier coordinator, which agents would fetch
-    # from in vain, still counts for the numbering.
+    is_said_again = before is not None and (plan.epoch, plan.stages) == (before.epoch, before.stages)
     return _with_deployment(
-        state, replace(deployment, plan=plan if fits else None, epoch=plan.epoch, ready=frozenset())
+        state,
+        replace(
+            deployment,
+            plan=plan if fits else None,
+            epoch=epoch,
+            ready=deployment.ready if is_said_again else frozenset(),
+        ),
     )
 
 
