@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from broker.messages import Message
 from broker.topics import (
     DEPLOYMENT,
     ENERGY,
@@ -89,7 +88,7 @@ ACCESS: tuple[Access, ...] = (
 )
 
 
-def topic_filter(topic: Topic[Message], site: str, grant: Grant, user: str) -> str:
+def topic_filter(topic: Topic[Any], site: str, grant: Grant, user: str) -> str:
     """The filter of what a grant covers for a user: other levels than its own are free."""
     template = f"{ROOT}/{site}/{topic.pattern}"
     if grant.own is not None:

@@ -29,6 +29,7 @@ COMMANDS = {
     "demo": Command("run the whole system, emulated, on this machine", "splitrail.commands.demo", "experiments"),
     "agent": Command("run the agent of this node", "splitrail.commands.agent", "agent"),
     "coordinator": Command("run the coordinator of a site", "splitrail.commands.coordinator", "coordinator"),
+    "site": Command("decide who is let in: certificates, passwords, access", "splitrail.commands.site", "coordinator"),
     "infer": Command("send images through a deployment", "splitrail.commands.infer", "agent"),
     "status": Command("show nodes, links, deployments and plans", "splitrail.commands.status", None),
     "convert": Command("make a .tflite from a zoo model, Keras or SavedModel", "splitrail.commands.convert", "convert"),

@@ -1,0 +1,176 @@
+"""The running broker of a site: told that its files changed, asked whom it lets in, and rid of what a node left there.
+
+What the files say belongs to `broker.site_directory`.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+from paho.mqtt.client import MQTTMessage
+
+from broker.access import ACCESS, Grant, topic_filter
+from broker.connection import Connection
+from broker.errors import ConnectionFailedError, MalformedMessageError, SignInRefusedError, SiteError
+from broker.messages import NodeStatus
+from broker.site_directory import LOCAL_HOSTS, SiteDirectory
+from broker.site_record import ADMIN
+from broker.topics import LINK, LOAD, STATUS
+
+SIGN_IN_TIMEOUT_S = 3.0
+RELOAD_TIMEOUT_S = 5.0
+ECHO_TIMEOUT_S = 5.0
+
+
+def reload_broker(site: SiteDirectory, pid: int | None = None) -> bool:
+    """Have the broker read its files again; False if none runs on this machine with this site's configuration.
+
+    `pid` where it was started with another pid file. SiteError if that is no Mosquitto, or not ours to tell.
+    """
+    running = _pid_of(site) if pid is None else pid
+    if running is None:
+        return False
+    if _program(running) != "mosquitto":
+        if pid is None:
+            return False
+        raise SiteError(f"process {pid} is no Mosquitto: give the broker's --pid, or none where it has its pid file")
+    try:
+        os.kill(running, signal.SIGHUP)
+    except PermissionError:
+        raise SiteError(
+            f"the broker, process {running}, is another user's: run this as that user, or send it SIGHUP yourself"
+        ) from None
+    return True
+
+
+def await_exclusion(site: SiteDirectory, name: str) -> None:
+    """Wait until the broker refuses what `name` signed in with; SiteError if it goes on letting it in.
+
+    ConnectionFailedError where no broker answers.
+    """
+    deadline = time.monotonic() + RELOAD_TIMEOUT_S
+    while _admits(site, name):
+        if time.monotonic() >= deadline:
+            raise SiteError(
+                f"the broker at {site.broker_settings(name).endpoint} still lets {name!r} in, as it has not read "
+                f"{site.broker}/passwords and acl again: take them to where it reads them, send it SIGHUP "
+                "(`--pid` where it runs here without its pid file), and repeat this"
+            )
+        time.sleep(0.1)
+
+
+def clear_traces(site: SiteDirectory, node: str) -> int:
+    """Publish the death of a node's last session and clear what it left retained; how many topics that were.
+
+    Coordinator and peers forget the node, and its tensor key, by its death. ConnectionFailedError, SiteError.
+    """
+    retained: dict[str, bytes] = {}
+    happened: dict[str, bytes] = {}
+    heard = threading.Condition()
+
+    def hear(message: MQTTMessage) -> None:
+        with heard:
+            (retained if message.retain else happened)[message.topic] = bytes(message.payload)
+            heard.notify_all()
+
+    def publish(messages: Mapping[str, bytes], connection: Connection, *, retain: bool) -> None:
+        """Publish and wait until the broker tells it to us as to everybody: then it has carried it out."""
+        for address, payload in messages.items():
+            connection.publish(address, payload, qos=1, retain=retain)
+        if not heard.wait_for(lambda: messages.items() <= happened.items(), ECHO_TIMEOUT_S):
+            raise SiteError(f"the broker does not take what is to be said of {node!r}: repeat this")
+
+    with _connected(site, ADMIN, _retained_families(site.record.site, node), hear) as connection, heard:
+        # What is retained comes before anything that is said after the subscription; an empty message says nothing.
+        publish({LOAD.address(site.record.site, node): b""}, connection, retain=False)
+        happened.clear()
+        status = STATUS.address(site.record.site, node)
+        last = {address: _death(address, left) if address == status else b"" for address, left in retained.items()}
+        publish(last, connection, retain=True)
+    return len(last)
+
+
+def _retained_families(site: str, node: str) -> tuple[str, ...]:
+    """Filters of all that may be retained by a node or about it."""
+    own = [
+        topic_filter(access.topic, site, grant, node)
+        for access in ACCESS
+        for grant in access.writers
+        if access.topic.retain and grant.role == "node"
+    ]
+    return (*own, topic_filter(LINK, site, Grant("node", own="dst"), node))
+
+
+def _death(address: str, payload: bytes) -> bytes:
+    """The death of the session that a status tells of; nothing where it tells of none."""
+    try:
+        status = STATUS.decode(address, payload)
+    except MalformedMessageError:
+        return b""
+    return STATUS.encode(NodeStatus(node=status.node, session=status.session, state="offline"))
+
+
+def _admits(site: SiteDirectory, name: str) -> bool:
+    try:
+        with _connected(site, name, (), lambda _message: None):
+            return True
+    except SignInRefusedError:
+        return False
+
+
+@contextlib.contextmanager
+def _connected(
+    site: SiteDirectory, name: str, filters: tuple[str, ...], hear: Callable[[MQTTMessage], None]
+) -> Iterator[Connection]:
+    """A connection as a member, by the first of the site's hosts under which a broker answers, else over loopback."""
+    connection: Connection | None = None
+
+    def subscribe() -> None:
+        assert connection is not None
+        for address_filter in filters:
+            # Unacknowledged, what is retained is under way in one piece.
+            connection.subscribe(address_filter, qos=0)
+
+    failure: ConnectionFailedError | None = None
+    for host in dict.fromkeys((*site.record.hosts, *LOCAL_HOSTS)):
+        settings = site.broker_settings(name, host=host)
+        connection = Connection(
+            msgspec.structs.replace(settings, start_timeout_s=SIGN_IN_TIMEOUT_S),
+            client_id=f"site-{uuid.uuid4().hex[:12]}",
+            will=None,
+            on_connected=subscribe,
+            on_message=hear,
+        )
+        try:
+            connection.start()
+        except SignInRefusedError:
+            raise
+        except ConnectionFailedError as error:
+            failure = failure or error
+            continue
+        try:
+            yield connection
+        finally:
+            connection.flush()
+            connection.close()
+        return
+    assert failure is not None
+    raise failure
+
+
+def _pid_of(site: SiteDirectory) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return int((site.broker / "mosquitto.pid").read_text())
+    return None
+
+
+def _program(pid: int) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
