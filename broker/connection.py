@@ -241,6 +241,7 @@ class Connection:
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = RECONNECT_EXPIRY_S if self._kept_s is None else self._kept_s
         properties.MaximumPacketSize = MAX_PACKET_BYTES
+        properties.ReceiveMaximum = MAX_INFLIGHT_MESSAGES
         client.connect_async(
             broker.host,
             broker.port,
