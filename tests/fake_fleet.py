@@ -36,7 +36,7 @@ class FakeAgent:
         self._session = Session(
             broker, site=site, client_id=f"{site}-{node}", last_will=last_will(node, self.session_id)
         )
-        Presence(
+        self._presence = Presence(
             self._session,
             node=node,
             session_id=self.session_id,
@@ -47,6 +47,8 @@ class FakeAgent:
 
     def __enter__(self) -> Self:
         self._session.start()
+        self._presence.join()
+        self._presence.announce()
         return self
 
     def __exit__(
