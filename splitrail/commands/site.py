@@ -193,7 +193,8 @@ def _list(arguments: argparse.Namespace) -> None:
         return
     print(f"site {listing.site}, broker {', '.join(listing.hosts)}, port {listing.port}")
     print(
-        f"certificates hold until {listing.server_expires:%Y-%m-%d}, their authority {listing.authority_expires:%Y-%m-%d}"
+        f"certificates hold until {listing.server_expires:%Y-%m-%d}, "
+        f"their authority until {listing.authority_expires:%Y-%m-%d}"
     )
     table = Table("name", "role", "tier", "since", "", box=None, padding=(0, 2, 0, 0))
     for member in listing.members:

@@ -1,0 +1,210 @@
+"""Who may write and read what, as a real Mosquitto enforces it over TLS."""
+
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from eventually import eventually
+from paho.mqtt.client import MQTTMessage
+from secured_site import CLIENTS, NODES, SITE, make_secured_site
+
+from broker.access import ACCESS, ROLES, User, acl_file, rules
+from broker.connection import Connection, Will
+from broker.mosquitto import PrivateMosquitto
+from broker.site_directory import SiteDirectory
+from broker.topics import ROOT, TOPICS
+
+COORDINATOR, ADMIN, WITNESS = "coordinator", "admin", "witness"
+USERS = {COORDINATOR, ADMIN, *NODES, *CLIENTS}
+WATCHERS = {COORDINATOR, ADMIN}
+EVERYBODY = USERS
+NOBODY: set[str] = set()
+
+
+class Expected(NamedTuple):
+    """Who may write and read one topic of the site."""
+
+    writers: set[str]
+    readers: set[str]
+
+
+# Written out by hand, from what each of them does; not from the table under test.
+EXPECTED = {
+    "nodes/pi/status": Expected({"pi", ADMIN}, EVERYBODY),
+    "nodes/pi/profile/model": Expected({"pi", ADMIN}, WATCHERS),
+    "nodes/pi/unprofiled/model": Expected({"pi"}, WATCHERS),
+    "nodes/pi/energy": Expected({"pi"}, WATCHERS),
+    "nodes/pi/load": Expected({"pi", ADMIN}, WATCHERS),
+    "nodes/pi/missed": Expected({"pi"}, WATCHERS),
+    "nodes/pi/spool": Expected({"pi", ADMIN}, WATCHERS),
+    "nodes/pi/stored": Expected({COORDINATOR}, {"pi", *WATCHERS}),
+    "nodes/pi/unheard-of": Expected(NOBODY, NOBODY),
+    "nodes/pi": Expected(NOBODY, NOBODY),
+    "links/pi/laptop": Expected({"pi", ADMIN}, WATCHERS),
+    "links/laptop/pi": Expected({"laptop", ADMIN}, WATCHERS),
+    "deployments/photos": Expected({COORDINATOR}, EVERYBODY),
+    "plans/photos": Expected({COORDINATOR}, {*NODES, *WATCHERS}),
+    "plans/photos/ready/pi": Expected({"pi"}, {*NODES, *WATCHERS}),
+    "inferences/photos/pi": Expected({"pi"}, WATCHERS),
+    "infer/photos": Expected(set(CLIENTS), set(NODES)),
+    "replies/alice/here": Expected(set(NODES), {"alice"}),
+    "replies/anonymous/here": Expected(set(NODES), NOBODY),
+    "leader": Expected({COORDINATOR}, EVERYBODY),
+}
+ADDRESSES = {f"{ROOT}/{SITE}/{topic}": expected for topic, expected in EXPECTED.items()}
+ADDRESSES |= {f"{ROOT}/elsewhere/{topic}": Expected(NOBODY, NOBODY) for topic in EXPECTED}
+ADDRESSES |= {topic: Expected(NOBODY, NOBODY) for topic in ("anything", f"{ROOT}", f"{ROOT}/{SITE}")}
+END = f"{ROOT}/{SITE}/leader"
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[SiteDirectory]:
+    """A running site whose broker also knows a witness, who may write and read everything."""
+    site = make_secured_site(tmp_path / "site")
+    site.add_client(WITNESS)
+    with (site.broker / "acl").open("a") as rules_file:
+        rules_file.write(f"\nuser {WITNESS}\ntopic readwrite #\n")
+    with PrivateMosquitto(tmp_path / "mosquitto", site=site):
+        yield site
+
+
+@contextmanager
+def signed_in(
+    site: SiteDirectory,
+    user: str,
+    hear: Callable[[MQTTMessage], None] = lambda _message: None,
+    filters: tuple[str, ...] = (),
+    will: Will | None = None,
+) -> Iterator[Connection]:
+    """A connection of this user with these subscriptions."""
+    connection = Connection(
+        site.broker_settings(user),
+        client_id=f"{user}-{uuid.uuid4().hex}",
+        will=will,
+        on_connected=lambda: [connection.subscribe(each, 1) for each in filters],  # type: ignore[func-returns-value]
+        on_message=hear,
+    )
+    connection.start()
+    try:
+        yield connection
+    finally:
+        connection.flush()
+        connection.close()
+
+
+def writers_heard_by_a_witness(site: SiteDirectory, write: Callable[[str], None]) -> dict[str, set[str]]:
+    """By topic, whose writing came through, where each writes its name on every topic."""
+    heard: dict[str, set[str]] = {address: set() for address in ADDRESSES}
+    ended = threading.Event()
+
+    def hear(message: MQTTMessage) -> None:
+        if message.payload == b"end":
+            ended.set()
+        elif message.payload and not message.retain:
+            heard[message.topic].add(bytes(message.payload).decode())
+
+    with signed_in(site, WITNESS, hear, ("#",)) as witness:
+        for user in sorted(USERS):
+            write(user)
+        witness.publish(END, b"end", qos=1, retain=False)
+        assert ended.wait(10)
+    return heard
+
+
+@pytest.mark.parametrize("retain", [False, True])
+def test_each_writes_only_what_is_its_own(guarded: SiteDirectory, retain: bool) -> None:
+    """Retained or not, on this site's topics, another site's, and such as no site has."""
+
+    def write(user: str) -> None:
+        with signed_in(guarded, user) as connection:
+            for address in ADDRESSES:
+                connection.publish(address, user.encode(), qos=1, retain=retain)
+
+    heard = writers_heard_by_a_witness(guarded, write)
+    assert heard == {address: expected.writers for address, expected in ADDRESSES.items()}
+
+
+def test_a_last_will_reaches_no_further_than_its_owner(guarded: SiteDirectory) -> None:
+    """A node's death is its own to leave behind, and nobody else's."""
+    address = f"{ROOT}/{SITE}/nodes/pi/status"
+
+    def vanish(user: str) -> None:
+        with signed_in(guarded, user, will=Will(address, user.encode())):
+            pass
+
+    heard = writers_heard_by_a_witness(guarded, vanish)
+    assert heard[address] == {"pi", ADMIN}
+
+
+@pytest.mark.parametrize("retained", [False, True])
+@pytest.mark.parametrize("wide", ["#", "+/#", "splitrail/v1/+/#"])
+def test_each_hears_only_what_is_meant_for_it(guarded: SiteDirectory, wide: str, retained: bool) -> None:
+    """However wide it subscribes, and whether it was there or came later."""
+    heard: dict[str, set[str]] = {address: set() for address in ADDRESSES}
+
+    def tell() -> None:
+        with signed_in(guarded, WITNESS) as witness:
+            for address in ADDRESSES:
+                witness.publish(address, b"something", qos=1, retain=retained)
+
+    if retained:
+        tell()
+    for user in sorted(USERS):
+        ended = threading.Event()
+
+        def hear(message: MQTTMessage, user: str = user, ended: threading.Event = ended) -> None:
+            if message.payload == b"end":
+                ended.set()
+            else:
+                heard[message.topic].add(user)
+
+        with signed_in(guarded, user, hear, (wide,)), signed_in(guarded, WITNESS) as witness:
+            if not retained:
+                # Said again until the subscription is in force.
+                witness.publish(END, b"end", qos=1, retain=False)
+                assert eventually(lambda: ended.is_set() or witness.publish(END, b"end", qos=1, retain=False) is None)
+                ended.clear()
+                tell()
+            assert eventually(lambda: ended.is_set() or not witness.publish(END, b"end", qos=1, retain=False))
+    assert {a: readers for a, readers in heard.items() if a.startswith(f"{ROOT}/")} == {
+        address: expected.readers if is_covered(wide, address) else set()
+        for address, expected in ADDRESSES.items()
+        if address.startswith(f"{ROOT}/")
+    }
+
+
+def is_covered(wide: str, address: str) -> bool:
+    """Whether one of the wide filters above covers a topic."""
+    return wide != "splitrail/v1/+/#" or address.startswith(f"{ROOT}/")
+
+
+def test_every_family_of_topics_has_its_entry() -> None:
+    """A topic that is added to the registry without saying who may use it is noticed here."""
+    assert [access.topic.pattern for access in ACCESS] == [topic.pattern for topic in TOPICS]
+    assert all(access.writers and access.readers for access in ACCESS)
+
+
+def test_an_own_level_is_one_that_the_topic_has() -> None:
+    """A misspelt level would make a right to everybody's topics of a right to one's own."""
+    for access in ACCESS:
+        for grant in (*access.writers, *access.readers):
+            assert grant.role in ROLES
+            assert grant.own is None or f"{{{grant.own}}}" in access.topic.pattern
+
+
+def test_a_nodes_rules_name_it_wherever_it_writes() -> None:
+    """But for answers, which go to whoever asked."""
+    written = [rule for rule in rules(SITE, User("pi", "node")) if rule.startswith("topic write ")]
+    assert [rule for rule in written if "/pi" not in rule] == [f"topic write {ROOT}/{SITE}/replies/+/+"]
+
+
+def test_shutting_one_out_takes_its_stanza_away() -> None:
+    """One stanza for each user, and no pattern that would admit whoever can sign in."""
+    text = acl_file(SITE, [User("pi", "node"), User("laptop", "node")])
+    assert text.count("\nuser ") == 2
+    assert "pattern" not in text
+    assert "laptop" not in acl_file(SITE, [User("pi", "node")])
