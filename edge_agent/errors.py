@@ -5,7 +5,10 @@ AgentError (SplitrailError)
 ├── TransportError (OSError)         an endpoint that cannot be listened on or does not make sense
 │   └── SendError                    a message that cannot be queued: unknown peer, full queue, closed transport
 ├── NodeKeyError (OSError)           a tensor key that cannot be used: unreadable, malformed, readable by others
+├── NoRoomError (MemoryError)        weights that this node may not or cannot hold beside what it holds
 ├── ExecutorBusyError (RuntimeError) too many requests wait for this node's compute already
+├── SpoolError (OSError)             a spool that another process uses, or a file that is none
+├── SpoolFailedError (OSError)       the disk of the spool is full or fails, perhaps only for now
 ├── ProfileError (ValueError)        a model whose cost cannot be measured here
 └── MeterUnavailableError (OSError)  an energy meter that this machine lacks or does not let us read
 """
@@ -48,6 +51,10 @@ class NodeKeyError(AgentError, OSError):
         self.path = path
 
 
+class NoRoomError(AgentError, MemoryError):
+    """More weights than `memory_mb` allows or the machine has free; the message has the figures."""
+
+
 class ExecutorBusyError(AgentError, RuntimeError):
     """The executor's queue is full; taking more would only make every request late."""
 
@@ -58,3 +65,22 @@ class ProfileError(AgentError, ValueError):
 
 class MeterUnavailableError(AgentError, OSError):
     """An energy meter that is absent or unreadable; the message says what would make it readable."""
+
+
+class SpoolError(AgentError, OSError):
+    """The file at `path` cannot be this agent's spool; the message says why and what to do."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class SpoolFailedError(AgentError, OSError):
+    """The spool could not be read or written, perhaps only for now; `is_damaged` where it will not mend by itself."""
+
+    def __init__(self, path: Path, reason: str, *, is_damaged: bool = False) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+        self.is_damaged = is_damaged

@@ -1,0 +1,300 @@
+"""Spools telemetry and sends it: what `edge_agent.spooling` decides, carried out on a spool and a connection.
+
+Used by one thread and without a clock of its own; threads and MQTT are `edge_agent.telemetry_outbox`'s.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import msgspec
+
+from broker.errors import MalformedMessageError
+from broker.messages import Leader, SpoolMark, SpoolReport, Telemetry, TelemetryStored
+from edge_agent.errors import SpoolError, SpoolFailedError
+from edge_agent.spool import Kept
+from edge_agent.spooling import (
+    Confirmed,
+    Connected,
+    Disconnected,
+    Dropped,
+    Elapsed,
+    Held,
+    Led,
+    Opened,
+    Recorded,
+    Sent,
+    Spooling,
+    apply,
+    begun,
+    next_batch,
+)
+from edge_agent.telemetry_kinds import decode, encode, kind_of
+
+RETRY_S = 5.0
+WAITS_AFTER_S = 3.0
+"""What is confirmed within this time does not count as waiting."""
+EARLIER_LEAST_AGE_S = 60.0
+"""What an earlier run has left is no news, whatever the wall clock says."""
+MOST_AGE_S = 10.0 * 365 * 86_400
+LOG_INTERVAL_S = 60.0
+MAX_REASON = 2_000
+
+log = logging.getLogger("splitrail.agent")
+
+
+class SpoolFile(Protocol):
+    """A spool that is open; `edge_agent.spool.Spool` is the one in a file."""
+
+    was_damaged: bool
+
+    @property
+    def held_bytes(self) -> int:
+        """What waits, in bytes."""
+
+    def held(self) -> tuple[Held, ...]:
+        """What it holds of each run, the oldest first."""
+
+    def append(self, first: int, messages: Sequence[Kept]) -> tuple[Held, ...]:
+        """Keep messages of this run, all or none; what had to go for them."""
+
+    def read(self, session: str, first: int, last: int) -> tuple[tuple[int, Kept], ...]:
+        """The messages of a run from one number to another."""
+
+    def delete(self, session: str, through: int) -> None:
+        """Forget a run up to a number."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Send(Protocol):
+    """Hands a message to the connection; False where that takes no more now, MalformedMessageError where it never will.
+
+    What is no news must not replace what the broker keeps.
+    """
+
+    def __call__(self, telemetry: Telemetry, *, is_news: bool) -> bool:
+        """Send it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """One moment on both of the node's clocks, in s: the monotonic one, and the wall clock since 1970."""
+
+    monotonic_s: float
+    wall_s: float
+
+
+class TelemetrySender:
+    """The telemetry of one run of the agent, and what earlier runs have left.
+
+    `open_spool` raises SpoolFailedError while the disk fails, and SpoolError where the file cannot be the spool.
+    """
+
+    def __init__(self, node: str, session: str, open_spool: Callable[[], SpoolFile], send: Send) -> None:
+        self._node = node
+        self._session = session
+        self._open_spool = open_spool
+        self._send = send
+        self._spool: SpoolFile | None = None
+        self._state = begun(session)
+        self._next_opening_s = -math.inf
+        self._failure = "it is not open"
+        self._dropped = 0
+        self._reason = ""
+        self._warned_s = -math.inf
+
+    @property
+    def state(self) -> Spooling:
+        """What is held, and how far it was sent."""
+        return self._state
+
+    def open(self, now: Now) -> None:
+        """Open the spool, or try again later where the disk fails; SpoolError where the file cannot be the spool."""
+        try:
+            self._spool = self._open_spool()
+            held = self._spool.held()
+        except SpoolFailedError as error:
+            self._abandon(error.reason, now)
+            self._warn(f"telemetry is not spooled: {error}", now)
+            return
+        if self._spool.was_damaged:
+            # How much earlier runs had left in it, nobody knows.
+            self.drop(max(self._state.held, 1), "the spool was damaged, and what it held is lost", now)
+        self._state = apply(Opened(held, now.monotonic_s), self._state)
+
+    def close(self) -> None:
+        """Let go of the spool."""
+        if self._spool is not None:
+            self._spool.close()
+            self._spool = None
+
+    def record(self, messages: Sequence[Telemetry], now: Now) -> None:
+        """Spool messages, then send them as news; those that cannot be spooled are sent without a mark, and counted."""
+        kept = [(message, each) for message in messages if (each := self._keep(message, now)) is not None]
+        if not kept:
+            return
+        first = self._state.next_sequence
+        if not self._append(first, [each for _, each in kept], now):
+            for message, _ in kept:
+                self._send_news(message)
+            return
+        oldest = self._state.current.first
+        sent = 0
+        while sent < len(kept) and self._state.connected:
+            mark = SpoolMark(session=self._session, sequence=first + sent, oldest=oldest, age_s=0.0)
+            if not self._send_news(msgspec.structs.replace(kept[sent][0], mark=mark)):
+                break
+            sent += 1
+        self._state = apply(Recorded(len(kept), sent, now.monotonic_s), self._state)
+
+    def confirm(self, stored: TelemetryStored, now: Now) -> None:
+        """A coordinator has stored a run up to a number: forget it."""
+        before = self._state
+        event = Confirmed(stored.session, stored.sequence, stored.term, now.monotonic_s)
+        self._state = apply(event, before)
+        if self._state is not before:
+            self._delete(stored.session, stored.sequence, now)
+
+    def connect(self, now: Now) -> None:
+        """The broker was reached."""
+        self._state = apply(Connected(now.monotonic_s), self._state)
+
+    def disconnect(self) -> None:
+        """The broker is gone."""
+        if self._state.connected:
+            self._state = apply(Disconnected(), self._state)
+
+    def follow(self, leader: Leader, now: Now) -> None:
+        """A coordinator says that it leads, or that it no longer does."""
+        self._state = apply(Led(leader, now.monotonic_s), self._state)
+
+    def step(self, now: Now) -> bool:
+        """Send what is due of the backlog, a batch at most; whether more is to be sent at once."""
+        if self._spool is None and now.monotonic_s >= self._next_opening_s:
+            self._reopen(now)
+        self._state = apply(Elapsed(now.monotonic_s), self._state)
+        batch = next_batch(self._state)
+        if batch is None or self._spool is None:
+            return False
+        try:
+            rows = dict(self._spool.read(batch.session, batch.first, batch.last))
+        except SpoolFailedError as error:
+            self._note(error, now)
+            return False
+        for sequence in range(batch.first, batch.last + 1):
+            try:
+                if not self._send_again(batch.session, sequence, rows.get(sequence), now):
+                    return False
+            except MalformedMessageError as error:
+                # One that has others before it is passed by: it may be dropped once they are stored.
+                if self._first(batch.session) == sequence:
+                    self._give_up(batch.session, sequence, str(error), now)
+            self._state = apply(Sent(batch.session, sequence, now.monotonic_s), self._state)
+        return True
+
+    def has_due(self) -> bool:
+        """Whether a part of the backlog is to be sent now."""
+        return self._spool is not None and next_batch(self._state) is not None
+
+    def drop(self, count: int, reason: str, now: Now) -> None:
+        """Count messages that will not be stored, or may not be."""
+        self._dropped += count
+        self._reason = reason[:MAX_REASON]
+        self._warn(f"telemetry is dropped ({self._dropped} messages since the start): {reason}", now)
+
+    def report(self, now: Now) -> SpoolReport:
+        """How the spool stands; what is being confirmed in its usual time does not count as waiting."""
+        state = self._state
+        is_late = any(run.under_way and now.monotonic_s - run.since_s >= WAITS_AFTER_S for run in state.runs)
+        waiting = state.held if is_late or state.has_unsent else 0
+        return SpoolReport(
+            node=self._node,
+            session=self._session,
+            waiting=waiting,
+            waiting_bytes=self._spool.held_bytes if waiting and self._spool is not None else 0,
+            dropped=self._dropped,
+            reason=self._reason,
+        )
+
+    def _keep(self, message: Telemetry, now: Now) -> Kept | None:
+        try:
+            return Kept(kind_of(message), encode(message), now.wall_s, now.monotonic_s)
+        except MalformedMessageError as error:
+            self.drop(1, str(error), now)
+            return None
+
+    def _append(self, first: int, kept: list[Kept], now: Now) -> bool:
+        """Spool messages; False, and counted, where the spool does not take them."""
+        if self._spool is None:
+            self.drop(len(kept), f"the spool cannot be used: {self._failure}", now)
+            return False
+        try:
+            gone = self._spool.append(first, kept)
+        except SpoolFailedError as error:
+            self.drop(len(kept), f"the spool cannot be written: {error.reason}", now)
+            self._note(error, now)
+            return False
+        for each in gone:
+            self.drop(each.last - each.first + 1, "the spool is full, the oldest goes first", now)
+            self._state = apply(Dropped(each.session, each.last), self._state)
+        return True
+
+    def _send_again(self, session: str, sequence: int, kept: Kept | None, now: Now) -> bool:
+        if kept is None:
+            raise MalformedMessageError("the spool", f"number {sequence} of {session} is missing")
+        if session == self._session:
+            age_s = now.monotonic_s - kept.recorded_s
+        else:
+            age_s = max(EARLIER_LEAST_AGE_S, now.wall_s - kept.recorded_at)
+        oldest = self._first(session)
+        mark = SpoolMark(session=session, sequence=sequence, oldest=oldest, age_s=min(max(0.0, age_s), MOST_AGE_S))
+        return self._send(decode(kept.kind, kept.payload, mark), is_news=False)
+
+    def _give_up(self, session: str, sequence: int, reason: str, now: Now) -> None:
+        self.drop(1, reason, now)
+        self._state = apply(Dropped(session, sequence), self._state)
+        self._delete(session, sequence, now)
+
+    def _delete(self, session: str, through: int, now: Now) -> None:
+        if self._spool is None:
+            return
+        try:
+            self._spool.delete(session, through)
+        except SpoolFailedError as error:
+            # It stays in the file, and the next run sends it again, for nothing.
+            self._note(error, now)
+
+    def _first(self, session: str) -> int:
+        return next(run.first for run in self._state.runs if run.session == session)
+
+    def _send_news(self, message: Telemetry) -> bool:
+        try:
+            return self._send(message, is_news=True)
+        except MalformedMessageError:
+            return False  # where it is spooled, it is given up when it is the oldest
+
+    def _note(self, error: SpoolFailedError, now: Now) -> None:
+        """A spool that is damaged is opened anew, which sets the damaged one aside; others may mend by themselves."""
+        if error.is_damaged:
+            self._abandon(error.reason, now)
+
+    def _abandon(self, reason: str, now: Now) -> None:
+        self.close()
+        self._failure = reason
+        self._next_opening_s = now.monotonic_s + RETRY_S
+
+    def _reopen(self, now: Now) -> None:
+        try:
+            self.open(now)
+        except SpoolError as error:
+            self._abandon(error.reason, now)
+
+    def _warn(self, sentence: str, now: Now) -> None:
+        """Log at most once a minute: what fails, fails often."""
+        if now.monotonic_s - self._warned_s >= LOG_INTERVAL_S:
+            self._warned_s = now.monotonic_s
+            log.warning("%s", sentence)
