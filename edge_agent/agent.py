@@ -3,18 +3,18 @@
 Decisions are elsewhere (epochs, routes, pipeline, origin); here is only which message goes to whom.
 """
 
+import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Mapping
 
 from broker.messages import (
     PROTOCOL_VERSION,
     DeploymentNotice,
-    InferenceReport,
     InferRequest,
-    LinkReading,
-    NodeLoad,
+    Leader,
     NodeProfile,
     NodeStatus,
     Plan,
@@ -26,11 +26,8 @@ from broker.presence import Presence, last_will, new_session_id
 from broker.session import Incoming, Session
 from broker.topics import (
     DEPLOYMENT,
-    ENERGY,
     INFER,
-    INFERENCE,
-    LINK,
-    LOAD,
+    LEADER,
     PLAN,
     PROFILE,
     READY,
@@ -38,24 +35,26 @@ from broker.topics import (
     STATUS,
     UNPROFILED,
 )
-from edge_agent import epochs
 from edge_agent.announcing import announcement, power_model
 from edge_agent.answered import Answered
 from edge_agent.clock import WallClock
 from edge_agent.configuration import AgentSettings
 from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.modelled import Traffic
-from edge_agent.epochs import Epochs
-from edge_agent.errors import TransportError
+from edge_agent.errors import SendError, TransportError
 from edge_agent.executor import Executor
 from edge_agent.instruments import Instruments
 from edge_agent.intake import Intake
+from edge_agent.listening import SignsOfLife
 from edge_agent.loading import LoadingNodes
-from edge_agent.origin import Origin
+from edge_agent.origin import Limits, Origin
 from edge_agent.pipeline import Pipeline
+from edge_agent.plan_book import MOST_DEPLOYMENTS, PlanBook
 from edge_agent.preparation import Preparation
 from edge_agent.prober import LinkProber
 from edge_agent.routes import named_nodes
+from edge_agent.spool import spool_file
+from edge_agent.telemetry_outbox import TelemetryOutbox
 from edge_agent.transport import Delivery, Transport
 from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
 from models.cache import ModelCache
@@ -63,6 +62,7 @@ from models.cache import ModelCache
 log = logging.getLogger("splitrail.agent")
 
 SWEEP_S = 0.1
+LEAST_SWEEP_S = 0.005
 
 
 class Agent:
@@ -75,9 +75,6 @@ class Agent:
         self._settings = settings
         self._node = settings.node
         self._session_id = new_session_id()
-        self._lock = threading.Lock()
-        self._epochs: dict[str, Epochs] = {}
-        self._reports: dict[tuple[str, int], PlanReady] = {}
         self._profiles: dict[str, NodeProfile] = {}
         self._peers: dict[str, NodeStatus] = {}
         self._served: set[str] = set()
@@ -87,17 +84,23 @@ class Agent:
         self._transport = Transport(settings.node, settings.tensors.listen)
         emulation = settings.emulation
         clock = WallClock(emulation.clock_file if emulation else None)
+        self._session = Session(
+            settings.broker,
+            site=settings.site,
+            client_id=f"agent-{settings.node}-{self._session_id}",
+            last_will=last_will(settings.node, self._session_id),
+        )
+        self._telemetry = TelemetryOutbox(
+            self._session,
+            node=settings.node,
+            session_id=self._session_id,
+            file=spool_file(settings),
+            max_bytes=round(settings.spool.max_mb * 1e6),
+            wall_clock=clock.now,
+        )
         emulated_load = EmulatedLoad(emulation.load_file if emulation else None)
         self._executor = Executor(
             compute_factor=emulation.compute_factor if emulation else 1.0, load=emulated_load.load
-        )
-        self._origin = Origin(
-            settings.node,
-            active=self._active,
-            begin=lambda plan, message: self._pipeline.carry(plan, message),  # noqa: PLW0108  # made below: they need each other
-            power=self._powers,
-            timeout_s=settings.request_timeout_s,
-            clock=clock.now,
         )
         self._preparation = Preparation(
             settings,
@@ -106,23 +109,42 @@ class Agent:
             profiled=self._publish_profile,
             unprofiled=self._publish_failure,
         )
+        self._loading = LoadingNodes()
+        self._plans = PlanBook(
+            settings.node,
+            self._loading,
+            in_flight=lambda plan: self._origin.in_flight_under(plan),  # noqa: PLW0108  # made below: they need each other
+            hold=self._preparation.hold,
+        )
+        self._origin = Origin(
+            settings.node,
+            plans=self._plans,
+            begin=lambda plan, message: self._pipeline.carry(plan, message),  # noqa: PLW0108  # as above
+            compute=self._executor,
+            segment_of=self._preparation.segment,
+            power=self._powers,
+            limits=Limits(settings.request_timeout_s, settings.longest_wait_s),
+            missed=self._telemetry.publish,
+            ask=self._ask,
+            is_loading=self._loading.is_loading,
+            clock=clock.now,
+        )
         self._pipeline = Pipeline(
             settings.node,
             self._executor,
             self._origin,
-            plan_of=self._plan_of,
+            plan_of=self._plans.plan_of,
             segment_of=self._preparation.segment,
             send=self._transport.send,
         )
-        self._intake = Intake(self._origin, cache, active=self._active, reported=self._publish_report)
+        self._intake = Intake(self._origin, cache, active=self._plans.active, reported=self._telemetry.publish)
         self._answered = Answered()
-        self._loading = LoadingNodes()
         self._prober = LinkProber(
             settings.node,
             self._transport,
             settings.links,
             is_loading=self._loading.is_loading,
-            publish=self._publish_link,
+            publish=self._telemetry.publish,
             clock=clock.now,
         )
         self._instruments = Instruments(
@@ -136,12 +158,6 @@ class Agent:
         )
 
         self._announcement = announcement(settings, self._transport.endpoint)
-        self._session = Session(
-            settings.broker,
-            site=settings.site,
-            client_id=f"agent-{settings.node}-{self._session_id}",
-            last_will=last_will(settings.node, self._session_id),
-        )
         self._presence = Presence(
             self._session,
             node=settings.node,
@@ -155,9 +171,11 @@ class Agent:
         session = self._session
         session.start()
         self._presence.join()
-        self._transport.start(self, self._prober)
+        self._telemetry.start()
+        self._transport.start(self, SignsOfLife(self._prober, self._origin.heard))
         self._prober.start()
         session.on(STATUS, self._on_status)
+        session.on(LEADER, self._on_leader)  # before the plans, some of which it makes void
         session.on(DEPLOYMENT, self._on_deployment)
         session.on(PLAN, self._on_plan)
         session.on(READY, self._on_ready)
@@ -177,34 +195,38 @@ class Agent:
         self._preparation.close()
         self._executor.close()
         self._transport.close()
+        self._telemetry.close()
 
-    def tick(self) -> None:
-        """What is due by the clock: late requests, the readings of load and energy; called every SWEEP_S."""
+    def tick(self) -> float:
+        """What is due by the clock: late requests, the readings of load and energy; the seconds until the next call."""
         self._presence.attend()
-        self._origin.sweep()
+        due_s = self._origin.sweep()
+        self._plans.let_drained_go(time.monotonic())
         for reading in self._instruments.due():
-            if isinstance(reading, NodeLoad):
-                self._session.publish(LOAD, reading, self._node)
-            else:
-                self._session.publish(ENERGY, reading, self._node)
+            self._telemetry.publish(reading)
+        return min(SWEEP_S, max(LEAST_SWEEP_S, due_s))
 
     # --- from the tensor transport, on its I/O thread
 
     def on_tensors(self, message: TensorsMessage, src: str) -> None:
         """Tensors have arrived for one of our hops."""
+        self._origin.heard(src)
+        self._plans.passed(message.route, time.monotonic())
         self._pipeline.arrive(message, src)
 
-    def on_failure(self, message: FailureMessage, src: str) -> None:  # noqa: ARG002  # the transport tells the sender
+    def on_failure(self, message: FailureMessage, src: str) -> None:
         """Another node gave a request up."""
+        self._origin.heard(src)
         self._pipeline.pass_failure(message)
 
     def on_transfer_record(self, message: TransferRecord, src: str) -> None:
         """Another node tells how long a hop of our request took it."""
+        self._origin.heard(src)
         self._origin.transferred(message.route, src, message.size_bytes, message.transfer_ns / 1e6)
 
     def on_delivered(self, delivery: Delivery) -> None:
         """Tensors that we sent have arrived: their request's origin learns how long it took."""
-        plan = self._plan_of(delivery.route.deployment, delivery.route.epoch)
+        plan = self._plans.plan_of(delivery.route)
         transfer_ms = self._prober.transfer_ms(delivery)
         if plan is None or plan.origin == self._node:
             self._origin.transferred(delivery.route, self._node, delivery.size_bytes, transfer_ms)
@@ -246,21 +268,25 @@ class Agent:
     def _on_deployment(self, incoming: Incoming[DeploymentNotice]) -> None:
         notice = incoming.message
         self._preparation.profile(notice)
-        if notice.origin == self._node and notice.deployment not in self._served:
+        is_new = notice.deployment not in self._served and len(self._served) < MOST_DEPLOYMENTS
+        if notice.origin == self._node and is_new:
             self._served.add(notice.deployment)
             self._session.on(INFER, self._on_request, levels=(notice.deployment,))
         if not incoming.retained:
             # A coordinator that starts anew has heard no reports either, and the plans that the broker kept come first.
             self._repeat_reports(notice.deployment)
 
+    def _on_leader(self, incoming: Incoming[Leader]) -> None:
+        self._plans.lead(incoming.message.term)
+
     def _on_plan(self, incoming: Incoming[Plan]) -> None:
         plan = incoming.message
-        if self._fold(plan.deployment, plan) and self._node in named_nodes(plan):
+        if self._plans.hear(plan) and self._node in named_nodes(plan):
             log.info("plan %d of %s: %s", plan.epoch, plan.deployment, _words(plan))
             self._preparation.prepare(plan)
 
     def _on_ready(self, incoming: Incoming[PlanReady]) -> None:
-        self._fold(incoming.message.deployment, incoming.message)
+        self._plans.report(incoming.message)
 
     def _on_request(self, incoming: Incoming[InferRequest]) -> None:
         deployment, request = incoming.levels[0], incoming.message
@@ -280,16 +306,13 @@ class Agent:
     # --- to the broker
 
     def _report_ready(self, report: PlanReady) -> None:
-        with self._lock:
-            self._reports[report.deployment, report.epoch] = report
-        self._fold(report.deployment, report)
+        self._plans.report(report)
         self._session.publish(READY, report, report.deployment, self._node)
 
     def _repeat_reports(self, deployment: str | None = None) -> None:
         """Say again which plans this node is ready for, or of one deployment."""
-        for report in list(self._reports.values()):
-            if deployment in (None, report.deployment):
-                self._session.publish(READY, report, report.deployment, self._node)
+        for report in self._plans.own_reports(deployment):
+            self._session.publish(READY, report, report.deployment, self._node)
 
     def _publish_profile(self, profile: NodeProfile) -> None:
         self._profiles[profile.model] = profile
@@ -298,36 +321,12 @@ class Agent:
     def _publish_failure(self, failure: ProfileFailure) -> None:
         self._session.publish(UNPROFILED, failure, self._node, failure.model)
 
-    def _publish_report(self, report: InferenceReport) -> None:
-        self._session.publish(INFERENCE, report, report.deployment, report.origin)
-
-    def _publish_link(self, reading: LinkReading) -> None:
-        self._session.publish(LINK, reading, reading.src, reading.dst)
+    def _ask(self, node: str) -> None:
+        # One that is not connected has nothing to say.
+        with contextlib.suppress(SendError):
+            self._transport.ping(node)
 
     # --- what this node knows
-
-    def _fold(self, deployment: str, event: Plan | PlanReady) -> bool:
-        """Fold a plan or a report into the deployment's epochs; whether that changed anything."""
-        with self._lock:
-            before = self._epochs.get(deployment, Epochs())
-            after = epochs.apply(event, before)
-            self._epochs[deployment] = after
-            if isinstance(event, PlanReady):
-                self._loading.reported(event)
-            elif after.newest is event:
-                self._loading.planned(event, after.ready)
-            plans = [plan for each in self._epochs.values() for plan in each.plans]
-            known = {(plan.deployment, plan.epoch) for plan in plans}
-            self._reports = {key: report for key, report in self._reports.items() if key in known}
-        if after.plans != before.plans:
-            self._preparation.keep_only(plans)
-        return after != before
-
-    def _active(self, deployment: str) -> Plan | None:
-        return self._epochs.get(deployment, Epochs()).active
-
-    def _plan_of(self, deployment: str, epoch: int) -> Plan | None:
-        return self._epochs.get(deployment, Epochs()).plan(epoch)
 
     def _powers(self) -> Mapping[str, PowerModel]:
         powers = {
@@ -353,8 +352,9 @@ def run_agent(settings: AgentSettings) -> None:
         agent.start()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
-        while not stop.wait(SWEEP_S):
-            agent.tick()
+        due_s = SWEEP_S
+        while not stop.wait(due_s):
+            due_s = agent.tick()
     finally:
         agent.close()
 

@@ -5,9 +5,10 @@ import socket
 from broker.messages import PROTOCOL_VERSION, NodeAnnouncement, PowerModel
 from broker.session import BrokerSettings
 from edge_agent.configuration import AgentSettings, EmulationSettings
+from edge_agent.endpoints import WILDCARD_HOSTS
 from edge_agent.energy.default_power import default_power
 from edge_agent.hardware import detect_hardware
-from edge_agent.sockets import WILDCARD_HOSTS
+from edge_agent.room import memory_bound_mb
 from models.runtime import runtime_identity
 from splitrail import __version__
 
@@ -22,7 +23,7 @@ def announcement(settings: AgentSettings, listening: str) -> NodeAnnouncement:
         protocol=PROTOCOL_VERSION,
         hardware=hardware,
         power=power_model(settings),
-        memory_mb=hardware.memory_mb / 2 if settings.memory_mb is None else settings.memory_mb,
+        memory_mb=memory_bound_mb(settings, hardware.memory_mb),
         endpoint=settings.tensors.advertise or _reachable(listening, settings.broker),
         emulated=_emulated(settings.emulation) if settings.emulation else None,
     )

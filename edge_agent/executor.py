@@ -12,6 +12,8 @@ from edge_agent.errors import ExecutorBusyError
 from edge_agent.worker import Worker
 from models.runtime import Segment
 
+LEARNING = 0.2  # the weight of a run in the mean by which the backlog is told
+
 Arrays = Sequence[np.ndarray[Any, Any]]
 
 
@@ -48,6 +50,8 @@ class Executor:
         self._compute_factor = compute_factor
         self._load = load
         self._busy_ns = 0
+        self._is_running = False
+        self._run_s = 0.0
         self._closing = threading.Event()
         self._worker = Worker("executor", queue_length, self._run)
 
@@ -56,13 +60,18 @@ class Executor:
         """Seconds spent computing since the start, emulated slowness and load included."""
         return self._busy_ns / 1e9
 
+    @property
+    def backlog_s(self) -> float:
+        """Seconds that what waits will take, if it is like what ran last."""
+        return (self._worker.waiting + self._is_running) * self._run_s
+
     def submit(self, segment: Segment, inputs: Arrays, arrived_ns: int, done: Callable[[Outcome], None]) -> None:
         """Queue a run; `done` is called on the executor's thread. ExecutorBusyError if the queue is full.
 
         `arrived_ns` is when the inputs came, by time.monotonic_ns().
         """
         if not self._worker.submit(_Work(segment, inputs, arrived_ns, done)):
-            raise ExecutorBusyError(f"{self._queue_length} requests wait already")
+            raise ExecutorBusyError(f"{self._queue_length} requests wait already, {self.backlog_s:.1f} s of work")
 
     def close(self) -> None:
         """Finish what runs now, drop what waits, and end the thread; an emulated machine does not sleep on."""
@@ -70,6 +79,7 @@ class Executor:
         self._worker.close()
 
     def _run(self, work: _Work) -> None:
+        self._is_running = True
         stretch = self._compute_factor / (1.0 - self._load())
         started_ns = time.monotonic_ns()
         cpu_ns = time.thread_time_ns()
@@ -84,4 +94,6 @@ class Executor:
             self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
         compute_ns = time.monotonic_ns() - started_ns
         self._busy_ns += compute_ns
+        self._run_s += LEARNING * (compute_ns / 1e9 - self._run_s)
+        self._is_running = False
         work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error))

@@ -17,7 +17,7 @@ def detect_hardware(runtime: str, runtime_version: str, root: Path = _ROOT) -> H
         architecture=architecture(),
         cpu_model=cpu_model(root),
         cores=usable_cores(),
-        memory_mb=_memory_mb(root),
+        memory_mb=total_memory_mb(root),
         runtime=runtime,
         runtime_version=runtime_version,
     )
@@ -58,7 +58,8 @@ def _arm_part(fields: dict[str, str]) -> str | None:
     return f"Arm implementer {fields.get('CPU implementer', 'unknown')} part {part}" if part else None
 
 
-def _memory_mb(root: Path) -> float:
+def total_memory_mb(root: Path = _ROOT) -> float:
+    """The machine's memory in MB of 10^6 bytes."""
     meminfo = _read(root / "proc/meminfo") or ""
     total = re.search(r"^MemTotal:\s*(\d+) kB$", meminfo, flags=re.MULTILINE)
     if total:

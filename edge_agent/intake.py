@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from broker.messages import ClassScore, InferenceReport, InferReply, InferRequest, Plan
-from edge_agent.origin import Finished, Origin
+from edge_agent.origin import Busy, Finished, Origin
 from edge_agent.worker import Worker
 from models.cache import ModelCache
 from models.classification import top_classes
@@ -20,6 +20,7 @@ from splitrail.errors import SplitrailError
 log = logging.getLogger("splitrail.agent")
 
 QUEUE_LENGTH = 32
+CLASSIFIERS_KEPT = 16
 
 Answer = Callable[[InferReply], object]
 
@@ -60,9 +61,13 @@ class Intake:
         self._worker = Worker("intake", QUEUE_LENGTH, self._handle)
 
     def take(self, deployment: str, request: InferRequest, answer: Answer) -> None:
-        """Queue a request; one that finds the queue full is answered at once."""
-        if not self._worker.submit(_Arrival(deployment, request, answer)):
-            answer(InferReply(request_id=request.request_id, error=f"busy: {QUEUE_LENGTH} images wait already"))
+        """Queue a request; one that would wait for too long, or finds the queue full, is answered at once."""
+        busy = self._origin.refusal(deployment, waiting=self._worker.waiting)
+        if busy is None and not self._worker.submit(_Arrival(deployment, request, answer)):
+            wait_ms = self._origin.wait_ms(deployment, waiting=QUEUE_LENGTH)
+            busy = Busy(f"busy: {QUEUE_LENGTH} images wait already, for {wait_ms / 1e3:.1f} s", wait_ms)
+        if busy is not None:
+            answer(InferReply(request_id=request.request_id, error=busy.reason, busy_ms=busy.wait_ms))
 
     def close(self) -> None:
         """Finish the image in hand, drop what waits, and end the thread."""
@@ -97,6 +102,9 @@ class Intake:
         self._origin.submit(arrival.deployment, (tensor,), lambda done: self._answer(arrival, classifier, done))
 
     def _answer(self, arrival: _Arrival, classifier: _Classifier, finished: Finished) -> None:
+        if finished.busy_ms is not None:
+            self._reply(arrival, error=finished.report.error, busy_ms=finished.busy_ms)
+            return
         self._reported(finished.report)
         if finished.outputs is None:
             self._reply(arrival, report=finished.report, error=finished.report.error)
@@ -124,6 +132,7 @@ class Intake:
         classes: tuple[ClassScore, ...] = (),
         report: InferenceReport | None = None,
         error: str | None = None,
+        busy_ms: float | None = None,
     ) -> None:
         arrival.answer(
             InferReply(
@@ -131,6 +140,7 @@ class Intake:
                 classes=classes,
                 report=report,
                 error=error[:2_000] if error else None,
+                busy_ms=busy_ms,
             )
         )
 
@@ -148,5 +158,7 @@ class Intake:
             read_preprocessing(path),
             read_labels(path),
         )
+        if len(self._classifiers) >= CLASSIFIERS_KEPT:
+            del self._classifiers[next(iter(self._classifiers))]
         self._classifiers[sha256] = classifier
         return classifier

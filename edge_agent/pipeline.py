@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from broker.messages import Plan
@@ -17,7 +18,13 @@ log = logging.getLogger("splitrail.agent")
 
 
 class Requests(Protocol):
-    """The origin's side: where results and failures of its requests end."""
+    """The origin's side: where results and failures of its requests end, and who hears how they get on."""
+
+    def handed_on(self, message: TensorsMessage) -> None:
+        """A request's tensors are about to leave the origin, for the hop that the message names."""
+
+    def arrived(self, where: Route) -> None:
+        """A request's tensors have come back to the origin, which may have more to do with them."""
 
     def delivered(self, message: TensorsMessage) -> None:
         """A request's result has arrived."""
@@ -29,8 +36,8 @@ class Requests(Protocol):
 class Pipeline:
     """The node's part in every plan. Its methods are called from any thread and never block on a compute.
 
-    `plan_of(deployment, epoch)` and `segment_of(model, start, stop)` give None for what is not here; `send(node,
-    message)` raises as Transport.send does.
+    `plan_of(route)` and `segment_of(model, start, stop)` give None for what is not here; `send(node, message)` raises
+    as Transport.send does.
     """
 
     def __init__(
@@ -39,7 +46,7 @@ class Pipeline:
         executor: Executor,
         requests: Requests,
         *,
-        plan_of: Callable[[str, int], Plan | None],
+        plan_of: Callable[[Route], Plan | None],
         segment_of: Callable[[str, int, int], Segment | None],
         send: Callable[[str, Sendable], None],
     ) -> None:
@@ -53,7 +60,7 @@ class Pipeline:
     def arrive(self, message: TensorsMessage, src: str) -> None:
         """Tensors have come from the agent `src`."""
         where = message.route
-        plan = self._plan_of(where.deployment, where.epoch)
+        plan = self._plan_of(where)
         if plan is None:
             reason = f"{self._node} does not know epoch {where.epoch} of {where.deployment}"
             self._tell(src, FailureMessage(where, reason))
@@ -61,8 +68,10 @@ class Pipeline:
         hops = route(plan)
         if where.hop >= len(hops) or hops[where.hop].node != self._node:
             self._fail(plan, where, f"hop {where.hop} of this plan is not for {self._node}")
-        else:
-            self.carry(plan, message)
+            return
+        if plan.origin == self._node:
+            self._requests.arrived(where)
+        self.carry(plan, message)
 
     def carry(self, plan: Plan, message: TensorsMessage) -> None:
         """Do this node's part of a request that is at its hop here."""
@@ -74,7 +83,7 @@ class Pipeline:
 
     def pass_failure(self, message: FailureMessage) -> None:
         """A failure that another node told: the origin's to know; without the plan, perhaps of a request of ours."""
-        plan = self._plan_of(message.route.deployment, message.route.epoch)
+        plan = self._plan_of(message.route)
         if plan is None:
             self._requests.failed(message.route, message.reason)
         else:
@@ -110,17 +119,17 @@ class Pipeline:
         if here.hop == len(hops) - 1:
             self._requests.delivered(message)
             return
-        onward = TensorsMessage(
-            Route(here.deployment, here.epoch, here.request, here.hop + 1), message.tensors, message.stages
-        )
+        onward = TensorsMessage(replace(here, hop=here.hop + 1), message.tensors, message.stages)
         to = hops[here.hop + 1].node
         if to == self._node:
             self.carry(plan, onward)
             return
+        if plan.origin == self._node:
+            self._requests.handed_on(onward)
         try:
             self._send(to, onward)
         except (TransportError, WireError) as error:
-            self._fail(plan, here, f"{self._node}: {error}")
+            self._fail(plan, onward.route, f"{self._node}: {error}")
 
     def _fail(self, plan: Plan, where: Route, reason: str) -> None:
         if plan.origin == self._node:

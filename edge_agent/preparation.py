@@ -1,51 +1,42 @@
-"""Gets a node ready for what it is asked: fetches models, profiles them, cuts and loads the segments of plans.
+"""Gets a node ready for what it is asked: fetches models, profiles them, has the segments of plans loaded.
 
 One thread does it, plans before profiles, beside the executor that serves requests.
 """
 
-import contextlib
-import itertools
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
 from edge_agent.configuration import AgentSettings
+from edge_agent.errors import NoRoomError
+from edge_agent.hardware import total_memory_mb
+from edge_agent.jobs import ClosingError, Jobs
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model
+from edge_agent.room import memory_bound_mb
 from edge_agent.routes import computing_segments
+from edge_agent.shelf import Holdings, Shelf
 from models.cache import ModelCache
 from models.fetch import fetch_model
 from models.runtime import Segment
-from models.slicer import slice_model
 from splitrail.errors import SplitrailError
 
 log = logging.getLogger("splitrail.agent")
 
 RETRY_PROFILE_S = 5.0
 LONGEST_RETRY_S = 60.0
-FIRST, LATER = 0, 1
-
-SegmentKey = tuple[str, int, int]
-
-
-class _ClosingError(Exception):
-    """The agent stops: the job under way is given up where it stands."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    due_s: float
-    rank: tuple[int, int]
-    run: Callable[[], None]
+RETRY_ROOM_S = 0.2
+LONGEST_WAIT_FOR_ROOM_S = 30.0
+MODELS_KNOWN = 1_024
+PLANS, FALLBACKS, PROFILES = range(3)
 
 
 class Preparation:
     """Carries out plans and deployment notices, and tells the agent what came of them.
 
-    `ready`, `profiled` and `unprofiled` are called on the preparation's thread.
+    `ready`, `profiled` and `unprofiled` are called on the preparation's thread. Of plans of one deployment that wait
+    for it only the newest is carried out.
     """
 
     def __init__(
@@ -63,74 +54,51 @@ class Preparation:
         self._ready = ready
         self._profiled = profiled
         self._unprofiled = unprofiled
-        self._segments: dict[SegmentKey, Segment] = {}
-        self._cut: set[SegmentKey] = set()
+        self._shelf = Shelf(
+            settings.node,
+            cache,
+            threads=settings.threads,
+            bound_mb=memory_bound_mb(settings, total_memory_mb()),
+        )
+        self._notices: dict[str, DeploymentNotice] = {}
         self._profiled_models: set[str] = set()
-        self._jobs: list[_Job] = []
-        self._numbers = itertools.count()
-        self._changed = threading.Condition()
-        self._closing = False
-        self._thread = threading.Thread(target=self._work, name="preparation", daemon=True)
-        self._thread.start()
+        self._jobs = Jobs("preparation")
 
     def prepare(self, plan: Plan) -> None:
         """Load this node's segments of a plan and run each once, then report ready or why not."""
-        self._add(FIRST, lambda: self._prepare(plan))
+        started_s = time.monotonic()
+        self._jobs.add((PLANS, plan.deployment), PLANS, lambda: self._prepare(plan, started_s))
 
     def profile(self, notice: DeploymentNotice) -> None:
-        """Fetch and profile a deployment's model, once for each model."""
-        self._add(LATER, lambda: self._profile(notice))
+        """Fetch and profile a deployment's model, once for each model; from now on it is fetched from this URL."""
+        _remember(self._notices, notice)
+        self._jobs.add((PROFILES, notice.model.sha256), PROFILES, lambda: self._profile(notice))
 
     def segment(self, model: str, start: int, stop: int) -> Segment | None:
-        """The loaded segment [start, stop) of the model with this sha256, if a plan made it ready."""
-        return self._segments.get((model, start, stop))
+        """The loaded segment [start, stop) of the model with this sha256, if it is here."""
+        return self._shelf.segment(model, start, stop)
 
-    def keep_only(self, plans: Iterable[Plan]) -> None:
-        """Free the segments that none of these plans needs; a run under way holds its own until it ends."""
-        wanted = {
-            (plan.model.sha256, start, stop)
-            for plan in plans
-            for start, stop in computing_segments(plan, self._settings.node)
-        }
-        for key in set(self._segments) - wanted:
-            del self._segments[key]
+    def hold(self, holdings: Holdings) -> None:
+        """Free the segments that none of these plans needs, and load fallbacks for those that requests begin under."""
+        self._shelf.hold(holdings)
+        for plan in holdings.served:
+            if not self._shelf.has_fallback(plan):
+                self._jobs.add((FALLBACKS, plan.deployment), FALLBACKS, lambda plan=plan: self._load_fallback(plan))  # type: ignore[misc]  # mypy cannot type a default in a lambda
 
     def close(self) -> None:
         """Give up the job under way and end the thread; an unfinished download is resumed at the next start."""
-        with self._changed:
-            self._closing = True
-            self._changed.notify()
-        self._thread.join()
+        self._jobs.close()
 
-    def _add(self, urgency: int, run: Callable[[], None], delay_s: float = 0.0) -> None:
-        with self._changed:
-            self._jobs.append(_Job(time.monotonic() + delay_s, (urgency, next(self._numbers)), run))
-            self._changed.notify()
-
-    def _next_job(self) -> _Job | None:
-        with self._changed:
-            while not self._closing:
-                now_s = time.monotonic()
-                due = [job for job in self._jobs if job.due_s <= now_s]
-                if due:
-                    job = min(due, key=lambda job: job.rank)
-                    self._jobs.remove(job)
-                    return job
-                self._changed.wait(min((job.due_s for job in self._jobs), default=now_s + 3600.0) - now_s)
-            return None
-
-    def _work(self) -> None:
-        with contextlib.suppress(_ClosingError):
-            while (job := self._next_job()) is not None:
-                job.run()
-
-    def _prepare(self, plan: Plan) -> None:
+    def _prepare(self, plan: Plan, began_s: float) -> None:
         started_s = time.monotonic()
         reason = ""
         try:
-            for start, stop in computing_segments(plan, self._settings.node):
-                self._load(plan.model, start, stop)
-        except _ClosingError:
+            if computing_segments(plan, self._settings.node) and not self._load(plan, began_s):
+                self._jobs.add(
+                    (PLANS, plan.deployment), PLANS, lambda: self._prepare(plan, began_s), delay_s=RETRY_ROOM_S
+                )
+                return
+        except ClosingError:
             raise
         except Exception as error:
             # Whatever a model leads a library to: the coordinator must hear of it, and this thread go on.
@@ -146,21 +114,28 @@ class Preparation:
                 load_ms=(time.monotonic() - started_s) * 1e3,
             )
         )
+        self._shelf.release_unheld()
 
-    def _load(self, model: ModelReference, start: int, stop: int) -> None:
-        key = (model.sha256, start, stop)
-        if key in self._segments:
-            return
-        whole = self._fetch(model)
-        piece = self._cache.segment_path(*key)
-        # What an earlier run left is not verified by any hash, and a cut takes less than a second: cut it anew.
-        if key not in self._cut or not piece.exists():
-            slice_model(whole, start, stop, piece)
-            self._cut.add(key)
-        segment = Segment(piece, self._settings.threads)
-        segment.warm_up()
-        self._segments[key] = segment
-        self._cache.prune(round(self._settings.cache_mb * 1e6), keep=[model.sha256])
+    def _load(self, plan: Plan, began_s: float) -> bool:
+        """Load a plan's segments; False where there is no room before others have drained, which will not take long."""
+        whole = self._fetch(plan.model)
+        try:
+            self._shelf.load(plan, whole)
+        except NoRoomError:
+            if time.monotonic() - began_s > LONGEST_WAIT_FOR_ROOM_S or not self._shelf.drains_enough(plan, whole):
+                raise
+            return False
+        self._cache.prune(round(self._settings.cache_mb * 1e6), keep=self._shelf.models_held)
+        return True
+
+    def _load_fallback(self, plan: Plan) -> None:
+        try:
+            self._shelf.load_fallback(plan, self._fetch(plan.model))
+        except ClosingError:
+            raise
+        except Exception as error:
+            # A fallback is a reserve: without it a request waits for another plan.
+            log.warning("%s has no fallback here: %s", plan.deployment, _reason(error))
 
     def _profile(self, notice: DeploymentNotice, retry_s: float = RETRY_PROFILE_S) -> None:
         model = notice.model
@@ -168,15 +143,22 @@ class Preparation:
             return
         try:
             measured = self._measure(model)
-        except _ClosingError:
+        except ClosingError:
             raise
         except Exception as error:
             # As above; and what cannot be fetched now may be there soon.
             reason = _reason(error)
             log.warning("%s cannot be profiled, trying again in %.0f s: %s", model.name, retry_s, reason)
             self._unprofiled(ProfileFailure(node=self._settings.node, model=model.sha256, reason=reason[:2_000]))
-            self._add(LATER, lambda: self._profile(notice, min(2 * retry_s, LONGEST_RETRY_S)), retry_s)
+            self._jobs.add(
+                (PROFILES, model.sha256),
+                PROFILES,
+                lambda: self._profile(notice, min(2 * retry_s, LONGEST_RETRY_S)),
+                delay_s=retry_s,
+            )
             return
+        if len(self._profiled_models) >= MODELS_KNOWN:
+            self._profiled_models.clear()
         self._profiled_models.add(model.sha256)
         emulation = self._settings.emulation
         stretched = measured.stretched(emulation.compute_factor if emulation else 1.0)
@@ -216,13 +198,23 @@ class Preparation:
         return measured
 
     def _fetch(self, model: ModelReference) -> Path:
-        return fetch_model(model.url, model.sha256, model.size_bytes, self._cache, progress=self._go_on)
+        # A coordinator that took over has the model too, and the one that made the plan may be gone.
+        notice = self._notices.get(model.sha256)
+        url = notice.model.url if notice is not None else model.url
+        return fetch_model(url, model.sha256, model.size_bytes, self._cache, progress=self._go_on)
 
     def _go_on(self, done: int, total: int) -> None:  # noqa: ARG002  # the callers' progress, of which only the call counts
-        if self._closing:
-            raise _ClosingError
+        self._jobs.go_on()
 
 
 def _reason(error: Exception) -> str:
     """Our own errors are sentences; of others the kind tells more than the words."""
     return str(error) if isinstance(error, SplitrailError) else f"{type(error).__name__}: {error}"
+
+
+def _remember(notices: dict[str, DeploymentNotice], notice: DeploymentNotice) -> None:
+    """Keep the notice of the latest leader for its model, of the models that were told of last."""
+    known = notices.pop(notice.model.sha256, None)
+    if len(notices) >= MODELS_KNOWN:
+        del notices[next(iter(notices))]
+    notices[notice.model.sha256] = known if known is not None and known.term > notice.term else notice

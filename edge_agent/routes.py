@@ -1,7 +1,11 @@
 """The way of a request through a plan, as a pure function: which node does what at which hop."""
 
+import functools
 import itertools
+import zlib
 from dataclasses import dataclass
+
+import msgspec
 
 from broker.messages import Plan
 
@@ -47,3 +51,25 @@ def named_nodes(plan: Plan) -> frozenset[str]:
 def crossings(hops: tuple[Hop, ...]) -> int:
     """How many times a request goes from one node to another."""
     return sum(here.node != there.node for here, there in itertools.pairwise(hops))
+
+
+def leading_stop(plan: Plan) -> int:
+    """The op before which the origin hands on for the first time: what it has computed by itself ends there."""
+    stop = 0
+    for hop in route(plan):
+        if hop.node != plan.origin:
+            break
+        stop = hop.stop
+    return stop
+
+
+def ops_of(plan: Plan) -> int:
+    """How many ops the plan's stages cover."""
+    return plan.stages[-1].stop
+
+
+@functools.lru_cache(maxsize=256)
+def plan_digest(plan: Plan) -> int:
+    """A 32-bit digest of what a plan does, whoever says it: tensors carry it beside the epoch."""
+    told = (plan.model.sha256, plan.origin, plan.stages, plan.way_back)
+    return zlib.crc32(msgspec.json.encode(told))

@@ -21,6 +21,11 @@ class Worker(Generic[T]):
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """How many items wait."""
+        return self._queue.qsize()
+
     def submit(self, item: T) -> bool:
         """Queue an item without waiting; False if `length` items wait already."""
         try:

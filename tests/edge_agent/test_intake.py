@@ -6,8 +6,9 @@ import pytest
 from plans import plan_of
 
 from broker.messages import InferenceReport, InferReply, InferRequest, ModelReference, Plan
+from edge_agent.executor import Executor
 from edge_agent.intake import Intake
-from edge_agent.origin import Origin
+from edge_agent.origin import Limits, Origin
 from edge_agent.wire import StageRecord, TensorsMessage
 from models.cache import ModelCache
 from models.runtime import Segment
@@ -29,8 +30,28 @@ class Desk:
         self.segment = Segment(model)
         self.empty_handed = False
         self.reports: Queue[InferenceReport] = Queue()
-        self.origin = Origin("pi", active=lambda _: self.plan, begin=self._run, power=dict, timeout_s=30.0)
+        self.executor = Executor()
+        self.origin = Origin(
+            "pi",
+            plans=self,
+            begin=self._run,
+            compute=self.executor,
+            segment_of=lambda *_: None,
+            power=dict,
+            limits=Limits(timeout_s=30.0, longest_wait_s=10.0),
+            missed=lambda _: None,
+            ask=lambda _: None,
+            is_loading=lambda _: False,
+        )
         self.intake = Intake(self.origin, cache, active=lambda _: self.plan, reported=self.reports.put)
+
+    def active(self, _: str) -> Plan | None:
+        """The plan."""
+        return self.plan
+
+    def ready_plans(self, _: str) -> tuple[Plan, ...]:
+        """The plan."""
+        return (self.plan,) if self.plan else ()
 
     def ask(self, image: bytes, top: int = 3) -> InferReply:
         """One request, to its answer."""
@@ -49,6 +70,7 @@ def desk(tmp_path: Path, zoo_model: Callable[..., Path]) -> Iterator[Desk]:
     desk = Desk(zoo_model("mobilenetv2"), tmp_path)
     yield desk
     desk.intake.close()
+    desk.executor.close()
 
 
 def test_a_photograph_is_answered_with_its_best_classes(desk: Desk, photographs: tuple[Path, ...]) -> None:

@@ -1,111 +1,16 @@
-"""Pipelines and origins of several nodes, joined by direct calls in place of the tensor transport."""
+"""Requests on their way through the pipelines of several nodes."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from queue import Queue
-from typing import Any, cast
 
-import numpy as np
 import pytest
+from joined_nodes import INPUT, BrokenSegment, Site
 from plans import plan_of
 
-from broker.messages import Plan, PowerModel
-from edge_agent.errors import SendError
-from edge_agent.executor import Executor
-from edge_agent.origin import Finished, Origin
-from edge_agent.pipeline import Pipeline
-from edge_agent.transport import Sendable
+from broker.messages import Plan
+from edge_agent.origin import Finished
+from edge_agent.routes import plan_digest
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
-from models.runtime import Segment
-
-INPUT = (np.zeros(3, np.float32),)
-
-
-@dataclass
-class CountingSegment:
-    """Adds the number of its ops, so that a chain's result tells which ops ran."""
-
-    ops: int
-
-    def run(self, arrays: Any) -> list[Any]:
-        """Add one for each op."""
-        return [array + self.ops for array in arrays]
-
-
-class BrokenSegment:
-    """A segment whose runtime fails."""
-
-    def run(self, arrays: Any) -> list[Any]:
-        """Fail as a runtime does."""
-        raise RuntimeError("out of arena")
-
-
-@dataclass
-class Node:
-    """One node of the test's site."""
-
-    name: str
-    site: "Site"
-    executor: Executor = field(default_factory=Executor)
-    plans: list[Plan] = field(default_factory=list)
-    segments: dict[tuple[int, int], Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.origin = Origin(
-            self.name,
-            active=lambda _: self.plans[-1] if self.plans else None,
-            begin=lambda plan, message: self.pipeline.carry(plan, message),  # noqa: PLW0108  # made below
-            power=lambda: {"pi": PowerModel(idle_w=2.0, busy_w=6.0)},
-            timeout_s=self.site.timeout_s,
-        )
-        self.pipeline = Pipeline(
-            self.name,
-            self.executor,
-            self.origin,
-            plan_of=lambda _, epoch: next((plan for plan in self.plans if plan.epoch == epoch), None),
-            segment_of=lambda _, start, stop: cast(
-                Segment, self.segments.get((start, stop), CountingSegment(stop - start))
-            ),
-            send=lambda peer, message: self.site.send(self.name, peer, message),
-        )
-
-
-class Site:
-    """A few nodes that reach each other by direct calls, each hop reported to the origin as a sender would."""
-
-    def __init__(self, *names: str, timeout_s: float = 30.0) -> None:
-        self.timeout_s = timeout_s
-        self.nodes = {name: Node(name, self) for name in names}
-        self.lost: set[str] = set()
-
-    def send(self, src: str, dst: str, message: Sendable) -> None:
-        """Hand a message over, unless it is lost or the peer is unknown."""
-        if dst not in self.nodes:
-            raise SendError(dst, "no such peer is connected")
-        if dst in self.lost:
-            return
-        if isinstance(message, FailureMessage):
-            self.nodes[dst].pipeline.pass_failure(message)
-        elif isinstance(message, TensorsMessage):
-            size = sum(tensor.nbytes for tensor in message.tensors)
-            self.nodes["pi"].origin.transferred(message.route, src, size, 1.0)
-            self.nodes[dst].pipeline.arrive(message, src)
-
-    def adopt(self, plan: Plan) -> None:
-        """Make a plan known, and active, everywhere."""
-        for node in self.nodes.values():
-            node.plans.append(plan)
-
-    def ask(self) -> Finished:
-        """One request at the Pi, to its end."""
-        ended: Queue[Finished] = Queue()
-        self.nodes["pi"].origin.submit("photos", INPUT, ended.put)
-        return ended.get(timeout=10)
-
-    def close(self) -> None:
-        """End the executors."""
-        for node in self.nodes.values():
-            node.executor.close()
 
 
 @pytest.fixture
@@ -157,17 +62,25 @@ def test_without_a_plan_a_request_fails_at_once(site: Site) -> None:
     assert "no plan of photos is ready" in str(site.ask().report.error)
 
 
-def test_a_segment_that_fails_is_an_error_that_names_its_node(site: Site) -> None:
+def test_a_segment_that_fails_is_an_error_that_names_its_node(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """The runtime's own words reach the client."""
     site.nodes["laptop"].segments[3, 7] = BrokenSegment()
     site.adopt(plan_of(*THREE_STAGES, way_back=("pc", "pi")))
-    assert site.ask().report.error == "laptop: RuntimeError: out of arena"
+    monkeypatch.setattr("edge_agent.origin.PATIENCE_NS", -1)
+    ended = site.begin()
+    while ended.empty():
+        site.nodes["pi"].origin.sweep()
+    assert ended.get().report.error == "laptop: RuntimeError: out of arena, and no other plan is ready"
 
 
-def test_a_peer_that_is_not_connected_is_an_error_that_names_it(site: Site) -> None:
+def test_a_peer_that_is_not_connected_is_an_error_that_names_it(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A plan may name a node that has just gone."""
+    monkeypatch.setattr("edge_agent.origin.PATIENCE_NS", -1)
     site.adopt(plan_of(("pi", 0, 3), ("gone", 3, 10), way_back=("gone", "pi")))
-    assert "cannot send to gone" in str(site.ask().report.error)
+    ended = site.begin()
+    while ended.empty():
+        site.nodes["pi"].origin.sweep()
+    assert "cannot send to gone" in str(ended.get().report.error)
 
 
 def test_a_request_under_a_replaced_plan_is_tried_again_under_the_new_one(site: Site) -> None:
@@ -201,7 +114,8 @@ def test_a_failure_reaches_its_request_even_when_the_origin_has_dropped_the_plan
     pi.origin.submit("photos", INPUT, ended.put)
     [identity] = pi.origin._requests
     pi.plans = [new]
-    pi.pipeline.pass_failure(FailureMessage(Route("photos", 1, identity, 1), "laptop does not know epoch 1"))
+    where = Route("photos", 1, identity, 1, plan_digest(old))
+    pi.pipeline.pass_failure(FailureMessage(where, "laptop does not know epoch 1"))
     report = ended.get(timeout=10).report
     assert (report.error, report.epoch) == (None, 9)
 
@@ -287,5 +201,7 @@ def test_tensors_for_a_hop_that_is_not_ours_are_refused(site: Site) -> None:
         pass
     site.lost = set()
     [identity] = site.nodes["pi"].origin._requests
-    site.nodes["pc"].pipeline.arrive(TensorsMessage(Route("photos", 1, identity, 1), INPUT), "pi")
-    assert "hop 1 of this plan is not for pc" in str(ended.get(timeout=10).report.error)
+    site.nodes["pc"].pipeline.arrive(TensorsMessage(Route("photos", 1, identity, 1, plan_digest(plan)), INPUT), "pi")
+    site.nodes["pi"].origin.lose("laptop")
+    assert site.nodes["pi"].origin.in_flight == 1
+    assert ended.empty()

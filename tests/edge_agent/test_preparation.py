@@ -11,10 +11,12 @@ import pytest
 from plans import plan_of
 
 import edge_agent.preparation
+import edge_agent.shelf
 from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
 from edge_agent.configuration import AgentSettings, EmulationSettings
 from edge_agent.preparation import Preparation
 from edge_agent.profiler import ProfileStore
+from edge_agent.shelf import Holdings
 from models.cache import ModelCache, file_sha256
 from models.errors import SegmentRunError, UnsupportedOpError
 from models.graph import read_graph
@@ -106,9 +108,9 @@ def test_segments_that_no_plan_needs_are_freed(
     plan = plan_for(served, stop)
     node.preparation.prepare(plan)
     node.ready.get(timeout=30)
-    node.preparation.keep_only([plan])
+    node.preparation.hold(Holdings((plan,), (), ()))
     assert node.preparation.segment(served.sha256, 0, stop) is not None
-    node.preparation.keep_only([])
+    node.preparation.hold(Holdings((), (), ()))
     assert node.preparation.segment(served.sha256, 0, stop) is None
 
 
@@ -133,7 +135,7 @@ def test_a_fault_of_a_library_is_reported_and_the_next_plan_is_carried_out(
         def fail(*_: object) -> None:
             raise TypeError("data type 'string' not understood")
 
-        patched.setattr(edge_agent.preparation, "slice_model", fail)
+        patched.setattr(edge_agent.shelf, "slice_model", fail)
         node.preparation.prepare(plan)
         assert node.ready.get(timeout=30).reason == "TypeError: data type 'string' not understood"
     node.preparation.prepare(plan)
