@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from edge_agent.configuration import AgentSettings
 from edge_agent.errors import SpoolError, SpoolFailedError
 from edge_agent.spooling import Held
 
@@ -48,6 +49,11 @@ class Kept:
     """Seconds since the Unix epoch."""
     recorded_s: float
     """Of the monotonic clock, which says nothing to another run."""
+
+
+def spool_file(settings: AgentSettings) -> Path:
+    """Where an agent keeps its spool."""
+    return settings.spool.file or settings.cache / "spool" / f"{settings.site}-{settings.node}.sqlite"
 
 
 class Spool:

@@ -39,7 +39,7 @@ _Event = Telemetry | TelemetryStored | Leader | _Wake
 class TelemetryOutbox:
     """The telemetry of one run of an agent, over its MQTT session; any thread may publish.
 
-    `start` comes before the session's, and raises SpoolError where the spool belongs to another process or is none.
+    `start` raises SpoolError where the spool belongs to another process or is none.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class TelemetryOutbox:
         self._session.on(LEADER, self._hear)
         self._session.on(STORED, self._hear, levels=(self._node,))
         self._session.on_connected(self._note_connection)
+        if self._session.connected:
+            self._note_connection()
         self._thread.start()
 
     def publish(self, telemetry: Telemetry) -> None:
