@@ -1,69 +1,52 @@
-"""The coordinator's shell: messages become events, the state follows them, and what is decided is published.
+"""The coordinator's shell: messages become events, the state follows them, and the leader publishes what it decides.
 
-State, decisions, telemetry and HTTP are each their own module; this one only joins them, on one thread.
+State, decisions, leadership, telemetry and HTTP are each their own module; this one only joins them.
 """
 
 import hashlib
-import logging
-import queue
+import random
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from broker.messages import DeploymentNotice, LinkReading, NodeLoad, NodeStatus, Telemetry, TelemetryStored
-from broker.session import Incoming, Session
-from broker.topics import (
-    DEPLOYMENT,
-    ENERGY,
-    INFERENCE,
-    LINK,
-    LOAD,
-    MISS,
-    PLAN,
-    PROFILE,
-    READY,
-    STATUS,
-    STORED,
-    UNPROFILED,
-    M,
-    Topic,
-)
+import msgspec
+
+from broker.messages import DeploymentNotice, NodeStatus, Plan, TelemetryStored
+from broker.presence import new_session_id
+from broker.session import Session
+from broker.topics import DEPLOYMENT, PLAN, STORED
 from coordinator.configuration import CoordinatorSettings
 from coordinator.deciding import PublishPlan, decide
 from coordinator.declaring import declare
+from coordinator.election import Election
 from coordinator.errors import DeclarationError
 from coordinator.http_server import HttpServer, application
+from coordinator.leadership import Candidate
 from coordinator.membership import presumed_dead
-from coordinator.site import EMPTY, State
-from coordinator.state import Connected, DeploymentDeclared, Event, Received, apply
-from coordinator.status_report import RECENT_S, StatusReport, status_report
+from coordinator.reception import Reception
+from coordinator.site import EMPTY, DeploymentState, State
+from coordinator.snapshot import snapshot_of
+from coordinator.state import Connected, DeploymentDeclared, Event, Received, Restored, apply
+from coordinator.status_report import RECENT_S, StatusReport, leadership_report, status_report
+from coordinator.store_snapshot import Office, SnapshotStore
 from coordinator.store_sqlite import SqliteTelemetryStore
 from coordinator.telemetry import StoredUpTo
 from models.cache import ModelCache
 
-MAX_QUEUED = 10_000
-MAX_BATCH = 500
-TICK_S = 0.25
-BURST_S = 0.05
-QUEUE_TIMEOUT_S = 1.0
-CATCH_UP_TIMEOUT_S = 10.0
+SNAPSHOT_S = 3.0
+"""Time between two snapshots, unless a plan is published: it is kept first."""
 SECONDS_PER_DAY = 86_400.0
 _ANYWHERE = ("0.0.0.0", "::")  # compared with, never bound to
-
-log = logging.getLogger("splitrail.coordinator")
-
-
-class _CaughtUp:
-    """All that the broker had retained when we subscribed has arrived."""
 
 
 class Coordinator:
     """Runs one site: `with Coordinator(settings, on_change) as coordinator: coordinator.run(stop)`.
 
+    Where another coordinator leads the site it follows, stores and answers for its status, and publishes nothing.
     `on_change(before, after)` is called on the running thread whenever the state has changed. Entering raises
     ConnectionFailedError, ModelError, StoreError, ListenError or DeclarationError, and leaves nothing open then.
     """
@@ -78,10 +61,12 @@ class Coordinator:
         self._settings = settings
         self._on_change = on_change
         self._clock = clock
-        self._events: queue.Queue[Received | Connected | _CaughtUp] = queue.Queue(MAX_QUEUED)
         self._state = EMPTY
-        self._caught_up = False
-        self._lost_events = 0
+        self._term: int | None = None
+        self._untaken = 0
+        self._office: int | None = None
+        self._kept = EMPTY
+        self._kept_at = time.monotonic()
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -106,17 +91,20 @@ class Coordinator:
         return self._state
 
     def run(self, stop: threading.Event) -> None:
-        """Follow the site until `stop` is set."""
-        started = time.monotonic()
+        """Follow the site until `stop` is set, and lead it while nobody else does."""
         while not stop.is_set():
             before = self._state
-            for event in self._next_events():
+            events = self._reception.next_events()
+            for event in events:
                 self._take(event)
-            if not self._caught_up and time.monotonic() - started > CATCH_UP_TIMEOUT_S:
-                log.warning("the broker does not return our own notices: planning without waiting for retained plans")
-                self._caught_up = True
-            if self._caught_up:
-                self._act()
+            now = self._clock()
+            for death in presumed_dead(self._state, now):
+                self._take(Received(death, now))
+            term = self._term_after(len(events))
+            if term is not None:
+                self._act(term, now)
+            if time.monotonic() - self._kept_at > SNAPSHOT_S:
+                self._remember()
             if self._state is not before:
                 self._on_change(before, self._state)
 
@@ -130,26 +118,56 @@ class Coordinator:
             now=now,
             power=self._store.summarise_power(now - RECENT_S),
             inferences={name: self._store.summarise_inferences(name, now - RECENT_S) for name in state.deployments},
-            lost_telemetry=self._store.lost + self._lost_events,
+            lost_telemetry=self._store.lost + self._reception.lost,
+            leadership=leadership_report(self._election.known, time.monotonic(), leads=self._election.term is not None),
         )
 
     def _open(self, opened: ExitStack) -> None:
         settings = self._settings
-        self._http = HttpServer(settings.http.host, settings.http.port)
+        self._http = HttpServer(settings.http)
         opened.callback(self._http.close)
         declarations = declare(settings.deployments, ModelCache(settings.cache), self._base_url())
         self._store = SqliteTelemetryStore(settings.store, retention_s=settings.retention_days * SECONDS_PER_DAY)
         opened.callback(self._store.close)
+        self._memory = SnapshotStore(settings.store)
+        opened.callback(self._memory.close)
         for deployment in declarations.deployments:
             self._state = apply(DeploymentDeclared(deployment, self._store.last_epoch(deployment.name)), self._state)
-        self._http.start(application(declarations.files, self.status))
+        snapshot = self._memory.snapshot()
+        if snapshot is not None:
+            self._state = apply(Restored(snapshot), self._state)
         # One identity for each store, and a store has one coordinator.
         identity = hashlib.sha256(f"{uuid.getnode()} {settings.store.resolve()}".encode()).hexdigest()[:16]
         self._session = Session(settings.broker, site=settings.site, client_id=f"coordinator-{identity}")
+        self._election = self._stand()
+        self._http.start(application(declarations.files, self.status))
         self._store.on_stored(self._acknowledge)
-        self._subscribe()
+        self._reception = Reception(
+            self._session, self._store, clock=self._clock, on_term=self._election.see, on_notice=self._hear_notice
+        )
+        opened.callback(self._remember)
         opened.callback(self._session.close)
         self._session.start()
+        opened.callback(self._election.close)
+        self._election.start()
+
+    def _stand(self) -> Election:
+        settings, before, session_id = self._settings, self._memory.office(), new_session_id()
+        own = Candidate(
+            coordinator=settings.name,
+            session=session_id,
+            url=self._base_url(),
+            heartbeat_s=settings.leadership.heartbeat_s,
+            lease_s=settings.leadership.lease_s,
+            jitter=random.random(),
+            predecessor=before.session,
+        )
+        return Election(
+            self._session,
+            own,
+            term=before.term,
+            keep=lambda term: self._memory.save_office(Office(term=term, session=session_id)),
+        )
 
     def _base_url(self) -> str:
         http = self._settings.http
@@ -162,111 +180,87 @@ class Coordinator:
             )
         return self._http.url
 
-    def _subscribe(self) -> None:
-        self._on(STATUS, lambda message: (message.node,))
-        self._on(PROFILE, lambda message: (message.node, message.model))
-        self._on(UNPROFILED, lambda message: (message.node, message.model))
-        self._on(LINK, lambda message: (message.src, message.dst))
-        self._on(LOAD, lambda message: (message.node,))
-        self._on(READY, lambda message: (message.deployment, message.node))
-        self._on(INFERENCE, lambda message: (message.deployment, message.origin))
-        self._on(PLAN, lambda message: (message.deployment,))
-        self._keep(ENERGY, lambda message: (message.node,))
-        self._keep(MISS, lambda message: (message.node,))
-        self._session.on(DEPLOYMENT, self._hear_notice)
-        self._session.on_connected(lambda: self._queue(Connected(self._clock())))
-
-    def _on(self, topic: Topic[M], owner: Callable[[M], tuple[str, ...]]) -> None:
-        def hear(incoming: Incoming[Any]) -> None:
-            # A message counts only under the topic of whom it speaks of.
-            message, now = incoming.message, self._clock()
-            if owner(message) == incoming.levels:
-                if isinstance(message, Telemetry):
-                    self._store.record(message, now)
-                # The broker may have kept an estimate for days: its age is told by the clock of its node.
-                kept = incoming.retained and isinstance(message, LinkReading | NodeLoad)
-                self._queue(Received(message, min(now, message.at) if kept else now))
-
-        self._session.on(topic, hear)
-
-    def _hear_notice(self, incoming: Incoming[DeploymentNotice]) -> None:
-        # The broker sends in order: our own notice comes back after all that it had retained for us.
-        if not incoming.retained:
-            self._queue(_CaughtUp())
-
-    def _keep(self, topic: Topic[M], owner: Callable[[M], tuple[str, ...]]) -> None:
-        """Store what comes in on a topic, of which the state knows nothing."""
-
-        def hear(incoming: Incoming[Any]) -> None:
-            if owner(incoming.message) == incoming.levels:
-                self._store.record(incoming.message, self._clock())
-
-        self._session.on(topic, hear)
+    def _hear_notice(self, notice: DeploymentNotice) -> None:
+        office = self._office
+        if office is not None and notice.term < office:
+            # One that was succeeded and did not know it: who connects later must find ours.
+            deployment = self._state.deployments.get(notice.deployment)
+            if deployment is not None:
+                self._publish_notice(deployment, office)
 
     def _acknowledge(self, stored: tuple[StoredUpTo, ...]) -> None:
-        if not self._session.connected:
+        term = self._election.term
+        if term is None:
             return  # a node that is not told sends again, and is told then
         for each in stored:
             self._session.publish(
                 STORED,
-                TelemetryStored(node=each.node, session=each.session, sequence=each.sequence, term=0),
+                TelemetryStored(node=each.node, session=each.session, sequence=each.sequence, term=term),
                 each.node,
             )
 
-    def _queue(self, event: Received | Connected | _CaughtUp) -> None:
-        try:
-            self._events.put(event, timeout=QUEUE_TIMEOUT_S)
-        except queue.Full:
-            self._lost_events += 1
-
-    def _next_events(self) -> list[Received | Connected | _CaughtUp]:
-        """What has come since the last call: a burst is taken whole, so that it makes one plan and not many."""
-        events: list[Received | Connected | _CaughtUp] = []
-        try:
-            events.append(self._events.get(timeout=TICK_S))
-            deadline = time.monotonic() + BURST_S
-            while len(events) < MAX_BATCH:
-                events.append(self._events.get(timeout=max(0.0, deadline - time.monotonic())))
-        except queue.Empty:
-            pass
-        return events
-
-    def _take(self, event: Received | Connected | _CaughtUp) -> None:
+    def _take(self, event: Received | Connected) -> None:
+        self._state = apply(event, self._state)
         match event:
-            case Received(message, at):
-                if isinstance(message, NodeStatus):
-                    self._store.record(message, at)
-                self._state = apply(event, self._state)
             case Connected():
-                self._state = apply(event, self._state)
-                self._republish()
-            case _CaughtUp():
-                self._caught_up = True
+                # It may have forgotten everything.
+                self._office = None
+            case Received(NodeStatus() as status, at):
+                self._store.record(status, at)
+            case Received(Plan() as plan, at):
+                self._store.record(plan, at)
+                known = self._state.deployments.get(plan.deployment)
+                if self._office is not None and plan.term < self._office and known and known.plan is not None:
+                    # As of a notice above.
+                    self._session.publish(PLAN, known.plan, plan.deployment)
 
-    def _republish(self) -> None:
-        for deployment in self._state.deployments.values():
-            declared = deployment.declared
-            notice = DeploymentNotice(
-                deployment=declared.name,
-                model=declared.model.reference,
-                origin=declared.origin,
-                strategy=declared.strategy,
-            )
-            self._session.publish(DEPLOYMENT, notice, declared.name)
-            if deployment.plan is not None:
-                self._session.publish(PLAN, deployment.plan, declared.name)
+    def _term_after(self, taken: int) -> int | None:
+        """The term to act under, once all has been taken that came before it did; `taken` events were just now."""
+        term = self._election.term
+        if term != self._term:
+            # Our own claim came back after all that the broker had kept for us, which may still be in the queue.
+            self._term, self._untaken, self._office = term, self._reception.waiting, None
+        else:
+            self._untaken = max(0, self._untaken - taken)
+        return None if self._untaken else term
 
-    def _act(self) -> None:
-        now = self._clock()
-        for death in presumed_dead(self._state, now):
-            self._take(Received(death, now))
+    def _act(self, term: int, now: float) -> None:
+        if self._office != term:
+            self._take_office(term)
         for instruction in decide(self._state, now, self._settings.planning):
-            event: Event
-            if isinstance(instruction, PublishPlan):
-                plan = instruction.plan
-                self._session.publish(PLAN, plan, plan.deployment)
-                self._store.record(plan, now)
-                event = Received(plan, now)
-            else:
-                event = instruction
+            event: Event = (
+                instruction
+                if not isinstance(instruction, PublishPlan)
+                else Received(msgspec.structs.replace(instruction.plan, term=term), now)
+            )
             self._state = apply(event, self._state)
+            if isinstance(event, Received) and isinstance(event.message, Plan):
+                self._remember()
+                self._session.publish(PLAN, event.message, event.message.deployment)
+
+    def _take_office(self, term: int) -> None:
+        """Say under this term what is in force: agents that come later follow no plan of a term before."""
+        self._office = term
+        for name, deployment in self._state.deployments.items():
+            self._publish_notice(deployment, term)
+            if deployment.plan is not None:
+                reference = deployment.declared.model.reference
+                plan = msgspec.structs.replace(deployment.plan, term=term, model=reference)
+                self._session.publish(PLAN, plan, name)
+                self._state = apply(Received(plan, self._clock()), self._state)
+
+    def _publish_notice(self, deployment: DeploymentState, term: int) -> None:
+        declared = deployment.declared
+        notice = DeploymentNotice(
+            deployment=declared.name,
+            model=declared.model.reference,
+            origin=declared.origin,
+            strategy=declared.strategy,
+            term=term,
+        )
+        self._session.publish(DEPLOYMENT, notice, declared.name)
+
+    def _remember(self) -> None:
+        self._kept_at = time.monotonic()
+        if self._state is not self._kept and self._memory.save(snapshot_of(self._state)):
+            self._kept = self._state

@@ -56,7 +56,7 @@ LONGEST_LOAD_MS = 60_000.0
 MAX_SUSPECTS = 256
 """Of each kind, for each deployment."""
 KEPT_AGE_S = 60.0
-"""How old a reading counts that the broker had kept: nobody's clock tells, and no belief is less sure after a minute."""
+"""How old a reading counts that the broker had kept: no clock tells, and no belief is less sure after a minute."""
 
 SiteMessage = (
     NodeStatus

@@ -4,6 +4,7 @@ Needs nothing but msgspec, so that `splitrail status` can read it on any machine
 """
 
 import math
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -14,10 +15,12 @@ from broker.messages import (
     PlanStage,
     PowerModel,
     Prediction,
+    SpoolReport,
     StrategyName,
     Tier,
 )
-from coordinator.site import DeploymentState, NodeState, State, load_of
+from coordinator.leadership import Leadership
+from coordinator.site import DeploymentState, NodeState, Pair, State, load_of
 from coordinator.telemetry import InferenceSummary, PowerSummary
 from splitrail import __version__
 
@@ -51,6 +54,8 @@ class NodeReport(_Report, frozen=True, kw_only=True):
     load_emulated: bool
     """Whether a testbed sets the load."""
     power: tuple[PowerSummary, ...]
+    spool: SpoolReport | None = None
+    """How its telemetry's spool stands; None where it has not said."""
 
 
 class LinkReport(_Report, frozen=True, kw_only=True):
@@ -78,6 +83,8 @@ class PlanReport(_Report, frozen=True, kw_only=True):
     prediction: Prediction
     created_at: float
     ready: tuple[str, ...]
+    term: int = 0
+    """The leadership under which it was published last."""
 
 
 class DeploymentReport(_Report, frozen=True, kw_only=True):
@@ -95,9 +102,26 @@ class DeploymentReport(_Report, frozen=True, kw_only=True):
     """Why there is no plan, or none that keeps the bounds."""
     left_out: dict[str, str]
     """Online nodes that the last evaluation left out, each with the reason."""
+    suspect_links: dict[str, str] = {}
+    """Links, as `src → dst`, that the last evaluation left out because they did not deliver, and why."""
     last_minute: InferenceSummary
     last_failure: str | None
     """Why the last inference failed, if one failed in the last minute."""
+
+
+class LeadershipReport(_Report, frozen=True, kw_only=True):
+    """Whether the coordinator that reports leads its site, and who does."""
+
+    coordinator: str
+    state: Literal["leads", "stands by", "waits"]
+    """`waits` while nobody is known to lead: the broker is away, or the lease of the last leader runs out."""
+    term: int
+    """The highest that was heard of."""
+    leader: str | None
+    """Who led under that term last."""
+    leader_url: str | None
+    heard_s: float | None
+    """How long ago the leader was heard; None if never."""
 
 
 class StatusReport(_Report, frozen=True, kw_only=True):
@@ -110,6 +134,8 @@ class StatusReport(_Report, frozen=True, kw_only=True):
     links: tuple[LinkReport, ...]
     deployments: tuple[DeploymentReport, ...]
     lost_telemetry: int
+    leadership: LeadershipReport | None = None
+    """None of a coordinator that does not say."""
 
 
 def status_report(
@@ -120,6 +146,7 @@ def status_report(
     power: tuple[PowerSummary, ...],
     inferences: dict[str, InferenceSummary],
     lost_telemetry: int,
+    leadership: LeadershipReport | None = None,
 ) -> StatusReport:
     """The report on `state`; `power` and `inferences` (by deployment) are the store's, of the last minute."""
     return StatusReport(
@@ -144,6 +171,23 @@ def status_report(
             _deployment_report(state.deployments[name], inferences[name], now) for name in sorted(state.deployments)
         ),
         lost_telemetry=lost_telemetry,
+        leadership=leadership,
+    )
+
+
+def leadership_report(known: Leadership, now: float, *, leads: bool) -> LeadershipReport:
+    """What is known of the leadership; `now` in s of the monotonic clock, `leads` whether we may publish."""
+    leader = known.leader if known.leader is not None and known.leader.state == "leading" else None
+    is_another = leader is not None and leader.session != known.own.session
+    heard_s = max(0.0, now - known.heard_at) if leader is not None else None
+    stands_by = is_another and heard_s is not None and heard_s < known.own.lease_s
+    return LeadershipReport(
+        coordinator=known.own.coordinator,
+        state="leads" if leads else "stands by" if stands_by else "waits",
+        term=known.term,
+        leader=leader.coordinator if leader is not None else None,
+        leader_url=leader.url if leader is not None else None,
+        heard_s=heard_s,
     )
 
 
@@ -167,6 +211,7 @@ def _node_report(node: NodeState, state: State, power: tuple[PowerSummary, ...],
         load_age_s=max(0.0, now - load.stretch.at) if is_heard else None,
         load_emulated=is_heard and known is not None and known.emulated,
         power=tuple(summary for summary in power if summary.node == node.name) if node.online else (),
+        spool=state.spools.get(node.name),
     )
 
 
@@ -187,6 +232,7 @@ def _deployment_report(deployment: DeploymentState, last_minute: InferenceSummar
         prediction=evaluation.prediction if evaluation else None,
         obstacle=evaluation.obstacle if evaluation else None,
         left_out=dict(evaluation.left_out) if evaluation else {},
+        suspect_links=_named(evaluation.circumstances.suspect_links) if evaluation else {},
         last_minute=last_minute,
         last_failure=failure.reason if failure and now - failure.at < RECENT_S else None,
     )
@@ -201,4 +247,9 @@ def _plan_report(plan: Plan, ready: frozenset[str]) -> PlanReport:
         prediction=plan.prediction,
         created_at=plan.created_at,
         ready=tuple(sorted(ready)),
+        term=plan.term,
     )
+
+
+def _named(links: Mapping[Pair, str]) -> dict[str, str]:
+    return {f"{src} → {dst}": reason for (src, dst), reason in sorted(links.items())}

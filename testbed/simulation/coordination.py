@@ -7,7 +7,7 @@ from broker.messages import InferenceReport, LinkReading, NodeLoad, NodeProfile,
 from coordinator.configuration import PlanningSettings
 from coordinator.deciding import PublishPlan, decide
 from coordinator.deployment import Deployment
-from coordinator.service import BURST_S, TICK_S
+from coordinator.reception import BURST_S, TICK_S
 from coordinator.site import EMPTY
 from coordinator.state import Connected, DeploymentDeclared, Received, apply
 from testbed.simulation.network import WALL_CLOCK_S
