@@ -14,14 +14,14 @@ MAX_IMAGE_BYTES = 16_000_000
 MAX_OPS = 20_000
 MAX_STAGES = 256
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z", max_length=64)]
 Text = Annotated[str, Meta(max_length=2_000)]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 NonNegative = Annotated[float, Meta(ge=0.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=0)]
 OpIndex = Annotated[int, Meta(ge=0, le=MAX_OPS)]
-PublicKey = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}$")]
+PublicKey = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}\Z")]
 """A CURVE public key as ZeroMQ writes it (Z85)."""
 Term = Annotated[int, Meta(ge=0, lt=2**32)]
 """Counts the leaderships of a site; what a leader of a lower term says counts no more."""

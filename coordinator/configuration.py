@@ -26,7 +26,7 @@ class HttpSettings(_Settings, frozen=True, kw_only=True):
     )
     port: Annotated[int, Meta(ge=0, le=65_535, description="TCP port to listen on; 0 takes a free one.")] = 8484
     advertise: Annotated[
-        Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/[^\s]*)?$")] | None,
+        Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/[^\s]*)?\Z")] | None,
         Meta(description="Base URL that agents fetch models from; by default http(s)://<host>:<port>."),
     ] = None
     certificate_file: Annotated[

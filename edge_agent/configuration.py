@@ -10,7 +10,7 @@ from broker.messages import Name, Tier
 from broker.session import BrokerSettings
 from edge_agent.probes import LinkSettings
 
-Address = Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:([0-9]{1,5}|\*)$")]
+Address = Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:([0-9]{1,5}|\*)\Z")]
 
 
 class TensorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -19,9 +19,9 @@ _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})")
 _NUMBER = re.compile(r"[-+]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][-+]?[0-9]+)?")
 _PATTERN_NAMES = {
-    r"^[A-Za-z0-9][A-Za-z0-9_.-]*$": "a name of letters, digits, `_`, `.` and `-` that begins with a letter or digit",
-    r"^tcp://[^\s/]+:([0-9]{1,5}|\*)$": "an address like tcp://192.168.1.10:5757",
-    r"^https?://[^\s/]+(/[^\s]*)?$": "a URL like http://192.168.1.10:8484",
+    r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z": "a name of letters, digits, `_`, `.` and `-` that begins with a letter or digit",
+    r"^tcp://[^\s/]+:([0-9]{1,5}|\*)\Z": "an address like tcp://192.168.1.10:5757",
+    r"^https?://[^\s/]+(/[^\s]*)?\Z": "a URL like http://192.168.1.10:8484",
 }
 
 

@@ -14,7 +14,7 @@ from splitrail.errors import SplitrailError
 from splitrail.settings import SettingsError, load_settings, parse_settings
 from splitrail.settings_reference import keys, reference
 
-Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+Name = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*\Z", max_length=64)]
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True):
