@@ -7,7 +7,8 @@ CoordinatorError (SplitrailError)
 ├── UnknownStrategyError (LookupError) a strategy that the registry does not have
 ├── DeclarationError (ValueError)      settings that do not fit each other, or the models that they name
 ├── StoreError (OSError)               the telemetry store cannot be opened
-└── ListenError (OSError)              the address for HTTP cannot be listened on
+├── ListenError (OSError)              the address for HTTP cannot be listened on, or may not be without tokens
+└── TokensError (OSError)              the file of tokens cannot be read, or is none
 """
 
 from collections.abc import Iterable
@@ -56,4 +57,8 @@ class StoreError(CoordinatorError, OSError):
 
 
 class ListenError(CoordinatorError, OSError):
-    """The address of the HTTP interface cannot be listened on."""
+    """The address of the HTTP interface cannot be listened on, or not as the settings want it."""
+
+
+class TokensError(CoordinatorError, OSError):
+    """The file of tokens cannot be read, or holds something else."""

@@ -1,10 +1,14 @@
 """The coordinator's HTTP interface: models by their sha256, the site's status, and whether it is alive.
 
-What the status says is decided elsewhere; this only serves it.
+What the status says is decided elsewhere, who may ask by `coordinator.http_tokens`; this only serves it.
 """
 
+import asyncio
 import contextlib
+import ipaddress
+import logging
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,8 +20,13 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from coordinator.configuration import HttpSettings
 from coordinator.errors import ListenError
+from coordinator.http_connection import MAX_HEAD_BYTES, PatientConnection, PatientLoop
+from coordinator.http_tokens import Door, Tokens
 from coordinator.status_report import StatusReport
+
+log = logging.getLogger("splitrail.coordinator")
 
 
 def application(models: Mapping[str, Path], status: Callable[[], StatusReport]) -> Starlette:
@@ -39,11 +48,28 @@ def application(models: Mapping[str, Path], status: Callable[[], StatusReport]) 
 
 
 class HttpServer:
-    """Serves an application in a thread of its own; ListenError where the address cannot be had."""
+    """Serves an application in a thread of its own.
 
-    def __init__(self, host: str, port: int) -> None:
-        self._socket = _listening_socket(host, port)
-        self._host = host
+    ListenError where the address cannot be had, may not be had without tokens, or its certificate cannot be used;
+    TokensError where the tokens cannot be read.
+    """
+
+    def __init__(self, settings: HttpSettings) -> None:
+        self._host = settings.host
+        self._tokens = None if settings.tokens_file is None else Tokens(settings.tokens_file)
+        if self._tokens is None and not is_loopback(settings.host):
+            raise ListenError(
+                f"http.host {settings.host} serves more than this machine: give http.tokens_file "
+                "(`splitrail site init` makes one) or keep it on 127.0.0.1"
+            )
+        self._tls = _tls_context(settings)
+        if self._tls is None and self._tokens is not None and not is_loopback(settings.host):
+            log.warning(
+                "http.host %s is served without TLS, and agents send their tokens over https alone: "
+                "give http.certificate_file and http.key_file",
+                settings.host,
+            )
+        self._socket = _listening_socket(settings.host, settings.port)
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -56,25 +82,25 @@ class HttpServer:
     def url(self) -> str:
         """The base URL on this machine."""
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self.port}"
+        return f"{'http' if self._tls is None else 'https'}://{host}:{self.port}"
 
     def start(self, served: Starlette) -> None:
         """Serve until `close`."""
         config = uvicorn.Config(
-            served,
+            served if self._tokens is None else Door(served, self._tokens),
             log_config=None,
             log_level="critical",
             access_log=False,
             lifespan="off",
-            loop="asyncio",
-            http="h11",
+            http=PatientConnection,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
             ws="none",
             timeout_graceful_shutdown=1,
         )
-        server = self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=server.run, kwargs={"sockets": [self._socket]}, name="splitrail-http", daemon=True
-        )
+        config.load()
+        config.ssl = self._tls
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._serve, args=(self._server,), name="splitrail-http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -83,6 +109,45 @@ class HttpServer:
             self._server.should_exit = True
             self._thread.join()
         self._socket.close()
+
+    def _serve(self, server: uvicorn.Server) -> None:
+        with asyncio.Runner(loop_factory=PatientLoop) as runner:
+            runner.run(server.serve(sockets=[self._socket]))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address, or every one that a name stands for, is this machine's alone."""
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False
+    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
+
+
+def _tls_context(settings: HttpSettings) -> ssl.SSLContext | None:
+    certificate, key = settings.certificate_file, settings.key_file
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise ListenError("http.certificate_file and http.key_file go together: give both or neither")
+    for name, path in (("http.certificate_file", certificate), ("http.key_file", key)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise ListenError(f"{name} {path} cannot be read: {error.strerror or error}") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        # A key that asks for a password would make the library ask at the terminal.
+        context.load_cert_chain(certificate, key, password=lambda: b"")
+    except (ssl.SSLError, ValueError) as error:
+        reason = getattr(error, "reason", None) or "they hold no PEM certificate and key"
+        if reason == "KEY_VALUES_MISMATCH":
+            reason = "the key is not this certificate's"
+        raise ListenError(
+            f"http.certificate_file {certificate} and http.key_file {key} cannot be used: {str(reason).lower()}"
+        ) from None
+    return context
 
 
 def _listening_socket(host: str, port: int) -> socket.socket:
