@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from coordinator.significant_digits import significant
-from coordinator.status_report import DeploymentReport, LinkReport, NodeReport, StatusReport
+from coordinator.status_report import DeploymentReport, LeadershipReport, LinkReport, NodeReport, StatusReport
 from splitrail.errors import SplitrailError
 from splitrail.strip import plan_strip
 from splitrail.terminal import printable
@@ -25,6 +25,8 @@ MAX_REPORT_BYTES = 16_000_000
 TIMEOUT_S = 5.0
 WATCH_INTERVAL_S = 1.0
 STALE_S = 60.0
+BACKLOG = 50
+"""So many messages that wait to be stored are shown; fewer are on their way."""
 
 _decoder = msgspec.json.Decoder(StatusReport)
 
@@ -97,13 +99,42 @@ def rendered(report: StatusReport, width: int) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble(("site ", "dim"), (report.site, "bold"), (f"  splitrail {report.version}", "dim"))
     ]
+    if report.leadership is not None:
+        parts.append(_leadership(report.leadership))
     parts += [_nodes(report), _links(report.links)] if report.nodes else [Text("No node has announced itself yet.")]
+    parts += _spools(report.nodes)
     names = [node.name for node in report.nodes]
     for deployment in report.deployments:
         parts.append(_deployment(deployment, report.at, width, names))
     if report.lost_telemetry:
         parts.append(Text(f"{report.lost_telemetry} messages could not be kept: see the coordinator's log", "yellow"))
     return Group(*parts)
+
+
+def _leadership(leadership: LeadershipReport) -> Text:
+    own, term = leadership.coordinator, leadership.term
+    if leadership.state == "leads":
+        return _text(f"{own} leads, term {term}", "dim")
+    if leadership.state == "stands by":
+        heard = _age(leadership.heard_s or 0.0)
+        where = f" at {leadership.leader_url}" if leadership.leader_url else ""
+        return _text(f"{own} stands by: {leadership.leader}{where} leads, term {term}, heard {heard} ago", "yellow")
+    last = f", the last was {leadership.leader}" if leadership.leader else ""
+    return _text(f"{own} waits: nobody is known to lead under term {term}{last}; plans stay as they are", "yellow")
+
+
+def _spools(nodes: tuple[NodeReport, ...]) -> list[Text]:
+    """What nodes could not get stored, where that is more than what is on its way."""
+    lines: list[Text] = []
+    for node in nodes:
+        spool = node.spool
+        if spool is not None and spool.waiting >= BACKLOG:
+            megabytes = significant(spool.waiting_bytes / 1e6, 2)
+            lines.append(_text(f"{node.name}: {spool.waiting} messages ({megabytes} MB) wait to be stored", "yellow"))
+        if spool is not None and spool.dropped:
+            why = f": {spool.reason}" if spool.reason else ""
+            lines.append(_text(f"{node.name}: {spool.dropped} messages were dropped from its spool{why}", "yellow"))
+    return lines
 
 
 def _nodes(report: StatusReport) -> Table:
@@ -173,6 +204,7 @@ def _deployment(deployment: DeploymentReport, now: float, width: int, nodes: lis
     if deployment.obstacle:
         lines.append(_text(f"{'no new plan' if plan else 'no plan'}: {deployment.obstacle}", "yellow"))
     lines += [_text(f"left out: {node}: {reason}", "yellow") for node, reason in sorted(deployment.left_out.items())]
+    lines += [_text(f"left out: link {link}: {reason}", "yellow") for link, reason in deployment.suspect_links.items()]
     if deployment.last_failure:
         lines.append(_text(f"last failure: {deployment.last_failure}", "red"))
     return Group(Text(), title, Padding(Group(*lines), (0, 0, 0, 2)))

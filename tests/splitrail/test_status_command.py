@@ -11,15 +11,17 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from decisions import carry_out
 from eventually import eventually
 from fake_fleet import FakeAgent, coordinating
 from made_site import SiteMessage, declared, folded, load_message, plan_message, received, whole_site
 from rich.console import Console
 
+from broker.messages import SpoolReport, StageMiss
 from broker.mosquitto import PrivateMosquitto
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
 from coordinator.service import Coordinator
-from coordinator.status_report import NodeReport, StatusReport, status_report
+from coordinator.status_report import LeadershipReport, NodeReport, StatusReport, status_report
 from coordinator.telemetry import InferenceSummary, PowerSummary
 from splitrail.cli import main
 from splitrail.commands.status import rendered
@@ -95,6 +97,54 @@ def test_a_plan_is_drawn_with_its_reason() -> None:
     assert "photos  net, 4 ops, from pi, exact, plan 3" in text
     assert "made up" in text
     assert any(" pi " in line and " pc " in line and line.strip().startswith("0━") for line in text.splitlines())
+
+
+def test_who_leads_is_said() -> None:
+    """The coordinator that answers may stand by, and nobody may lead at all."""
+    leads = LeadershipReport(
+        coordinator="attic", state="leads", term=7, leader="attic", leader_url="http://attic", heard_s=0.5
+    )
+    report = msgspec.structs.replace(made_report(), leadership=leads)
+    assert "attic leads, term 7" in drawn(report)
+    by = msgspec.structs.replace(leads, state="stands by", leader="cellar", leader_url="http://cellar", heard_s=1.0)
+    text = drawn(msgspec.structs.replace(report, leadership=by))
+    assert "attic stands by: cellar at http://cellar leads, term 7, heard 1 s ago" in text
+    waits = msgspec.structs.replace(by, state="waits")
+    text = drawn(msgspec.structs.replace(report, leadership=waits))
+    assert "attic waits: nobody is known to lead under term 7, the last was cellar" in text
+
+
+def test_what_a_spool_cannot_get_stored_is_said() -> None:
+    """A backlog and what was dropped, with the reason; what is on its way is not worth a line."""
+    spool = SpoolReport(node="pi", session="s1", waiting=3, waiting_bytes=900, dropped=0)
+    assert "wait to be stored" not in drawn(made_report(spool))
+    full = msgspec.structs.replace(spool, waiting=4_000, waiting_bytes=1_200_000, dropped=12, reason="the disk is full")
+    text = drawn(made_report(full))
+    assert "pi: 4000 messages (1.2 MB) wait to be stored" in text
+    assert "pi: 12 messages were dropped from its spool: the disk is full" in text
+
+
+def test_a_suspect_is_named_with_what_it_missed() -> None:
+    """Nodes and links that are left out because they did not do their part in time, and why."""
+    miss = StageMiss(
+        node="pi",
+        deployment="photos",
+        epoch=3,
+        at=0.0,
+        src="pi",
+        suspect="pc",
+        delivered=False,
+        waited_ms=310.0,
+        allowed_ms=120.0,
+        outcome="finished at the origin",
+    )
+    plan = plan_message(3, ("pi", 0, 1), ("pc", 1, 4))
+    state = folded([declared(), *whole_site(at=100.0), *received(plan, miss, at=100.0)])
+    state, _ = carry_out(state, 100.0)
+    report = status_report("lab", state, now=105.0, power=(), inferences={"photos": NONE_YET}, lost_telemetry=0)
+    text = drawn(report, width=160)
+    assert "left out: pc: pi waited 310 ms for pc to take tensors from pi, 120 ms allowed" in text
+    assert "left out: link pi → pc: pi waited 310 ms for pc to take tensors from pi, 120 ms allowed" in text
 
 
 def test_who_is_not_ready_is_named() -> None:
