@@ -51,3 +51,5 @@ class Worker(Generic[T]):
             except Exception:
                 # One item's fault must not end the thread that serves all.
                 log.exception("%s: an item could not be handled", self._name)
+            # What it held, such as a segment that is freed meanwhile, must not wait for the next item to go.
+            del waiting, item
