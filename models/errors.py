@@ -10,6 +10,7 @@ ModelError (SplitrailError)
 ├── SegmentRunError (RuntimeError)    the runtime could not load or run a segment
 ├── CacheError (OSError)              a file or directory of the model cache cannot be used
 ├── FetchError (OSError)              a model could not be downloaded, or is not what was promised
+├── ServerAccessError (OSError)       the token for a model server, or the authority it is trusted by, cannot be used
 ├── ImageError (ValueError)           an image that cannot be read, or that a model's input cannot take
 ├── NotAClassifierError (ValueError)  an output that holds no class scores
 └── ConversionError (ValueError)      a model that cannot become the .tflite that was asked for
@@ -67,6 +68,10 @@ class FetchError(ModelError, OSError):
         super().__init__(f"cannot fetch the model at {url}: {reason}")
         self.url = url
         self.reason = reason
+
+
+class ServerAccessError(ModelError, OSError):
+    """The file of a token, or of the authority that a server is trusted by, cannot be used."""
 
 
 class ImageError(ModelError, ValueError):

@@ -16,17 +16,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import IO
 
 from models.cache import ModelCache
 from models.errors import CacheError, FetchError
+from models.model_server import ServerAccess
 from splitrail import __version__
 
 _CHUNK_BYTES = 1 << 18
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
 _RANGE_NOT_SATISFIABLE = 416
 _PARTIAL_CONTENT = 206
+
+OPEN = ServerAccess()
+"""A server that wants no token and has a certificate of the system's authorities, or none."""
 
 Progress = Callable[[int, int], None]
 """Told the bytes that are there and the bytes in all; what it raises ends the download, which may be resumed."""
@@ -59,6 +63,7 @@ class _Download:
     size_bytes: int
     timeout_s: float
     progress: Progress | None
+    access: ServerAccess
 
 
 class _BrokenOffError(Exception):
@@ -76,19 +81,21 @@ def fetch_model(
     cache: ModelCache,
     *,
     progress: Progress | None = None,
+    access: ServerAccess = OPEN,
     timeout_s: float = 10.0,
     retries: Retries | None = None,
 ) -> Path:
     """The cached model of this sha256, downloaded from `url` if the cache lacks it.
 
-    `timeout_s` bounds each wait for the server, not the whole download. FetchError says why the server's model
-    cannot be had or is not the one that was promised, CacheError why it cannot be kept.
+    `timeout_s` bounds each wait for the server, not the whole download; `access` is how we stand towards it. FetchError
+    says why the server's model cannot be had or is not the one that was promised, ServerAccessError what is wrong with
+    the token or the authority, CacheError why the model cannot be kept.
     """
     held = cache.get(sha256)
     if held is not None:
         return held
     _check_url(url)
-    download = _Download(url, sha256, size_bytes, timeout_s, progress)
+    download = _Download(url, sha256, size_bytes, timeout_s, progress, access)
     with cache.partial(sha256) as partial:
         # Another process may have fetched it while this one waited for its turn.
         held = cache.get(sha256)
@@ -151,14 +158,17 @@ def _requested(download: _Download, offset: int) -> Iterator[http.client.HTTPRes
     headers = {"User-Agent": f"splitrail/{__version__}", "Accept-Encoding": "identity"}
     if offset:
         headers["Range"] = f"bytes={offset}-"
-    request = urllib.request.Request(download.url, headers=headers)
+    access = download.access
+    request, opener = access.request(download.url, headers), access.opener(download.url)
     try:
-        response = _opener().open(request, timeout=download.timeout_s)
+        response = opener.open(request, timeout=download.timeout_s)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == _RANGE_NOT_SATISFIABLE and offset:
             raise _StartAgainError("the server refused to resume") from error
         reason = f"the server answered {error.code} {error.reason}"
+        if error.code == _UNAUTHORIZED or (error.code == _FORBIDDEN and access.token_file is not None):
+            raise FetchError(download.url, access.refusal(download.url)) from error
         if error.code in _TRANSIENT_STATUS:
             raise _BrokenOffError(reason) from error
         raise FetchError(download.url, reason) from error
@@ -166,7 +176,9 @@ def _requested(download: _Download, offset: int) -> Iterator[http.client.HTTPRes
         raise
     except (OSError, http.client.HTTPException) as error:
         cause = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(cause, ssl.SSLCertVerificationError | http.client.InvalidURL):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise FetchError(download.url, access.distrust(cause)) from error
+        if isinstance(cause, http.client.InvalidURL):
             raise FetchError(download.url, str(cause)) from error
         raise _BrokenOffError(_describe(cause)) from error
     with response:
@@ -241,37 +253,3 @@ def _check_url(url: str) -> None:
         valid = False
     if not valid:
         raise FetchError(url, "its address must begin with http:// or https:// and name a host")
-
-
-class _SafeRedirects(urllib.request.HTTPRedirectHandler):
-    """Follows a redirect to http or https, but never from https down to http."""
-
-    def redirect_request(  # noqa: PLR0917  # the signature is urllib's
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """The request that follows, or FetchError where the redirect leads elsewhere."""
-        scheme = urllib.parse.urlsplit(newurl).scheme
-        if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
-            raise FetchError(req.full_url, f"it redirects to {newurl}, which is not as safe an address")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """An opener without urllib's file, ftp and data addresses."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler,
-        urllib.request.HTTPHandler,
-        urllib.request.HTTPSHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-        _SafeRedirects,
-    ):
-        opener.add_handler(handler())
-    return opener
