@@ -7,7 +7,7 @@ from coordinator.telemetry import Storable
 
 SCHEMA_VERSION = 2
 
-_FIRST = """
+FIRST = """
 CREATE TABLE energy (
     node TEXT NOT NULL, session TEXT NOT NULL, sequence INTEGER NOT NULL, arrived_at REAL NOT NULL, at REAL NOT NULL,
     energy_j REAL NOT NULL, power_w REAL NOT NULL, interval_s REAL NOT NULL,
@@ -79,7 +79,7 @@ CREATE TABLE ledger (
 ALTER TABLE inference ADD COLUMN fallback TEXT;
 ALTER TABLE plan ADD COLUMN term INTEGER NOT NULL DEFAULT 0;
 """
-SCHEMA = _FIRST + _SECOND
+SCHEMA = FIRST + _SECOND
 MIGRATIONS = {1: _SECOND}
 """What makes of the tables of one version those of the next."""
 _PRUNED = ("energy", "link", "load", "inference", "miss", "plan", "node_event")

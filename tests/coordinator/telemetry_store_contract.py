@@ -3,11 +3,44 @@
 import pytest
 from made_site import birth_message, link_message, plan_message
 
-from broker.messages import EnergyReading, InferenceReport, LinkReading, NodeStatus, StageReport, TransferReport
-from coordinator.telemetry import InferenceSummary, PowerSummary, TelemetryStore
+from broker.messages import (
+    EnergyReading,
+    InferenceReport,
+    NodeLoad,
+    SpoolMark,
+    StageMiss,
+    StageReport,
+    TransferReport,
+)
+from coordinator.telemetry import InferenceSummary, PowerSummary, Storable, StoredUpTo, TelemetryStore
 
 
-def reading(sequence: int, power_w: float, *, node: str = "pi", meter: str = "model") -> EnergyReading:
+def mark(sequence: int, *, oldest: int = 1, session: str = "s1", age_s: float = 0.0) -> SpoolMark:
+    return SpoolMark(session=session, sequence=sequence, oldest=oldest, age_s=age_s)
+
+
+def load() -> NodeLoad:
+    return NodeLoad(node="pi", session="s1", at=1.0, load=0.25, load_std=0.1)
+
+
+def miss() -> StageMiss:
+    return StageMiss(
+        node="pi",
+        deployment="photos",
+        epoch=1,
+        at=1.0,
+        src="pi",
+        suspect="pc",
+        delivered=True,
+        waited_ms=120.0,
+        allowed_ms=80.0,
+        outcome="finished at the origin",
+    )
+
+
+def reading(
+    sequence: int, power_w: float, *, node: str = "pi", meter: str = "model", marked: SpoolMark | None = None
+) -> EnergyReading:
     return EnergyReading(
         node=node,
         session="s1",
@@ -19,6 +52,7 @@ def reading(sequence: int, power_w: float, *, node: str = "pi", meter: str = "mo
         meter=meter,
         source="modelled" if meter == "model" else "measured",
         scope="board" if meter == "model" else "package",
+        mark=marked,
     )
 
 
@@ -116,9 +150,44 @@ class TelemetryStoreContract:
         assert store.last_epoch("other") == 0
 
     def test_every_kind_of_telemetry_is_taken(self, store: TelemetryStore) -> None:
-        """Links and node events are kept too."""
-        telemetry: list[LinkReading | NodeStatus] = [link_message("pi", "pc"), birth_message("pi")]
-        for message in telemetry:
+        """Links, loads, misses and node events are kept too."""
+        messages: list[Storable] = [link_message("pi", "pc"), load(), miss(), birth_message("pi")]
+        for message in messages:
             store.record(message, 1.0)
         store.flush()
         assert store.lost == 0
+
+    def test_what_is_stored_is_confirmed(self, store: TelemetryStore) -> None:
+        """For each run of a node up to where nothing is missing; what has no mark needs no confirmation."""
+        confirmed: list[StoredUpTo] = []
+        store.on_stored(confirmed.extend)
+        for sequence in (1, 2, 4):
+            store.record(reading(sequence, 4.0, marked=mark(sequence)), 10.0)
+        store.record(reading(1, 4.0, node="pc", marked=mark(1, session="other")), 10.0)
+        store.record(reading(5, 4.0), 10.0)
+        store.flush()
+        assert sorted(confirmed, key=lambda each: each.node) == [
+            StoredUpTo("pc", "other", 1),
+            StoredUpTo("pi", "s1", 2),
+        ]
+        store.record(reading(3, 4.0, marked=mark(3)), 10.0)
+        store.flush()
+        assert confirmed[-1] == StoredUpTo("pi", "s1", 4)
+
+    def test_what_comes_again_is_confirmed_again(self, store: TelemetryStore) -> None:
+        """The confirmation may have been lost; the message is not stored twice."""
+        confirmed: list[StoredUpTo] = []
+        store.on_stored(confirmed.extend)
+        for power_w in (4.0, 8.0):
+            store.record(reading(1, power_w, marked=mark(1)), 10.0)
+            store.flush()
+        assert confirmed == [StoredUpTo("pi", "s1", 1)] * 2
+        assert [power.power_w for power in store.summarise_power(0.0)] == [4.0]
+
+    def test_what_waited_in_a_spool_counts_as_of_its_recording(self, store: TelemetryStore) -> None:
+        """An hour's backlog that comes at once is not the last minute's."""
+        store.record(reading(1, 2.0, marked=mark(1, age_s=3_600.0)), 10_000.0)
+        store.record(reading(2, 4.0, marked=mark(2)), 10_000.0)
+        store.flush()
+        assert [power.power_w for power in store.summarise_power(9_940.0)] == [4.0]
+        assert [power.power_w for power in store.summarise_power(6_000.0)] == [3.0]

@@ -9,12 +9,26 @@ from pathlib import Path
 import msgspec
 import pytest
 from made_site import birth_message, link_message, plan_message
-from telemetry_store_contract import TelemetryStoreContract, inference, reading
+from telemetry_store_contract import TelemetryStoreContract, inference, load, mark, miss, reading
 
 from coordinator.errors import StoreError
+from coordinator.store_ledger import MAX_SESSIONS_OF_A_NODE
+from coordinator.store_schema import FIRST
 from coordinator.store_sqlite import SqliteTelemetryStore
+from coordinator.telemetry import StoredUpTo
 
-TABLES = ("energy", "link", "inference", "inference_stage", "inference_transfer", "plan", "plan_stage", "node_event")
+TABLES = (
+    "energy",
+    "link",
+    "load",
+    "inference",
+    "inference_stage",
+    "inference_transfer",
+    "miss",
+    "plan",
+    "plan_stage",
+    "node_event",
+)
 
 
 @pytest.fixture
@@ -44,6 +58,8 @@ def record_one_of_each(store: SqliteTelemetryStore, arrived_at: float) -> None:
     for message in (
         reading(1, 4.0),
         link_message("pi", "pc"),
+        load(),
+        miss(),
         inference("r", 5.0),
         plan_message(1, ("pi", 0, 1), ("pc", 1, 4)),
         birth_message("pi"),
@@ -154,3 +170,84 @@ def test_a_newer_schema_is_refused(store: SqliteTelemetryStore, path: Path) -> N
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 2"):
         SqliteTelemetryStore(path, retention_s=1.0)
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
+    """What it holds stays, and what came new has its place."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"BEGIN; {FIRST} PRAGMA user_version = 1; COMMIT;")
+        connection.execute("INSERT INTO node_event (node, session, state, arrived_at) VALUES ('pi', 's', 'online', 1)")
+        connection.execute("INSERT INTO plan VALUES ('photos', 7, 1, 1, 'sha', 'pi', 'exact', 'first', 1, 1, 1)")
+        connection.commit()
+    with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: 0.0)) as store:
+        assert store.last_epoch("photos") == 7
+        record_one_of_each(store, 1.0)
+        store.flush()
+        assert store.lost == 0
+    assert rows(path, "SELECT count(*) FROM node_event") == [(2,)]
+    assert rows(path, "SELECT epoch, term FROM plan ORDER BY epoch") == [(1, 0), (7, 0)]
+    assert rows(path, "PRAGMA user_version") == [(2,)]
+
+
+def test_a_store_remembers_what_it_has(path: Path) -> None:
+    """After a restart what comes again is a duplicate, however long ago its rows were deleted, and is confirmed."""
+    now = [0.0]
+    confirmed: list[StoredUpTo] = []
+    for at in (1.0, 500.0):
+        now[0] = at
+        with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: now[0])) as store:
+            store.on_stored(confirmed.extend)
+            store.record(reading(1, 4.0, marked=mark(1)), at)
+    assert confirmed == [StoredUpTo("pi", "s1", 1)] * 2
+    assert rows(path, "SELECT count(*) FROM energy") == [(0,)]
+    assert rows(path, "SELECT node, session, contiguous, ahead, stored, skipped FROM ledger") == [
+        ("pi", "s1", 1, "[]", 1, 0)
+    ]
+
+
+def test_what_a_failing_disk_refuses_is_not_confirmed(store: SqliteTelemetryStore, path: Path) -> None:
+    """Marked telemetry is not lost then: it comes again, and is stored as if it came for the first time."""
+    confirmed: list[StoredUpTo] = []
+    store.on_stored(confirmed.extend)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE energy RENAME TO elsewhere")
+        store.record(reading(1, 1.0, marked=mark(1)), 1.0)
+        store.flush()
+        assert (store.lost, confirmed) == (0, [])
+        connection.execute("ALTER TABLE elsewhere RENAME TO energy")
+    store.record(reading(1, 1.0, marked=mark(1)), 1.0)
+    store.flush()
+    assert confirmed == [StoredUpTo("pi", "s1", 1)]
+    assert rows(path, "SELECT sequence FROM energy") == [(1,)]
+
+
+def test_what_cannot_be_stored_at_all_is_settled(store: SqliteTelemetryStore, path: Path) -> None:
+    """A hostile figure is counted as lost and does not come again for ever."""
+    confirmed: list[StoredUpTo] = []
+    store.on_stored(confirmed.extend)
+    store.record(msgspec.structs.replace(reading(1, 1.0), sequence=2**70, mark=mark(1)), 1.0)
+    store.flush()
+    assert (store.lost, confirmed) == (1, [StoredUpTo("pi", "s1", 1)])
+
+
+def test_a_node_that_restarts_for_ever_has_a_bounded_ledger(store: SqliteTelemetryStore, path: Path) -> None:
+    """The sessions that were heard of longest ago are forgotten; those of other nodes are not."""
+    store.record(reading(1, 1.0, node="pc", marked=mark(1)), 1.0)
+    for number in range(MAX_SESSIONS_OF_A_NODE + 5):
+        store.record(reading(number, 1.0, marked=mark(1, session=f"run{number}")), 2.0)
+    store.flush()
+    sessions = [session for (session,) in rows(path, "SELECT session FROM ledger WHERE node = 'pi'")]
+    assert sorted(sessions) == sorted(f"run{number}" for number in range(5, MAX_SESSIONS_OF_A_NODE + 5))
+    assert rows(path, "SELECT count(*) FROM ledger WHERE node = 'pc'") == [(1,)]
+
+
+def test_a_session_that_is_long_silent_is_forgotten(path: Path) -> None:
+    """After a month, or the retention where that is longer."""
+    day = 86_400.0
+    with closing(SqliteTelemetryStore(path, retention_s=day, clock=lambda: 0.0)) as store:
+        store.record(reading(1, 1.0, marked=mark(1)), 0.0)
+    for days, kept in ((29, 1), (31, 0)):
+        with closing(SqliteTelemetryStore(path, retention_s=day, clock=lambda: days * day)) as store:  # noqa: B023  # used before the loop goes on
+            store.flush()
+        assert rows(path, "SELECT count(*) FROM ledger") == [(kept,)]
