@@ -81,6 +81,17 @@ class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
         return self.tls or self.ca_file is not None
 
 
+class _ClosedOnFailure(ssl.SSLSocket):
+    """A socket that paho cannot forget to close when the handshake fails."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 @dataclass(frozen=True, slots=True)
 class Will:
     """What the broker publishes, retained and at QoS 1, when this client vanishes or closes."""
@@ -404,6 +415,7 @@ def _tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     except OSError as error:
         raise ConnectionFailedError(broker.endpoint, explain_ca_file(error, str(broker.ca_file))) from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.sslsocket_class = _ClosedOnFailure
     return context
 
 

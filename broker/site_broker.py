@@ -6,6 +6,7 @@ What the files say belongs to `broker.site_directory`.
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 import uuid
@@ -16,8 +17,9 @@ import msgspec
 from paho.mqtt.client import MQTTMessage
 
 from broker.access import ACCESS, Grant, topic_filter
-from broker.connection import Connection
+from broker.connection import BrokerSettings, Connection
 from broker.errors import ConnectionFailedError, MalformedMessageError, SignInRefusedError, SiteError
+from broker.explanations import explain_failure
 from broker.messages import NodeStatus
 from broker.site_directory import LOCAL_HOSTS, SiteDirectory
 from broker.site_record import ADMIN
@@ -128,39 +130,40 @@ def _admits(site: SiteDirectory, name: str) -> bool:
 def _connected(
     site: SiteDirectory, name: str, filters: tuple[str, ...], hear: Callable[[MQTTMessage], None]
 ) -> Iterator[Connection]:
-    """A connection as a member, by the first of the site's hosts under which a broker answers, else over loopback."""
-    connection: Connection | None = None
+    """A connection as a member, with these subscriptions."""
 
     def subscribe() -> None:
-        assert connection is not None
         for address_filter in filters:
             # Unacknowledged, what is retained is under way in one piece.
             connection.subscribe(address_filter, qos=0)
 
+    connection = Connection(
+        _answering(site, name),
+        client_id=f"site-{uuid.uuid4().hex[:12]}",
+        will=None,
+        on_connected=subscribe,
+        on_message=hear,
+    )
+    connection.start()
+    try:
+        yield connection
+    finally:
+        connection.flush()
+        connection.close()
+
+
+def _answering(site: SiteDirectory, name: str) -> BrokerSettings:
+    """How a member signs in at the first of the site's hosts where something listens, else over loopback."""
     failure: ConnectionFailedError | None = None
     for host in dict.fromkeys((*site.record.hosts, *LOCAL_HOSTS)):
         settings = site.broker_settings(name, host=host)
-        connection = Connection(
-            msgspec.structs.replace(settings, start_timeout_s=SIGN_IN_TIMEOUT_S),
-            client_id=f"site-{uuid.uuid4().hex[:12]}",
-            will=None,
-            on_connected=subscribe,
-            on_message=hear,
-        )
         try:
-            connection.start()
-        except SignInRefusedError:
-            raise
-        except ConnectionFailedError as error:
-            failure = failure or error
-            continue
-        try:
-            yield connection
-        finally:
-            connection.flush()
-            connection.close()
-        return
-    assert failure is not None
+            socket.create_connection((host, settings.port), SIGN_IN_TIMEOUT_S).close()
+        except (OSError, UnicodeError) as error:
+            failure = failure or ConnectionFailedError(settings.endpoint, explain_failure(error, host))
+        else:
+            return msgspec.structs.replace(settings, start_timeout_s=SIGN_IN_TIMEOUT_S)
+    assert failure is not None  # there is always loopback to try
     raise failure
 
 

@@ -3,6 +3,7 @@
 Pure values and the three files that are made of them; where they lie belongs to `broker.site_directory`.
 """
 
+import contextlib
 import datetime
 import ipaddress
 import re
@@ -80,13 +81,11 @@ def check_name(name: str) -> None:
 
 def check_host(host: str) -> None:
     """SiteError unless a certificate can bear this name or address."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        if _HOST.fullmatch(host) is None or ".." in host or host.replace(".", "").isdigit():
-            raise SiteError(
-                f"{host!r} is no host: give a name such as broker.local or an address such as 192.168.1.10"
-            ) from None
+    with contextlib.suppress(ValueError):
+        if getattr(ipaddress.ip_address(host), "scope_id", None) is None:
+            return
+    if _HOST.fullmatch(host) is None or ".." in host or host.replace(".", "").isdigit():
+        raise SiteError(f"{host!r} is no host: give a name such as broker.local or an address such as 192.168.1.10")
 
 
 def with_member(record: SiteRecord, member: Member) -> SiteRecord:
