@@ -19,6 +19,7 @@ from broker.messages import (
     PlanStage,
     PowerModel,
     Prediction,
+    StageMiss,
     StageReport,
     StrategyName,
     Tier,
@@ -121,6 +122,29 @@ def link_message(src: str, dst: str, mbps: float = 100.0, *, rtt_ms: float = 2.0
 
 def ready_message(node: str, epoch: int, *, ready: bool = True, reason: str = "") -> PlanReady:
     return PlanReady(deployment="photos", epoch=epoch, node=node, ready=ready, reason=reason)
+
+
+def miss_message(
+    suspect: str = "pc",
+    *,
+    src: str = "pi",
+    delivered: bool = True,
+    epoch: int = 1,
+    node: str = "pi",
+    deployment: str = "photos",
+) -> StageMiss:
+    return StageMiss(
+        node=node,
+        deployment=deployment,
+        epoch=epoch,
+        at=0.0,
+        src=src,
+        suspect=suspect,
+        delivered=delivered,
+        waited_ms=310.0,
+        allowed_ms=120.0,
+        outcome="finished at the origin",
+    )
 
 
 def plan_message(epoch: int, *stages: tuple[str, int, int], strategy: StrategyName = "exact") -> Plan:
