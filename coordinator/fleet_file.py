@@ -24,7 +24,7 @@ def is_fleet(text: bytes) -> bool:
     """Whether UTF-8 JSON is meant as a fleet: an object that has `deployments`."""
     try:
         return "deployments" in msgspec.json.decode(text, type=_Fields)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
 
 
@@ -36,7 +36,7 @@ def parse_fleet(text: bytes) -> tuple[Member, ...]:
         fields = msgspec.json.decode(text, type=_Fields)
     except msgspec.ValidationError:
         raise ProblemError("the fleet must be an object with the field 'deployments'") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ProblemError(f"the fleet is not JSON: {error}") from None
     unknown = next((field for field in fields if field != "deployments"), None)
     if unknown is not None:
@@ -75,5 +75,5 @@ def _value(part: msgspec.Raw, kind: type[T], place: str, right: str) -> T:
     decoder: msgspec.json.Decoder[T] = msgspec.json.Decoder(kind)
     try:
         return decoder.decode(part)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise ProblemError(f"{place} must be {right}") from None

@@ -52,6 +52,8 @@ def parse_problem(text: bytes) -> Problem:
         raise ProblemError(f"{place}: not UTF-8: {error.reason}") from None
     except msgspec.DecodeError as error:
         raise ProblemError(_not_json(text, str(error))) from None
+    except RecursionError:
+        raise ProblemError("it is nested far deeper than a planning problem is") from None
 
 
 def _misfit(message: str) -> str:

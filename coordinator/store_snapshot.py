@@ -92,7 +92,7 @@ class SnapshotStore:
             if row[0] == FORMAT:
                 return msgspec.msgpack.decode(row[1], type=kind)
             fault = f"format {row[0]}, this splitrail knows {FORMAT}"
-        except (msgspec.DecodeError, RecursionError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             fault = str(error)
         log.warning("%s: what the last run knew (%s) is left aside: %s", self._path, name, fault)
         return None

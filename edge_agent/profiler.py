@@ -131,7 +131,7 @@ class ProfileStore:
         try:
             content = self._path(sha256, threads, by_cpu_time).read_bytes()
             return msgspec.json.decode(content, type=MeasuredProfile)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
     def save(self, sha256: str, by_cpu_time: bool, profile: MeasuredProfile) -> None:

@@ -49,7 +49,7 @@ def read_preprocessing(path: Path) -> Preprocessing | None:
         return None
     try:
         return msgspec.json.decode(entry, type=Preprocessing)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ModelFormatError(
             f"{path}: its metadata entry {PREPROCESSING_ENTRY} is not a preprocessing: {error}"
         ) from None

@@ -90,7 +90,7 @@ def _fetch(url: str) -> bytes:
 def _report(url: str) -> StatusReport:
     try:
         return _decoder.decode(_fetch(url))
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SplitrailError(f"{url} answers, but not as a coordinator of this version would: {error}") from None
 
 

@@ -89,7 +89,7 @@ class Journal:
             return
         try:
             kept = msgspec.json.decode(path.read_bytes(), type=ExperimentSettings)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ExperimentError(f"{path}: is not an experiment's settings: {error}; give another --out") from None
         difference = first_difference(kept, self._settings)
         if difference is not None:
@@ -112,6 +112,6 @@ def _read(path: Path) -> list[RunRecord]:
                 break
             try:
                 records.append(decoder.decode(line))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise ExperimentError(f"{path}:{number}: is not a run: {error}; remove that line") from None
     return records

@@ -94,7 +94,7 @@ class ZooEntrants:
             part.replace(path)
         try:
             kept = msgspec.json.decode(path.read_bytes(), type=_Measured)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise ExperimentError(f"{path}: is not a measurement: {error}; give another --out") from None
         profiles = {profile.model: profile for profile in kept.profiles}
         return tuple(_participant(each, profiles[each.name], kept.host_ms) for each in self._models)
