@@ -97,7 +97,7 @@ def _report(url: str) -> StatusReport:
 def rendered(report: StatusReport, width: int) -> RenderableType:
     """The whole report for a terminal of `width` columns."""
     parts: list[RenderableType] = [
-        Text.assemble(("site ", "dim"), (report.site, "bold"), (f"  splitrail {report.version}", "dim"))
+        Text.assemble(("site ", "dim"), _text(report.site, "bold"), _text(f"  splitrail {report.version}", "dim"))
     ]
     if report.leadership is not None:
         parts.append(_leadership(report.leadership))
@@ -155,7 +155,9 @@ def _nodes(report: StatusReport) -> Table:
                 ]
             ),
             _text(f"{hardware.runtime} {hardware.runtime_version}"),
-            "\n".join(f"{power.power_w:.2f} W {power.source}, {power.scope}" for power in node.power) or "-",
+            Text("\n").join(_text(f"{power.power_w:.2f} W {power.source}, {power.scope}") for power in node.power)
+            if node.power
+            else "-",
         )
     return table
 
@@ -188,8 +190,8 @@ def _links(links: tuple[LinkReport, ...]) -> Table:
 
 def _deployment(deployment: DeploymentReport, now: float, width: int, nodes: list[str]) -> RenderableType:
     title = Text.assemble(
-        (deployment.name, "bold"),
-        f"  {deployment.model}, {deployment.ops} ops, from {deployment.origin}, {deployment.strategy}",
+        _text(deployment.name, "bold"),
+        _text(f"  {deployment.model}, {deployment.ops} ops, from {deployment.origin}, {deployment.strategy}"),
     )
     lines: list[RenderableType] = []
     plan = deployment.plan
@@ -199,8 +201,8 @@ def _deployment(deployment: DeploymentReport, now: float, width: int, nodes: lis
         # Nobody is known to be ready right after a plan was published, or right after the coordinator was started.
         waiting = {stage.node for stage in plan.stages} - set(plan.ready)
         if plan.ready and waiting:
-            lines.append(Text(f"not ready yet: {', '.join(sorted(waiting))}", "yellow"))
-    lines += [Text(line) for line in _figures(deployment)]
+            lines.append(_text(f"not ready yet: {', '.join(sorted(waiting))}", "yellow"))
+    lines += [_text(line) for line in _figures(deployment)]
     if deployment.obstacle:
         lines.append(_text(f"{'no new plan' if plan else 'no plan'}: {deployment.obstacle}", "yellow"))
     lines += [_text(f"left out: {node}: {reason}", "yellow") for node, reason in sorted(deployment.left_out.items())]
