@@ -58,6 +58,7 @@ from edge_agent.telemetry_outbox import TelemetryOutbox
 from edge_agent.transport import Delivery, Transport
 from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
 from models.cache import ModelCache
+from splitrail.log_lines import log_to_stderr
 
 log = logging.getLogger("splitrail.agent")
 
@@ -343,7 +344,7 @@ class Agent:
 
 def run_agent(settings: AgentSettings) -> None:
     """Run an agent until SIGINT or SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)-7s %(message)s", datefmt="%H:%M:%S")
+    log_to_stderr(logging.INFO, "%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
     stop = threading.Event()
     # Until it has joined, it may wait for a broker for ever.
     signal.signal(signal.SIGTERM, signal.default_int_handler)

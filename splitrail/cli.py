@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, NoReturn
 from splitrail import __version__
 from splitrail.errors import SplitrailError
 from splitrail.shadowing import PACKAGES, refuse_shadowed_packages
+from splitrail.terminal import printable_lines
 
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
@@ -114,7 +115,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser, module = command_parser(chosen.command)
             return int(module.run(parser.parse_args(chosen.arguments)))
     except SplitrailError as error:
-        print(f"splitrail: {error}", file=sys.stderr)
+        # A message may quote a file, a path or another machine.
+        print(f"splitrail: {printable_lines(str(error))}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except PermissionError as error:
         print(f"splitrail: {error.filename}: permission denied; change its mode, or run as its owner", file=sys.stderr)

@@ -3,7 +3,6 @@
 import argparse
 import logging
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from broker.messages import Plan
 from coordinator.configuration import CoordinatorSettings
 from coordinator.service import Coordinator
 from coordinator.site import DeploymentState, NodeState, State
+from splitrail.log_lines import log_to_stderr
 from splitrail.settings import load_settings
 from splitrail.strip import plan_strip
 from splitrail.terminal import printable
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Coordinate until SIGINT or SIGTERM; 0 after a clean stop."""
     settings = load_settings(arguments.config, CoordinatorSettings)
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="splitrail: %(message)s")
+    log_to_stderr(logging.WARNING, "splitrail: %(message)s")
     stop = threading.Event()
 
     def interrupt(_signal: int, _frame: FrameType | None) -> None:
