@@ -67,11 +67,22 @@ class Topic(Generic[M]):
         return msgspec.json.encode(message)
 
     def decode(self, address: str, payload: bytes) -> M:
-        """The message in `payload`; MalformedMessageError says what does not fit."""
+        """The message in `payload`; MalformedMessageError says what does not fit.
+
+        The broker binds a topic to who may write it; so a message may speak of nobody else than its topic does.
+        """
         try:
-            return self._decoder.decode(payload)
+            message = self._decoder.decode(payload)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise MalformedMessageError(address, f"not a {self.payload.__name__}: {error}") from None
+        for name, level in zip(self._level_names, self.levels(address) or (), strict=False):
+            if name in self.payload.__struct_fields__ and getattr(message, name) != level:
+                raise MalformedMessageError(address, f"speaks of the {name} {getattr(message, name)!r}")
+        return message
+
+    @cached_property
+    def _level_names(self) -> tuple[str, ...]:
+        return tuple(variable.strip("{}") for variable in _VARIABLE.findall(self.pattern))
 
     @cached_property
     def _address_form(self) -> re.Pattern[str]:

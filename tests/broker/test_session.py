@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from eventually import eventually
 from messages_to_send import REQUEST, energy
@@ -61,10 +62,21 @@ def test_one_handler_for_a_family_and_one_for_an_address_each_get_a_message_once
         session.on(ENERGY, address.put, levels=("pi",))
         session.on(ENERGY, family.put)
         for sequence, node in enumerate(["pi", "laptop", "pi"]):
-            session.publish(ENERGY, energy(sequence), node)
+            session.publish(ENERGY, msgspec.structs.replace(energy(sequence), node=node), node)
         assert [family.get(timeout=20).message.sequence for _ in range(3)] == [0, 1, 2]
     assert [incoming.message.sequence for incoming in address.queue] == [0, 2]
     assert family.empty()
+
+
+def test_a_message_speaks_of_nobody_else_than_its_topic(mosquitto: PrivateMosquitto, site: str) -> None:
+    """What the broker lets a node say in its own name cannot be about another: it is dropped and counted."""
+    heard: queue.Queue[Incoming[NodeStatus]] = queue.Queue()
+    with Session(mosquitto.settings, site=site, client_id=f"{site}-a") as session:
+        session.on(STATUS, heard.put)
+        session.publish(STATUS, NodeStatus(node="laptop", session="s1", state="offline"), "pi")
+        session.publish(STATUS, NodeStatus(node="pi", session="s1", state="offline"), "pi")
+        assert heard.get(timeout=20).message.node == "pi"
+        assert session.dropped.malformed == 1
 
 
 def test_a_late_subscriber_gets_what_is_retained_and_sees_that_it_was(mosquitto: PrivateMosquitto, site: str) -> None:
