@@ -112,7 +112,7 @@ def test_a_failure_reaches_its_request_even_when_the_origin_has_dropped_the_plan
     site.lost = {"laptop"}
     ended: Queue[Finished] = Queue()
     pi.origin.submit("photos", INPUT, ended.put)
-    [identity] = pi.origin._requests
+    [identity] = [request.attempt for request in pi.origin._requests]
     pi.plans = [new]
     where = Route("photos", 1, identity, 1, plan_digest(old))
     pi.pipeline.pass_failure(FailureMessage(where, "laptop does not know epoch 1"))
@@ -180,7 +180,7 @@ def test_a_result_that_tells_of_hops_beyond_its_plan_is_ignored(site: Site) -> N
     ended: Queue[Finished] = Queue()
     pi = site.nodes["pi"]
     pi.origin.submit("photos", INPUT, ended.put)
-    [identity] = pi.origin._requests
+    [identity] = [request.attempt for request in pi.origin._requests]
     here = Route("photos", 1, identity, 3)
     pi.origin.delivered(TensorsMessage(here, INPUT, (StageRecord(4, 1, 1),)))
     for hop in (1, 2, 3):
@@ -200,7 +200,7 @@ def test_tensors_for_a_hop_that_is_not_ours_are_refused(site: Site) -> None:
     while not site.nodes["pi"].origin.in_flight:
         pass
     site.lost = set()
-    [identity] = site.nodes["pi"].origin._requests
+    [identity] = [request.attempt for request in site.nodes["pi"].origin._requests]
     site.nodes["pc"].pipeline.arrive(TensorsMessage(Route("photos", 1, identity, 1, plan_digest(plan)), INPUT), "pi")
     site.nodes["pi"].origin.lose("laptop")
     assert site.nodes["pi"].origin.in_flight == 1

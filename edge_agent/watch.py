@@ -1,0 +1,164 @@
+"""Watches how an origin's requests get on: what is overdue, who is to blame, and whom requests should avoid since.
+
+Not locked, and does nothing about it: `edge_agent.origin` does both. How long is too long says `edge_agent.patience`.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from edge_agent.patience import Experience, Leg
+from edge_agent.request import Request
+from edge_agent.routes import route
+from edge_agent.suspicion import Suspects
+
+STOOD_STILL_NS: Final = 500_000_000  # a look that comes so much after the last: this process did not run meanwhile
+LATE_KEPT: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Blame:
+    """Who is silent, and whether it has the tensors, which it had from `src`."""
+
+    suspect: str
+    src: str
+    delivered: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A leg that was given up, should a sign of it come yet."""
+
+    leg: Leg
+    since_ns: int
+    suspect: str
+
+
+class Watch:
+    """Times are in nanoseconds of one monotonic clock. While a node `is_loading`, nobody's time runs at it."""
+
+    def __init__(self, node: str, is_loading: Callable[[str], bool], now_ns: int) -> None:
+        self._node = node
+        self._is_loading = is_loading
+        self._gone: set[str] = set()
+        self._heard_ns: dict[str, int] = {}
+        self._suspects = Suspects()
+        self._experience = Experience()
+        self._late: dict[bytes, _Late] = {}
+        self._looked_ns = now_ns
+
+    @property
+    def gone(self) -> frozenset[str]:
+        """The nodes whose death was told."""
+        return frozenset(self._gone)
+
+    @property
+    def avoided(self) -> frozenset[str]:
+        """The nodes that no request should go to: those that have gone, and suspects."""
+        return self._suspects.avoided | self._gone
+
+    def fault_of(self, node: str) -> str:
+        """Why a node is avoided, in words."""
+        return f"{node} has gone" if node in self._gone else f"{node} missed a stage and has not been heard from since"
+
+    def lose(self, node: str) -> None:
+        """A node has gone."""
+        self._gone.add(node)
+        self._heard_ns.pop(node, None)
+
+    def regain(self, node: str) -> None:
+        """A node is there, anew: nothing is held against it."""
+        self._gone.discard(node)
+        self._suspects.answered(node)
+
+    def heard(self, node: str, now_ns: int) -> None:
+        """A sign of life has come from a node."""
+        if node not in self._gone:
+            self._heard_ns[node] = now_ns
+        self._suspects.heard(node, now_ns / 1e9)
+
+    def answered(self, nodes: Iterable[str]) -> None:
+        """These nodes have done their part of a request."""
+        for node in nodes:
+            self._suspects.answered(node)
+
+    def look(self, requests: Iterable[Request], now_ns: int) -> None:
+        """Begin a look at all requests: where this process stood still, what came in meanwhile counts first."""
+        still_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
+        if still_ns > STOOD_STILL_NS:
+            for request in requests:
+                request.patient_from_ns += still_ns
+
+    def allowed_ms(self, leg: Leg) -> float:
+        """The time that a leg has; 0 where nothing of it is predicted."""
+        return self._experience.allowed_ms(leg) or 0.0
+
+    def left_ms(self, request: Request, now_ns: int) -> float | None:
+        """How long the awaited leg may still take; None where nothing is awaited, or nothing of it predicted."""
+        leg = request.leg
+        if request.phase != "under way" or leg is None:
+            return None
+        if any(self._is_loading(node) for node in (leg.src, leg.dst, self._node)):
+            # A process that loads stands still.
+            request.patient_from_ns = now_ns
+        allowed_ms = self._experience.allowed_ms(leg)
+        return None if allowed_ms is None else allowed_ms - (now_ns - request.patient_from_ns) / 1e6
+
+    def passed(self, request: Request, hop: int, requests: Iterable[Request], now_ns: int) -> None:
+        """A request's tensors have reached a hop: those behind it in the same line wait from now on."""
+        leg, since_ns = request.leg, request.since_ns
+        request.passed(hop, now_ns)
+        if leg is None or since_ns is None or leg.hop > hop:
+            return
+        if leg.hop == hop:
+            self._experience.measured(leg, (now_ns - request.patient_from_ns) / 1e6)
+        for behind in line(requests, leg, since_ns):
+            behind.patient_from_ns, behind.has_asked = now_ns, False
+
+    def passed_late(self, attempt: bytes, hop: int, now_ns: int) -> None:
+        """A sign of an attempt that is none any more: where it was given up, its nodes are slower than was thought."""
+        late = self._late.get(attempt)
+        if late is not None and hop >= late.leg.hop:
+            del self._late[attempt]
+            self._experience.measured(late.leg, (now_ns - late.since_ns) / 1e6)
+            self._suspects.heard(late.suspect, now_ns / 1e9)
+
+    def blame(self, request: Request, leg: Leg) -> Blame:
+        """Who is to blame for an overdue leg: its sender, unless that is alive and the receiver is not."""
+        dst_ns = self._heard_ns.get(leg.dst)
+        receiver_is_silent = (
+            leg.dst != self._node
+            and dst_ns is not None
+            and dst_ns < request.patient_from_ns <= self._heard_ns.get(leg.src, 0)
+        )
+        if leg.src == self._node or receiver_is_silent:
+            return Blame(leg.dst, leg.src, delivered=False)
+        return Blame(leg.src, way_to(request, leg.hop - 1).src, delivered=True)
+
+    def missed(self, request: Request, leg: Leg, suspect: str, now_ns: int) -> None:
+        """A leg is given up, and its suspect avoided from now on."""
+        self._suspects.missed(suspect, now_ns / 1e9)
+        if request.leg is not None:
+            if len(self._late) >= LATE_KEPT:
+                del self._late[next(iter(self._late))]
+            self._late[request.attempt] = _Late(leg, request.patient_from_ns, suspect)
+
+
+def line(requests: Iterable[Request], leg: Leg, since_ns: int) -> list[Request]:
+    """The requests that await the same way between the same nodes, and have done so from then on at most."""
+    return [
+        other
+        for other in requests
+        if other.phase == "under way"
+        and other.since_ns is not None
+        and other.since_ns >= since_ns
+        and other.leg is not None
+        and other.leg.pair == leg.pair
+    ]
+
+
+def way_to(request: Request, hop: int) -> Leg:
+    """The way by which a request's tensors came to the node of a hop; nothing of it is predicted."""
+    hops = route(request.plan)
+    first = next(number for number in range(hop, -1, -1) if number == 0 or hops[number - 1].node != hops[hop].node)
+    return Leg(first, hops[max(0, first - 1)].node, hops[hop].node, None, 0.0)
