@@ -17,7 +17,7 @@ from broker.errors import SiteError
 from broker.messages import Name, Tier
 
 RECORD_VERSION = 1
-MAX_MEMBERS = 10_000
+MAX_MEMBERS = 5_000  # of whose tokens the file stays below the 1 MB that the coordinator reads
 COORDINATOR: Final = "coordinator"
 ADMIN: Final = "admin"
 # The level of the topics under which nameless clients get their replies is nobody's to bear.
@@ -99,6 +99,10 @@ def with_member(record: SiteRecord, member: Member) -> SiteRecord:
                 f"choose another name, or give it new secrets with `splitrail site renew {member.name}`"
             )
     others = tuple(other for other in record.members if other.name != member.name)
+    if len(others) >= MAX_MEMBERS:
+        raise SiteError(
+            f"the site {record.site!r} has {MAX_MEMBERS} members, as many as it can have: make another site"
+        )
     return msgspec.structs.replace(record, members=(*others, member))
 
 

@@ -398,3 +398,12 @@ def test_a_directory_without_a_site_is_said(tmp_path: Path) -> None:
     """With the command that makes one."""
     with pytest.raises(SiteError, match="holds no site: make one with `splitrail site init`"):
         SiteDirectory(tmp_path)
+
+
+def test_a_full_site_is_said_and_stays_readable(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One member more than can be read again is not written."""
+    monkeypatch.setattr("broker.site_record.MAX_MEMBERS", 6)
+    site = SiteDirectory(path)
+    with pytest.raises(SiteError, match="has 6 members, as many as it can have"):
+        site.add_client("carol")
+    assert SiteDirectory(path).record == site.record
