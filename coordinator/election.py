@@ -82,7 +82,15 @@ class Election:
 
 
 def _tell(before: Leadership, after: Leadership) -> None:
-    if after.leads and not before.leads:
-        log.info("leads the site under term %d", after.claimed)
-    elif before.leads and not after.leads and after.leader is not None and after.leader.session != after.own.session:
-        log.warning("stands by: %s leads the site under term %d", after.leader.coordinator, after.term)
+    """Say in the log where the lead goes, unless it is ours from the start, as at most sites it always is."""
+    another, former = _another(after), _another(before)
+    if another is not None and (former is None or former.session != another.session):
+        log.warning("%s leads the site under term %d: standing by", another.coordinator, after.term)
+    elif after.leads and not before.leads and former is not None:
+        log.warning("leading the site under term %d, after %s", after.claimed, former.coordinator)
+
+
+def _another(known: Leadership) -> Leader | None:
+    """Who leads, or led until now, where that is neither we nor the run before us."""
+    leader = known.leader
+    return None if leader is None or leader.session in (known.own.session, known.own.predecessor) else leader

@@ -26,7 +26,7 @@ class Admission:
 
 
 def presumed_dead(state: State, now: float) -> list[NodeStatus]:
-    """The deaths of online nodes that were never born again after the broker was reached anew.
+    """The deaths of online nodes that were never born again, nor heard, after the broker was reached anew.
 
     A broker that forgot its retained messages keeps no last will either, so nobody else would tell.
     """
@@ -36,7 +36,7 @@ def presumed_dead(state: State, now: float) -> list[NodeStatus]:
     return [
         NodeStatus(node=node.name, session=node.session, state="offline")
         for node in state.nodes.values()
-        if node.online and node.heard_at < connected_at
+        if node.online and max(node.heard_at, node.spoke_at) < connected_at
     ]
 
 

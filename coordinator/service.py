@@ -19,7 +19,7 @@ from broker.messages import DeploymentNotice, NodeStatus, Plan, TelemetryStored
 from broker.presence import new_session_id
 from broker.session import Session
 from broker.topics import DEPLOYMENT, PLAN, STORED
-from coordinator.configuration import CoordinatorSettings
+from coordinator.configuration import CoordinatorSettings, LeadershipSettings
 from coordinator.deciding import PublishPlan, decide
 from coordinator.declaring import declare
 from coordinator.election import Election
@@ -124,6 +124,7 @@ class Coordinator:
 
     def _open(self, opened: ExitStack) -> None:
         settings = self._settings
+        _check_lease(settings.leadership)
         self._http = HttpServer(settings.http)
         opened.callback(self._http.close)
         declarations = declare(settings.deployments, ModelCache(settings.cache), self._base_url())
@@ -131,6 +132,7 @@ class Coordinator:
         opened.callback(self._store.close)
         self._memory = SnapshotStore(settings.store)
         opened.callback(self._memory.close)
+        opened.callback(self._remember)
         for deployment in declarations.deployments:
             self._state = apply(DeploymentDeclared(deployment, self._store.last_epoch(deployment.name)), self._state)
         snapshot = self._memory.snapshot()
@@ -139,14 +141,13 @@ class Coordinator:
         # One identity for each store, and a store has one coordinator.
         identity = hashlib.sha256(f"{uuid.getnode()} {settings.store.resolve()}".encode()).hexdigest()[:16]
         self._session = Session(settings.broker, site=settings.site, client_id=f"coordinator-{identity}")
+        opened.callback(self._session.close)
         self._election = self._stand()
-        self._http.start(application(declarations.files, self.status))
         self._store.on_stored(self._acknowledge)
         self._reception = Reception(
             self._session, self._store, clock=self._clock, on_term=self._election.see, on_notice=self._hear_notice
         )
-        opened.callback(self._remember)
-        opened.callback(self._session.close)
+        self._http.start(application(declarations.files, self.status))
         self._session.start()
         opened.callback(self._election.close)
         self._election.start()
@@ -264,3 +265,12 @@ class Coordinator:
         self._kept_at = time.monotonic()
         if self._state is not self._kept and self._memory.save(snapshot_of(self._state)):
             self._kept = self._state
+
+
+def _check_lease(leadership: LeadershipSettings) -> None:
+    """DeclarationError where one sign of life that comes late would cost the lead."""
+    if leadership.lease_s < 2.0 * leadership.heartbeat_s:
+        raise DeclarationError(
+            f"leadership.lease_s is {leadership.lease_s:g}, it must be at least twice leadership.heartbeat_s "
+            f"({leadership.heartbeat_s:g})"
+        )

@@ -375,7 +375,7 @@ def _apply_plan(plan: Plan, state: State) -> State:
         declared.origin,
         declared.strategy,
     )
-    is_said_again = before is not None and (plan.epoch, plan.stages) == (before.epoch, before.stages)
+    is_said_again = before is not None and _content(plan) == _content(before)
     return _with_deployment(
         state,
         replace(
@@ -385,6 +385,11 @@ def _apply_plan(plan: Plan, state: State) -> State:
             ready=deployment.ready if is_said_again else frozenset(),
         ),
     )
+
+
+def _content(plan: Plan) -> tuple[object, ...]:
+    """What a plan does, whoever says it."""
+    return plan.epoch, plan.stages, plan.way_back
 
 
 def _apply_evaluation(name: str, evaluation: Evaluation, state: State) -> State:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from made_site import OP_MS, announcement, link_message, load_message
+from made_site import OP_MS, announcement, link_message, load_message, miss_message
 
 from broker.connection import BrokerSettings
 from broker.messages import (
@@ -17,10 +17,11 @@ from broker.messages import (
     NodeProfile,
     Plan,
     PlanReady,
+    SpoolMark,
 )
 from broker.presence import Presence, last_will, new_session_id
 from broker.session import Session
-from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, LOAD, PLAN, PROFILE, READY
+from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, LOAD, MISS, PLAN, PROFILE, READY
 from coordinator.configuration import CoordinatorSettings
 from coordinator.service import Coordinator
 
@@ -95,7 +96,13 @@ class FakeAgent:
         )
         self._session.publish(ENERGY, reading, self.node)
 
-    def inference(self, request_id: str, latency_ms: float, error: str | None = None) -> None:
+    def miss(self, suspect: str) -> None:
+        self._session.publish(MISS, miss_message(suspect, src=self.node, node=self.node), self.node)
+
+    def inference(
+        self, request_id: str, latency_ms: float, error: str | None = None, age_s: float | None = None
+    ) -> None:
+        mark = None if age_s is None else SpoolMark(session="earlier", sequence=1, oldest=1, age_s=age_s)
         report = InferenceReport(
             deployment="photos",
             epoch=1,
@@ -106,6 +113,7 @@ class FakeAgent:
             origin_energy_j=0.5,
             total_energy_j=0.75,
             error=error,
+            mark=mark,
         )
         self._session.publish(INFERENCE, report, "photos", report.origin)
 

@@ -3,6 +3,7 @@
 import hashlib
 import sqlite3
 import threading
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,9 +18,12 @@ from broker.connection import BrokerSettings
 from broker.errors import ConnectionFailedError
 from broker.messages import Plan
 from broker.mosquitto import PrivateMosquitto
-from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
+from broker.session import Session
+from broker.topics import DEPLOYMENT, PLAN
+from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings, LeadershipSettings
 from coordinator.errors import DeclarationError, ListenError, StoreError
 from coordinator.service import Coordinator
+from coordinator.suspicions import FIRST_PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -273,6 +277,81 @@ def test_an_advertised_address_is_what_agents_are_told(settings: CoordinatorSett
     with coordinating(advertised) as coordinator:
         url = coordinator.state.deployments["photos"].declared.model.reference.url
     assert url.startswith("http://pc.local:8484/splitrail/models/")
+
+
+def test_a_lease_shorter_than_two_heartbeats_is_refused(settings: CoordinatorSettings) -> None:
+    """One sign of life that comes late would cost the lead."""
+    hasty = msgspec.structs.replace(settings, leadership=LeadershipSettings(heartbeat_s=2.0, lease_s=3.0))
+    with (
+        pytest.raises(DeclarationError, match=r"leadership\.lease_s is 3, it must be at least twice"),
+        Coordinator(hasty, lambda before, after: None),
+    ):
+        pytest.fail("it started")
+
+
+def test_a_coordinator_that_leads_says_so(settings: CoordinatorSettings) -> None:
+    """A lone one leads after a moment, under the next term at each start."""
+    for term in (1, 2):
+        with coordinating(settings) as coordinator:
+            assert eventually(lambda c=coordinator: c.status().leadership.state == "leads")
+            leadership = coordinator.status().leadership
+            assert leadership is not None
+            assert (leadership.term, leadership.leader) == (term, "coordinator")
+
+
+def test_a_stale_plan_and_notice_are_corrected(settings: CoordinatorSettings) -> None:
+    """What a coordinator that was succeeded still sends does not stay on the broker."""
+    with coordinating(settings), FakeAgent(settings.broker, settings.site, "pi") as pi:
+        assert eventually(lambda: pi.notices)
+        pi.profile(pi.notices[0].model)
+        assert eventually(lambda: pi.plans)
+        plan, notice = pi.plans[-1], pi.notices[-1]
+        with Session(settings.broker, site=settings.site, client_id=f"{settings.site}-stale") as stale:
+            stale.publish(PLAN, msgspec.structs.replace(plan, term=0, epoch=9, reason="stale"), "photos")
+            stale.publish(DEPLOYMENT, msgspec.structs.replace(notice, term=0), "photos")
+            assert eventually(lambda: [each.reason for each in pi.plans[-2:]] == ["stale", plan.reason])
+            assert pi.plans[-1] == plan
+            assert eventually(lambda: [each.term for each in pi.notices[-2:]] == [0, notice.term])
+
+
+def test_telemetry_that_waited_is_stored_and_says_nothing_of_the_present(settings: CoordinatorSettings) -> None:
+    """A backlog of failures an hour old is no reason to plan anew."""
+    with coordinating(settings) as coordinator, FakeAgent(settings.broker, settings.site, "pi") as pi:
+        assert eventually(lambda: pi.notices)
+        pi.inference("old", 0.0, error="long ago", age_s=3_600.0)
+        pi.inference("new", 80.0)
+        assert eventually(lambda: stored_requests(settings) == {"old", "new"})
+        assert coordinator.state.deployments["photos"].traffic.inferences == 1
+        assert coordinator.state.deployments["photos"].last_failure is None
+
+
+def stored_requests(settings: CoordinatorSettings) -> set[str]:
+    with closing(sqlite3.connect(settings.store)) as connection:
+        return {row[0] for row in connection.execute("SELECT request_id FROM inference")}
+
+
+def test_a_miss_is_planned_around(settings: CoordinatorSettings) -> None:
+    """From the origin's word over the broker to a plan without the suspect, and back when it is heard."""
+    with (
+        coordinating(settings) as coordinator,
+        FakeAgent(settings.broker, settings.site, "pi") as pi,
+        FakeAgent(settings.broker, settings.site, "pc") as pc,
+    ):
+        assert eventually(lambda: pi.notices)
+        for agent in (pi, pc):
+            agent.profile(pi.notices[0].model)
+        pi.link("pc", 500.0)
+        pc.link("pi", 500.0)
+        assert eventually(lambda: pi.plans and "pc" in nodes_of(pi.plans[-1]))
+        pi.miss("pc")
+        assert eventually(lambda: nodes_of(pi.plans[-1]) == ["pi"])
+        assert pi.plans[-1].reason == "pi waited 310 ms for pc, 120 ms allowed"
+        assert "pc" in coordinator.status().deployments[0].left_out
+        patience_over = time.monotonic() + FIRST_PATIENCE_S + 0.5
+        assert eventually(lambda: time.monotonic() > patience_over)
+        assert nodes_of(pi.plans[-1]) == ["pi"]
+        pc.energy(1, 4.0)
+        assert eventually(lambda: "pc" in nodes_of(pi.plans[-1]))
 
 
 def test_a_port_that_is_taken_is_an_error(settings: CoordinatorSettings) -> None:
