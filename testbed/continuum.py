@@ -6,8 +6,8 @@ What the nodes emulate, how the links run and what befalls a process is the call
 import contextlib
 import os
 import signal
+import ssl
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -21,6 +21,8 @@ from broker.connection import BrokerSettings
 from broker.messages import NodeStatus
 from broker.mosquitto import PrivateMosquitto, free_port
 from broker.session import Incoming, Session
+from broker.site_directory import SiteDirectory
+from broker.site_record import ADMIN
 from broker.topics import STATUS
 from coordinator.configuration import DeploymentSettings, LeadershipSettings, PlanningSettings
 from coordinator.status_report import StatusReport
@@ -53,8 +55,9 @@ class Continuum:
 
     Settings and logs go to `directory`. What is slow to make, models and profiles, is found again in the next
     continuum that is given the same `agent_caches`; without, it goes to `directory` too. `spools` has, by node, the
-    directories of the spools that lie elsewhere. Start and use it from a thread that lives as long as it: the processes
-    die with the thread that started them.
+    directories of the spools that lie elsewhere. With the `locks` of a site, which names the nodes, everything is
+    encrypted and admits its members alone; without, it is open to everybody on this machine. Start and use it from a
+    thread that lives as long as it: the processes die with the thread that started them.
     """
 
     def __init__(
@@ -69,6 +72,7 @@ class Continuum:
         probing: LinkSettings | None = None,
         leadership: LeadershipSettings | None = None,
         spools: Mapping[str, Path] | None = None,
+        locks: SiteDirectory | None = None,
         agent_caches: Path | None = None,
         step: Step = silently,
     ) -> None:
@@ -77,11 +81,11 @@ class Continuum:
         self._manner = Manner(
             planning or PlanningSettings(), probing or LinkSettings(), leadership or LeadershipSettings(), spools or {}
         )
-        self._place = Place(site, directory, agent_caches or directory / "cache")
+        self._place = Place(site, directory, agent_caches or directory / "cache", locks)
         self._step = step
         self._processes: dict[str, ChildProcess] = {}
         self._rivals: list[ChildProcess] = []
-        self._mosquitto = PrivateMosquitto(directory / "mosquitto")
+        self._mosquitto = PrivateMosquitto(directory / "mosquitto", site=locks)
         self._tensor_ports = {node.name: free_port() for node in nodes}
         self._http_ports = {COORDINATOR: free_port(), STANDBY: free_port()}
         self._peers: dict[str, dict[str, str]] = {node.name: {} for node in nodes}
@@ -117,32 +121,21 @@ class Continuum:
             self._stack.close()
 
     @property
-    def broker(self) -> BrokerSettings:
-        """How a client reaches the broker."""
-        return self._mosquitto.settings
-
-    @property
     def nodes(self) -> tuple[str, ...]:
         """The names of the nodes."""
         return tuple(self._nodes)
 
-    def session(self, client_id: str) -> Session:
-        """A client of the continuum's broker and site, not yet started."""
-        return Session(self.broker, site=self.site, client_id=client_id)
+    def session(self, client_id: str, user: str = ADMIN) -> Session:
+        """A client of the continuum's broker and site, not yet started; a site with locks knows it as `user`."""
+        return Session(self._signing_in(user), site=self.site, client_id=client_id)
 
     def status(self, coordinator: str = COORDINATOR) -> StatusReport:
         """What a coordinator knows of the site now; ProcessFailedError if it does not answer."""
         try:
-            url = f"{self.http_url(coordinator)}/v1/status"
-            with urllib.request.urlopen(url, timeout=STATUS_TIMEOUT_S) as answer:
-                return msgspec.json.decode(answer.read(), type=StatusReport)
+            return msgspec.json.decode(self._get(coordinator, "/v1/status", STATUS_TIMEOUT_S), type=StatusReport)
         except OSError as error:
             self.check()
             raise ProcessFailedError(f"the {coordinator}", f"does not answer: {error}", self.log(coordinator)) from None
-
-    def http_url(self, coordinator: str = COORDINATOR) -> str:
-        """Where a coordinator serves models and its status."""
-        return f"http://{LOOPBACK}:{self._http_ports[coordinator]}"
 
     def store(self, coordinator: str = COORDINATOR) -> Path:
         """The file of a coordinator's telemetry store."""
@@ -162,6 +155,11 @@ class Continuum:
         """ProcessFailedError if a process has died that nobody killed through us."""
         for process in self._processes.values():
             process.check()
+
+    @property
+    def locks(self) -> SiteDirectory | None:
+        """Who is let in; None where everybody on this machine is."""
+        return self._place.locks
 
     @property
     def coordinators(self) -> tuple[str, ...]:
@@ -265,7 +263,12 @@ class Continuum:
     def _coordinator(self, name: str, place: Place, port: int, written_to: Path | None = None) -> ChildProcess:
         directory = written_to or place.directory
         settings = coordinator_settings(
-            name, place, self._manner, broker=self.broker, port=port, deployments=self._deployments
+            name,
+            place,
+            self._manner,
+            broker=self._signing_in(COORDINATOR),
+            port=port,
+            deployments=self._deployments,
         )
         write_settings(directory / f"{name}.yaml", settings)
         command = splitrail_command("coordinator", "--config", str(directory / f"{name}.yaml"))
@@ -273,7 +276,12 @@ class Continuum:
 
     def _agent(self, node: EmulatedNode, place: Place, port: int) -> ChildProcess:
         settings = agent_settings(
-            node, place, self._manner, broker=self.broker, port=port, peers=self._peers[node.name]
+            node,
+            place,
+            self._manner,
+            broker=self._signing_in(node.name),
+            port=port,
+            peers=self._peers[node.name],
         )
         configuration = place.directory / f"{node.name}.yaml"
         write_settings(configuration, settings)
@@ -282,10 +290,26 @@ class Continuum:
 
     def _answers(self, coordinator: str) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.http_url(coordinator)}/healthz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
+            return bool(self._get(coordinator, "/healthz", timeout_s=2.0))
+        except OSError:
             return False
+
+    def _get(self, coordinator: str, path: str, timeout_s: float) -> bytes:
+        locks, where = self._place.locks, f"{LOOPBACK}:{self._http_ports[coordinator]}{path}"
+        if locks is None:
+            request, context = urllib.request.Request(f"http://{where}"), None
+        else:
+            files = locks.directory_of(ADMIN)
+            token = (files / "token").read_text(encoding="ascii").strip()
+            request = urllib.request.Request(f"https://{where}", headers={"Authorization": f"Bearer {token}"})
+            context = ssl.create_default_context(cafile=files / "ca.crt")
+        with urllib.request.urlopen(request, timeout=timeout_s, context=context) as answer:
+            content: bytes = answer.read()
+            return content
+
+    def _signing_in(self, user: str) -> BrokerSettings:
+        locks = self._place.locks
+        return self._mosquitto.settings if locks is None else locks.broker_settings(user, host=LOOPBACK)
 
     def _start_agents(self) -> None:
         born: set[str] = set()

@@ -1,6 +1,6 @@
 """The settings files of a continuum's processes, as a user would write them; starting the processes is the continuum's.
 
-Everything listens on loopback. What an agent emulates is said in its own settings.
+Everything listens on loopback, open or with the locks of a site. What an agent emulates is said in its own settings.
 """
 
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ import yaml
 
 from broker.connection import BrokerSettings
 from broker.messages import Tier
+from broker.site_directory import SiteDirectory
 from coordinator.configuration import (
     CoordinatorSettings,
     DeploymentSettings,
@@ -23,6 +24,7 @@ from edge_agent.configuration import (
     AgentSettings,
     EmulationSettings,
     EnergySettings,
+    ModelServerSettings,
     PowerSettings,
     SpoolSettings,
     TensorSettings,
@@ -65,6 +67,28 @@ class Place:
     site: str
     directory: Path
     caches: Path
+    locks: SiteDirectory | None
+    """Who is let in, and by what; None for a site that is open to everybody on this machine."""
+
+    def http(self, port: int) -> HttpSettings:
+        """How a coordinator serves HTTP on a port."""
+        if self.locks is None:
+            return HttpSettings(host=LOOPBACK, port=port)
+        files = self.locks.directory_of(COORDINATOR)
+        return HttpSettings(
+            host=LOOPBACK,
+            port=port,
+            certificate_file=files / "http.pem",
+            key_file=files / "http.pem",
+            tokens_file=files / "tokens",
+        )
+
+    def models(self, node: str) -> ModelServerSettings:
+        """How an agent proves itself to the coordinator."""
+        if self.locks is None:
+            return ModelServerSettings()
+        files = self.locks.directory_of(node)
+        return ModelServerSettings(token_file=files / "token", ca_file=files / "ca.crt")
 
     def load_file(self, node: str) -> Path:
         """The file that sets what others take of a node's processor."""
@@ -96,7 +120,7 @@ def coordinator_settings(
         leadership=manner.leadership,
         store=place.store(name),
         cache=place.caches,
-        http=HttpSettings(host=LOOPBACK, port=port),
+        http=place.http(port),
         planning=manner.planning,
         deployments=deployments,
     )
@@ -122,6 +146,7 @@ def agent_settings(
         # The links do not carry the broker's messages, so that there is nothing to pace tensors for.
         tensors=TensorSettings(listen=f"tcp://{LOOPBACK}:{port}", security="open", pacing=None, peers=dict(peers)),
         spool=SpoolSettings(file=manner.spools.get(node.name, place.directory) / f"{node.name}-spool.sqlite"),
+        models=place.models(node.name),
         power=node.power,
         energy=EnergySettings(meter="modelled"),
         links=manner.probing,

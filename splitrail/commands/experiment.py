@@ -1,4 +1,4 @@
-"""`splitrail experiment`: the published experiments, repeated; a thin shell around `testbed.paper.experiment`."""
+"""`splitrail experiment`: the published experiment repeated, and faults under load; a thin shell around `testbed`."""
 
 import argparse
 import contextlib
@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
 
+from splitrail.commands import experiment_chaos
 from splitrail.option_types import number_above_zero, whole_number
 from testbed.errors import ExperimentError
 
@@ -43,10 +44,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     _configure_paper(paper)
     paper.set_defaults(run_experiment=_run_paper)
+    chaos = experiments.add_parser(
+        "chaos",
+        help="faults under load: what is lost, and how soon all is well again",
+        description="Kills, stops and cuts off the parts of a real site under a steady load, one fault at a time, and "
+        "checks that no request and no telemetry is lost, that the plan recovers and that nothing leaks.",
+        formatter_class=parser.formatter_class,
+    )
+    experiment_chaos.configure(chaos)
+    chaos.set_defaults(run_experiment=experiment_chaos.run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the chosen experiment; exit code 1 where some of its runs failed."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _leave)
     return int(arguments.run_experiment(arguments))
 
 
@@ -115,8 +127,6 @@ def _run_paper(arguments: argparse.Namespace) -> int:
     from testbed.paper.progress import ProgressScreen  # noqa: PLC0415  # as above
 
     options = _options(arguments)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _leave)
     screen = ProgressScreen()
     with _way_to_go_on(options.out):
         outcome = run_experiment(options, screen)

@@ -15,6 +15,8 @@ from pathlib import Path
 import msgspec
 
 from broker.messages import ModelReference
+from broker.mosquitto import free_port
+from broker.site_directory import SiteDirectory
 from coordinator.configuration import DeploymentSettings
 from coordinator.declaring import model_facts, model_name
 from coordinator.problem import Objective
@@ -31,7 +33,7 @@ from testbed.chaos.convergence import Truth
 from testbed.chaos.faults import Fault, Victim
 from testbed.chaos.report import written
 from testbed.chaos.results import Conditions, Results, Trial
-from testbed.chaos.scene import DEPLOYMENT, LEADERSHIP, NODES, ORIGIN, PLANNING, PROBING, SHAPES, deployment
+from testbed.chaos.scene import DEPLOYMENT, LEADERSHIP, NODES, ORIGIN, PLANNING, PROBING, SHAPES, SLOWER, deployment
 from testbed.chaos.spool_disk import SpoolDisk
 from testbed.chaos.trial import Site, Timing, look_around, run_trial, wait_until_converged
 from testbed.chaos.witness import Witness
@@ -39,14 +41,16 @@ from testbed.continuum import Continuum
 from testbed.errors import ExperimentError
 from testbed.host_timing import quiet_stderr
 from testbed.processes import Step
+from testbed.shaping import LOOPBACK
 from testbed.workload import photograph_crops
 
 REQUEST_TIMEOUT_S = 12.0
 WARM_UP_S = 3.0
+SITE, CLIENT = "chaos", "visitor"
 QUICK = Timing(after_s=(0.5, 1.5), held_s=(3.5, 4.5))
 FULL = Timing(after_s=(1.0, 4.0), held_s=(4.0, 12.0))
 EMULATED = (
-    "three nodes, each 4 times slower than this machine, and the links between them; "
+    f"three nodes, each {SLOWER:g} times slower than this machine, and the links between them; "
     "processes, broker, stores and disks are real"
 )
 
@@ -62,7 +66,8 @@ class ChaosOptions:
     photographs: tuple[Path, ...]
     out: Path
     timing: Timing
-    rate_per_s: float = 4.0
+    secured: bool = False
+    rate_per_s: float = 2.0
 
 
 Told = Callable[[Trial], None]
@@ -98,7 +103,7 @@ def run_chaos(options: ChaosOptions, step: Step, told: Told) -> Results:
         version=__version__,
         conditions=Conditions(
             model=options.model.name,
-            secured=False,
+            secured=options.secured,
             seed=options.seed,
             rate_per_s=options.rate_per_s,
             spool_disk=disk_words,
@@ -151,28 +156,46 @@ def _site(
         SHAPES,
         (declared,),
         directory,
-        site="chaos",
+        site=SITE,
         planning=PLANNING,
         probing=PROBING,
         leadership=LEADERSHIP,
         spools={ORIGIN: spools},
+        locks=_made_locks(directory / "site") if options.secured else None,
         step=step,
     )
     with SpoolDisk(spools, lambda: continuum.pids().get(ORIGIN)) as disk, continuum:
-        listening, asking = continuum.session("chaos-witness"), continuum.session("chaos-client")
-        witness = Witness(listening)
+        listening = continuum.session("chaos-witness")
+        overhearing, asking = (continuum.session(f"chaos-{name}", CLIENT) for name in ("replies", "client"))
+        witness = Witness(listening, overhearing)
         client = SteadyClient(asking, DEPLOYMENT, images, rate_per_s=options.rate_per_s, timeout_s=REQUEST_TIMEOUT_S)
         victim = Victim(continuum, disk, lambda: witness.heard().leader)
         site = Site(victim, client, witness, _truth(options.model, declared), expected, before={})
-        with listening, asking:
+        with listening, overhearing, asking:
             with step("waiting for the first plan"):
-                _, wrong = wait_until_converged(site)
-                if wrong:
-                    raise ExperimentError(f"the site did not come about: {wrong} (logs: {directory})")
-                client.begin()
-                time.sleep(WARM_UP_S)
-                client.finish()
+                _warm_up(site, directory)
             yield replace(site, before=look_around(continuum))
+
+
+def _warm_up(site: Site, directory: Path) -> None:
+    """Let requests run until all is as it should be, and a little longer."""
+    site.client.begin()
+    try:
+        _, wrong = wait_until_converged(site)
+        time.sleep(WARM_UP_S)
+    finally:
+        site.client.finish()
+    if wrong:
+        raise ExperimentError(f"the site did not come about: {wrong} (logs: {directory})")
+
+
+def _made_locks(path: Path) -> SiteDirectory:
+    """A site such as `splitrail site init` makes, with the nodes and the client as its members."""
+    locks = SiteDirectory.create(path, site=SITE, hosts=(LOOPBACK,), port=free_port())
+    for node in NODES:
+        locks.add_node(node.name, node.tier)
+    locks.add_client(CLIENT)
+    return locks
 
 
 def _truth(model: Path, declared: DeploymentSettings) -> Truth:

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from broker.messages import Leader
+from broker.site_broker import await_exclusion, clear_traces, reload_broker
+from broker.site_directory import SiteDirectory
 from testbed.chaos.scene import LAST, MIDDLE, ORIGIN, SHAPES
 from testbed.chaos.spool_disk import SpoolDisk
 from testbed.continuum import BROKER, COORDINATOR, STANDBY, Continuum
+from testbed.errors import ExperimentError
 from testbed.processes import ChildProcess, last_line
 
 HOUR_S = 3_600.0
@@ -54,9 +57,10 @@ class Fault:
     """What of it is not real, in words."""
 
 
-def faults() -> tuple[Fault, ...]:
-    """All of them, in the order in which they are played."""
-    return (*_deaths(), *_pauses(), *_cuts(), *_disks(), *_clocks(), *_identities(), *_successions())
+def faults(*, secured: bool) -> tuple[Fault, ...]:
+    """All of them, in the order in which they are played; some need a site that lets in its members alone."""
+    everywhere = (*_deaths(), *_pauses(), *_cuts(), *_disks(), *_clocks(), *_identities(), *_successions())
+    return (*everywhere, _revocation()) if secured else everywhere
 
 
 def _deaths() -> Iterator[Fault]:
@@ -176,6 +180,40 @@ def _successions() -> Iterator[Fault]:
             restore=_stop(STANDBY),
             verdict=succeeded,
         )
+
+
+def _revocation() -> Fault:
+    def shut_out(victim: Victim) -> None:
+        locks = _locks(victim)
+        locks.revoke(MIDDLE)
+        reload_broker(locks, victim.continuum.pids()[BROKER])
+        await_exclusion(locks, MIDDLE)
+        clear_traces(locks, MIDDLE)
+
+    def let_in(victim: Victim) -> None:
+        locks = _locks(victim)
+        locks.forget(MIDDLE)
+        locks.add_node(MIDDLE, "fog")
+        reload_broker(locks, victim.continuum.pids()[BROKER])
+        victim.continuum.kill(MIDDLE)
+        victim.continuum.start(MIDDLE)
+
+    def verdict(victim: Victim) -> str:
+        report = victim.continuum.status()
+        named = {stage.node for each in report.deployments if each.plan is not None for stage in each.plan.stages}
+        online = {node.name for node in report.nodes if node.online}
+        return "the node that was shut out is still counted upon" if MIDDLE in named | online else ""
+
+    return Fault(
+        "revoke-node", "a node in the middle is shut out, and later let in as new", shut_out, let_in, verdict=verdict
+    )
+
+
+def _locks(victim: Victim) -> SiteDirectory:
+    locks = victim.continuum.locks
+    if locks is None:
+        raise ExperimentError("revoke-node: an open site shuts nobody out; add --secured")
+    return locks
 
 
 def _kill(name: str) -> Deed:

@@ -93,9 +93,8 @@ def run_trial(site: Site, fault: Fault, number: int, timing: Timing, draw: rando
     if not wrong:
         _, wrong = wait_until_converged(site)
     exchanges = site.client.finish()
-    stored = _complete(site, exchanges)
+    heard, stored = _complete(site, exchanges)
     holdings, held = _lean(site)
-    heard = site.witness.heard()
     return Trial(
         fault=fault.name,
         round=number,
@@ -167,15 +166,15 @@ def _unsettled(site: Site) -> str:
         return str(error)
 
 
-def _complete(site: Site, exchanges: Sequence[Exchange]) -> Stored:
-    """What is stored once nothing is missing, or when it is too late for that."""
+def _complete(site: Site, exchanges: Sequence[Exchange]) -> tuple[Heard, Stored]:
+    """What had been heard when nothing of it was missing any more in the stores, or when it was too late for that."""
     deadline_s = time.monotonic() + TELEMETRY_TIMEOUT_S
     while True:
         heard = site.witness.heard()
         stored = _stored(site.victim.continuum, heard)
         missing = checks.reported_once(exchanges, stored) or checks.telemetry_complete(heard, stored)
         if not missing or time.monotonic() > deadline_s:
-            return stored
+            return heard, stored
         time.sleep(LOOK_S)
 
 

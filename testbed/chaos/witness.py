@@ -38,9 +38,9 @@ class Heard:
 
 
 class Witness:
-    """Listens on a session that is not yet started, with the right to hear all of the site."""
+    """Listens on two sessions that are not yet started: one hears all of the site, the other the client's replies."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, replies: Session) -> None:
         self._lock = threading.Lock()
         self._plans: list[Plan] = []
         self._answers: dict[str, frozenset[str]] = {}
@@ -50,8 +50,9 @@ class Witness:
         self._dropped: dict[Run, int] = {}
         self._misses: list[StageMiss] = []
         self._leader: Leader | None = None
-        for topic in (LEADER, PLAN, PROFILE, REPLY, SPOOL, MISS, ENERGY, LOAD, LINK, INFERENCE):
+        for topic in (LEADER, PLAN, PROFILE, SPOOL, MISS, ENERGY, LOAD, LINK, INFERENCE):
             session.on(topic, self._hear)
+        replies.on(REPLY, self._hear)
 
     def heard(self) -> Heard:
         """What was heard until now."""
