@@ -21,8 +21,8 @@ MAX_QUEUED = 10_000
 MAX_TAKEN = 64
 POLL_S = 0.5
 FULL_S = 0.05
-LONGEST_WAIT_S = 0.01
-"""How long a publisher waits for the spool at most: a healthy disk takes a fiftieth of it (benchmarks/spool.py)."""
+LONGEST_WAIT_S = 0.05
+"""How long a publisher waits for the spool at most: a healthy disk takes a hundredth of it (benchmarks/spool.py)."""
 REPORT_S = 5.0
 CLOSE_TIMEOUT_S = 5.0
 
@@ -81,11 +81,16 @@ class TelemetryOutbox:
             self._note_connection()
         self._thread.start()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the spool does not answer in time: what was published last may not be in it yet."""
+        return self._is_behind
+
     def publish(self, telemetry: Telemetry) -> None:
         """Spool a message and send it.
 
-        Returns once it is spooled, so that it outlives this process; a disk that is slow is waited for once, for 10 ms,
-        and no more until it has caught up.
+        Returns once it is spooled, so that it outlives this process. A spool that does not answer is waited for once,
+        for 50 ms, and no more until few wait.
         """
         with self._spooled:
             if not self._offer(telemetry):
@@ -93,9 +98,8 @@ class TelemetryOutbox:
                 return
             self._given += 1
             ticket = self._given
-            if self._is_behind or not self._thread.is_alive():
-                return
-            self._is_behind = not self._spooled.wait_for(lambda: self._taken >= ticket, LONGEST_WAIT_S)
+            if not self._is_behind and self._thread.is_alive():
+                self._is_behind = not self._spooled.wait_for(lambda: self._taken >= ticket, LONGEST_WAIT_S)
 
     def close(self) -> None:
         """Spool what was published, and end the thread; what is not stored yet, the next run sends."""
@@ -168,7 +172,7 @@ class TelemetryOutbox:
         """Let those go on who wait for these messages; how many others found no room since the last time."""
         with self._spooled:
             self._taken += count
-            self._is_behind = self._is_behind and self._taken < self._given
+            self._is_behind = self._is_behind and self._given - self._taken > MAX_TAKEN
             refused, self._refused = self._refused, 0
             self._spooled.notify_all()
         return refused

@@ -3,7 +3,8 @@
     python telemetry_peers.py publish PORT SPOOL MESSAGES_PER_S
     python telemetry_peers.py store PORT STORE
 
-A publisher prints the id of each message once it is spooled; at the end of its input it publishes no more.
+A publisher prints the id of each message, and whether its spool is `behind`, so that a kill may take the message with
+it; at the end of its input it publishes no more.
 """
 
 import os
@@ -42,7 +43,7 @@ def publish(broker: BrokerSettings, spool: Path, per_s: float) -> None:
                 deployment="photos", epoch=1, request_id=request_id, origin=NODE, at=time.time(), latency_ms=1.0
             )
         )
-        os.write(1, f"{request_id}\n".encode())
+        os.write(1, f"{request_id} {'behind' if outbox.is_behind else 'spooled'}\n".encode())
     threading.Event().wait()
 
 
