@@ -45,6 +45,7 @@ from edge_agent.errors import SendError, TransportError
 from edge_agent.executor import Executor
 from edge_agent.instruments import Instruments
 from edge_agent.intake import Intake
+from edge_agent.keys import tensor_key
 from edge_agent.listening import SignsOfLife
 from edge_agent.loading import LoadingNodes
 from edge_agent.origin import Limits, Origin
@@ -82,7 +83,8 @@ class Agent:
         self._power = power_model(settings)
 
         cache = ModelCache(settings.cache)
-        self._transport = Transport(settings.node, settings.tensors.listen)
+        key = tensor_key(settings)
+        self._transport = Transport(settings.node, settings.tensors.listen, key)
         emulation = settings.emulation
         clock = WallClock(emulation.clock_file if emulation else None)
         self._session = Session(
@@ -158,7 +160,7 @@ class Agent:
             traffic=self._tensor_traffic,
         )
 
-        self._announcement = announcement(settings, self._transport.endpoint)
+        self._announcement = announcement(settings, self._transport.endpoint, key.public if key else None)
         self._presence = Presence(
             self._session,
             node=settings.node,
@@ -258,10 +260,14 @@ class Agent:
         self._origin.regain(status.node)
         try:
             self._transport.connect(
-                status.node, self._settings.tensors.peers.get(status.node, status.announcement.endpoint)
+                status.node,
+                self._settings.tensors.peers.get(status.node, status.announcement.endpoint),
+                status.announcement.tensor_key,
             )
         except TransportError as error:
-            log.warning("%s cannot be reached: %s", status.node, error)
+            self._transport.disconnect(status.node)
+            if known is None or known.announcement != status.announcement:
+                log.warning("%s cannot be reached: %s", status.node, error)
         if known is None or known.session != status.session:
             # A node that starts anew has heard no reports, and may be an origin that waits for them.
             self._repeat_reports()

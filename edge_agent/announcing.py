@@ -13,8 +13,8 @@ from models.runtime import runtime_identity
 from splitrail import __version__
 
 
-def announcement(settings: AgentSettings, listening: str) -> NodeAnnouncement:
-    """The announcement of a node with these settings whose transport listens on `listening`."""
+def announcement(settings: AgentSettings, listening: str, tensor_key: str | None) -> NodeAnnouncement:
+    """The announcement of a node with these settings whose transport listens on `listening` with this public key."""
     runtime = runtime_identity()
     hardware = detect_hardware(runtime.name, runtime.version)
     return NodeAnnouncement(
@@ -24,6 +24,7 @@ def announcement(settings: AgentSettings, listening: str) -> NodeAnnouncement:
         hardware=hardware,
         power=power_model(settings),
         memory_mb=memory_bound_mb(settings, hardware.memory_mb),
+        tensor_key=tensor_key,
         endpoint=settings.tensors.advertise or _reachable(listening, settings.broker),
         emulated=_emulated(settings.emulation) if settings.emulation else None,
     )

@@ -18,6 +18,8 @@ class Delivery:
     """From the send to the acknowledgement: the transfer and half a round trip."""
     gap_ms: float | None
     """Since the reply before this one, where that came after the send (they shared the line), else None."""
+    pace_mbps: float | None = None
+    """The slowest pace, in Mbit/s, to which the line was held meanwhile; None where it was not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,12 @@ MAX_COMPLAINTS: Final = 100
 _IDENTITY_FORM: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_.-]{0,63})/[0-9a-f]{1,32}")
 
 
+def claimed_sender(identity: bytes) -> str | None:
+    """The node that a routing id claims to be, `NODE/SESSION`; None where it has not that form."""
+    match = _IDENTITY_FORM.fullmatch(identity)
+    return match[1].decode() if match else None
+
+
 class Inbox:
     """Takes the messages of all other agents, one after the other."""
 
@@ -42,13 +48,11 @@ class Inbox:
         self._timelines: OrderedDict[bytes, tuple[int, ArrivalTimeline]] = OrderedDict()
         self._complained: set[bytes] = set()
 
-    def take(self, identity: bytes, frames: Sequence[Frame], at_ns: int) -> bool:
-        """A message of the sender `identity` has come in at `at_ns`; False if it is malformed and was dropped."""
-        match = _IDENTITY_FORM.fullmatch(identity)
-        message = self._decoded(identity, frames) if match else None
-        if match is None or message is None:
+    def take(self, identity: bytes, src: str, frames: Sequence[Frame], at_ns: int) -> bool:
+        """A message of `src` under the routing id `identity` came at `at_ns`; False if it is malformed and dropped."""
+        message = self._decoded(identity, frames)
+        if message is None:
             return False
-        src = match[1].decode()
         match message:
             case TensorsMessage():
                 self._reply(identity, Acknowledgement(message.route))

@@ -3,9 +3,10 @@
 Pure: times come as arguments, in nanoseconds of one monotonic clock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
+from edge_agent.looks import Look
 from edge_agent.wire import Route
 
 HEARTBEAT_NS: Final = 5_000_000_000
@@ -37,6 +38,8 @@ class Settled:
     """Nothing else was on the line when it was sent."""
     lost: int
     """How many sent before it will never be answered: replies come in the order of the sends."""
+    pace_mbps: float | None = None
+    """The slowest pace, in Mbit/s, at which the line was held while it was on it; None where it never was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +47,17 @@ class _Owed:
     size_bytes: int
     sent_ns: int
     alone: bool
+    pace_mbps: float | None
 
 
 class Line:
     """The messages to one peer that await a reply, oldest first."""
 
-    def __init__(self, at_ns: int) -> None:
-        """A connection that was opened at `at_ns`."""
+    def __init__(self, at_ns: int, pace_mbps: float | None = None) -> None:
+        """A connection that was opened at `at_ns`, held to a pace in Mbit/s or to none."""
+        self._pace_mbps = pace_mbps
+        self.look: Look | None = None
+        """The probe for whose sake what is sent is held back, on a line that is paced."""
         self._owed: dict[ReplyKey, _Owed] = {}
         self._owed_bytes = 0
         self._heard_ns = self._asked_ns = at_ns
@@ -68,8 +75,37 @@ class Line:
     def send(self, key: ReplyKey, size_bytes: int, at_ns: int) -> None:
         """A message goes out; sent again under one key, it counts as the newer."""
         self._drop(key)
-        self._owed[key] = _Owed(size_bytes, at_ns, alone=not self._owed)
+        self._owed[key] = _Owed(size_bytes, at_ns, alone=not self._owed, pace_mbps=self._pace_mbps)
         self._owed_bytes += size_bytes
+
+    def sent_late(self, key: ReplyKey, at_ns: int) -> None:
+        """A message that held its place in the order goes out only now; the line was left to it."""
+        self._owed[key] = replace(self._owed[key], sent_ns=at_ns, alone=True)
+
+    def is_next(self, key: ReplyKey) -> bool:
+        """Whether `key` is the oldest that awaits its reply."""
+        return next(iter(self._owed), None) == key
+
+    def awaits(self, key: ReplyKey) -> bool:
+        """Whether the reply to `key` is still to come."""
+        return key in self._owed
+
+    def forget(self, key: ReplyKey) -> None:
+        """No reply is expected any more."""
+        self._drop(key)
+
+    @property
+    def pace_mbps(self) -> float | None:
+        """The pace to which the line is held, in Mbit/s."""
+        return self._pace_mbps
+
+    def pace(self, mbps: float | None) -> None:
+        """Hold the line to another pace; what is on it has had the slower of both."""
+        self._pace_mbps = mbps
+        if mbps is not None:
+            for key, owed in self._owed.items():
+                slowest = mbps if owed.pace_mbps is None else min(mbps, owed.pace_mbps)
+                self._owed[key] = replace(owed, pace_mbps=slowest)
 
     def settle(self, key: ReplyKey, at_ns: int) -> Settled | None:
         """A reply has come; None if none is owed under `key`."""
@@ -82,7 +118,7 @@ class Line:
         self._drop(key)
         gap_ns = at_ns - self._heard_ns if self._heard_ns > owed.sent_ns else None
         self._heard_ns = at_ns
-        return Settled(owed.size_bytes, at_ns - owed.sent_ns, gap_ns, owed.alone, len(older))
+        return Settled(owed.size_bytes, at_ns - owed.sent_ns, gap_ns, owed.alone, len(older), owed.pace_mbps)
 
     def in_flight(self, at_ns: int) -> InFlight | None:
         """The oldest message on the line, or None where the line is idle."""

@@ -3,27 +3,37 @@
 What is sent and received are frames; their meaning is `edge_agent.wire`'s.
 """
 
-import itertools
 import logging
 import os
-import re
 import secrets
+import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import zmq
 
+from edge_agent.connections import Connections
+from edge_agent.endpoints import check_listening_endpoint
 from edge_agent.errors import TransportError
+from edge_agent.handshakes import DOMAIN, HANDSHAKE_S, Handshakes
+from edge_agent.keys import NodeKey
+from edge_agent.tcp import TcpConnection
 from edge_agent.wire import MAX_TENSOR_BYTES, Frame
 
 log = logging.getLogger("splitrail.transport")
 
+MAX_UNTAKEN_MESSAGES: Final = 8  # of one peer, beside the one that is coming in: as many as a probe has
+MAX_QUEUED_REPLIES: Final = 1_000
+MAX_QUEUED_MESSAGES: Final = 1_000
+
 _MAX_REPLY_BYTES: Final = 4_096
 _RECEIVED_PER_TURN: Final = 64
-_ENDPOINT_FORM: Final = re.compile(r"tcp://(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+):(\d{1,5}|\*)")
-WILDCARD_HOSTS: Final = ("*", "0.0.0.0", "[::]")  # where one can listen but not be reached
+_BACKLOG: Final = 128
+_NO_DESCRIPTOR: Final = -1
+_EVENT: Final = struct.Struct("=HI")
+_EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,33 +44,53 @@ class Arrived:
     frames: list[Frame]
     """Where `peer` is None, the first one is the caller's routing id."""
     at_ns: int
+    key: str | None
+    """The public key (Z85) whose secret the caller has proved to hold; None where `peer` is set or tensors run open."""
+    descriptor: int
+    """Of the connection on which it came."""
 
 
-def check_peer_endpoint(peer: str, endpoint: str) -> None:
-    """TransportError if `endpoint` is no `tcp://host:port` that can be connected to."""
-    match = _ENDPOINT_FORM.fullmatch(endpoint)
-    if not match or not match[2].isdigit() or not 0 < int(match[2]) < 2**16:
-        raise TransportError(endpoint, f"is not an address of {peer}, write tcp://HOST:PORT")
-    if match[1] in WILDCARD_HOSTS:
-        raise TransportError(endpoint, f"says where {peer} listens, not where it can be reached; advertise a host")
+@dataclass(slots=True)
+class _Dialled:
+    """One peer's socket, what tells of its connection, and that connection, which comes and goes."""
+
+    dealer: "zmq.Socket[bytes]"
+    monitor: "zmq.Socket[bytes]"
+    tcp: TcpConnection | None = None
 
 
 class TensorSockets:
-    """The sockets of one node; the thread that made it may hand it over to another one, once."""
+    """The sockets of one node; the thread that made it may hand it over to another one, once.
 
-    def __init__(self, node: str, listen: str) -> None:
-        """Listen on `tcp://host:port`; TransportError if that is not an address or cannot be listened on."""
-        match = _ENDPOINT_FORM.fullmatch(listen)
-        if not match:
-            raise TransportError(listen, "is not an address to listen on, write tcp://HOST:PORT")
-        # Each socket has a routing id of its own, so that two agents of one name, or two lives of one, never clash.
-        self._identities = (f"{node}/{secrets.token_hex(8)}{number:x}" for number in itertools.count())
+    Their queues are bounded: what finds one full is dropped, and counted if it was this node's own. A peer that sends
+    faster than it is served is slowed down by TCP, once MAX_UNTAKEN_MESSAGES of its messages wait here.
+    """
+
+    def __init__(self, node: str, listen: str, key: NodeKey | None, admits: Callable[[str], bool]) -> None:
+        """Listen on `tcp://host:port`, to holders of keys (Z85) that are admitted, or to all if `key` is None.
+
+        TransportError if that is not an address, cannot be listened on, or is open to more than this machine.
+        """
+        check_listening_endpoint(listen, is_open=key is None)
+        self._node, self._key = node, key
         self._context = zmq.Context()
+        self._poller = zmq.Poller()
+        self._handshakes: Handshakes | None = None
         self._router = self._context.socket(zmq.ROUTER)
         self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a peer that reconnects takes its own old place
         self._router.setsockopt(zmq.MAXMSGSIZE, MAX_TENSOR_BYTES)
-        self._router.setsockopt(zmq.RCVHWM, 128)
-        _set_options(self._router, ipv6=match[1].startswith(("[", "*")))
+        self._router.setsockopt(zmq.RCVHWM, MAX_UNTAKEN_MESSAGES)
+        self._router.setsockopt(zmq.SNDHWM, MAX_QUEUED_REPLIES)
+        self._router.setsockopt(zmq.BACKLOG, _BACKLOG)
+        _set_options(self._router, ipv6=listen.startswith(("tcp://[", "tcp://*")))
+        if key is not None:
+            self._handshakes = Handshakes(self._context, admits)
+            self._poller.register(self._handshakes.socket, zmq.POLLIN)
+            _set_key(self._router, key)
+            self._router.setsockopt(zmq.CURVE_SERVER, 1)
+            self._router.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
+        self._monitors: dict[zmq.Socket[bytes], str | None] = {}
+        self._monitors[self._monitor(self._router)] = None
         try:
             self._router.bind(listen)
         except zmq.ZMQError as error:
@@ -68,78 +98,184 @@ class TensorSockets:
             raise TransportError(listen, f"cannot listen for tensors there: {error.strerror}") from None
         self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where this node listens, with the port that was taken."""
-        self._dealers: dict[str, zmq.Socket[bytes]] = {}
+        self._dialled: dict[str, _Dialled] = {}
+        self._names: dict[zmq.Socket[bytes], str] = {}
+        self._rates: dict[str, float] = {}
+        self._connections = Connections()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._poller.register(self._wake, zmq.POLLIN)
         self.sent_bytes = self.received_bytes = 0
         self.dropped = 0
         """How many messages found their connection's queue full."""
 
+    @property
+    def cut(self) -> int:
+        """How many connections were cut, for their bounds or for their keys."""
+        return self._connections.cut
+
     def wake(self) -> None:
         """Let the `receive` that another thread waits in return; not to be called after `close`."""
         os.eventfd_write(self._wake, 1)
 
-    def open(self, peer: str, endpoint: str) -> None:
-        """Connect to `peer`, in place of an earlier connection to it; ZeroMQ tries until the peer is there."""
+    def open(self, peer: str, endpoint: str, key: str | None) -> None:
+        """Connect to `peer`, in place of an earlier connection to it; ZeroMQ tries until the peer is there.
+
+        Only who holds the secret of `key` (Z85) is spoken to; None where tensors run open.
+        """
         self.shut(peer)
         dealer = self._context.socket(zmq.DEALER)
-        dealer.setsockopt(zmq.ROUTING_ID, next(self._identities).encode())
+        # Each has a routing id of its own, which no other peer can know: two lives of one name never clash, and nobody
+        # takes another's place.
+        dealer.setsockopt(zmq.ROUTING_ID, f"{self._node}/{secrets.token_hex(16)}".encode())
         dealer.setsockopt(zmq.MAXMSGSIZE, _MAX_REPLY_BYTES)
+        dealer.setsockopt(zmq.SNDHWM, MAX_QUEUED_MESSAGES)
+        dealer.setsockopt(zmq.RCVHWM, MAX_QUEUED_REPLIES)
         dealer.setsockopt(zmq.RECONNECT_IVL, 100)
         dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
         dealer.setsockopt(zmq.CONNECT_TIMEOUT, 5_000)
         _set_options(dealer, ipv6=True)
+        if self._key is not None and key is not None:
+            _set_key(dealer, self._key)
+            dealer.setsockopt_string(zmq.CURVE_SERVERKEY, key)
+        monitor = self._monitor(dealer)
         try:
             dealer.connect(endpoint)
         except zmq.ZMQError as error:
             log.warning("cannot connect to %s at %s: %s", peer, endpoint, error.strerror)
-            dealer.close(linger=0)
+            self._discard(dealer, monitor)
             return
-        self._dealers[peer] = dealer
+        self._dialled[peer] = _Dialled(dealer, monitor)
+        self._monitors[monitor] = self._names[dealer] = peer
         self._poller.register(dealer, zmq.POLLIN)
 
     def shut(self, peer: str) -> None:
         """Drop the connection to `peer` and what is queued on it."""
-        dealer = self._dealers.pop(peer, None)
-        if dealer is not None:
-            self._poller.unregister(dealer)
-            dealer.close(linger=0)
+        dialled = self._dialled.pop(peer, None)
+        if dialled is not None:
+            self._poller.unregister(dialled.dealer)
+            del self._names[dialled.dealer]
+            self._discard(dialled.dealer, dialled.monitor)
+
+    def pace(self, peer: str, bytes_per_s: float | None) -> None:
+        """Send to `peer` no faster than this from now on, on its later connections too; None lifts that."""
+        if bytes_per_s is None:
+            self._rates.pop(peer, None)
+        else:
+            self._rates[peer] = bytes_per_s
+        dialled = self._dialled.get(peer)
+        if dialled is not None and dialled.tcp is not None:
+            dialled.tcp.pace(bytes_per_s)
+
+    def admission_changed(self) -> None:
+        """Let in at once who waits for it."""
+        if self._handshakes is not None:
+            self._handshakes.reconsider()
+
+    def dismiss(self, peer: str) -> None:
+        """End every connection on which `peer` called this node, and what was known of it."""
+        self._connections.dismiss(peer)
+        self._rates.pop(peer, None)
+
+    def spoke(self, descriptor: int, speaker: str) -> None:
+        """What came on this connection is a message of `speaker`."""
+        self._connections.spoke(descriptor, speaker)
+
+    def refuse(self, descriptor: int) -> None:
+        """End a connection whose speaker is not who it claims to be, or is not admitted any more."""
+        self._connections.refuse(descriptor)
+
+    def look_after(self) -> None:
+        """End connections that hold too much and handshakes that take too long; to be called several times a second."""
+        self._connections.look()
+        self.admission_changed()
 
     def send(self, peer: str, frames: Sequence[Frame]) -> None:
         """Queue a message to `peer`; without a connection, or with a full queue, it is counted as dropped."""
-        dealer = self._dealers.get(peer)
-        if dealer is None:
+        dialled = self._dialled.get(peer)
+        if dialled is None:
             self.dropped += 1
         else:
-            self._transmit(dealer, frames)
+            self._transmit(dialled.dealer, frames)
 
     def reply(self, identity: bytes, frames: Sequence[Frame]) -> None:
-        """Answer the caller with this routing id; nothing happens if it has gone."""
+        """Answer the caller with this routing id; nothing happens if it has gone or takes no replies."""
         self._transmit(self._router, [identity, *frames])
 
     def receive(self, timeout_ms: int) -> Iterator[Arrived]:
         """What has come in, after waiting for it `timeout_ms` at most; each message is stamped as it is taken."""
-        names = {dealer: name for name, dealer in self._dealers.items()}
         for socket, _ in self._poller.poll(timeout_ms):
             if socket == self._wake:
                 os.eventfd_read(self._wake)
-                continue
-            # One busy socket must not starve the others.
-            for _ in range(_RECEIVED_PER_TURN):
-                try:
-                    received = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-                except zmq.Again:
-                    break
-                at_ns = time.monotonic_ns()
-                self.received_bytes += sum(map(len, received))
-                yield Arrived(names.get(socket), [frame.buffer for frame in received], at_ns)
+            elif self._handshakes is not None and socket == self._handshakes.socket:
+                self._handshakes.answer()
+            elif socket in self._monitors:
+                self._follow(socket)
+            else:
+                yield from self._messages(socket)
 
     def close(self) -> None:
         """Close every socket; what is queued is dropped."""
+        for dialled in self._dialled.values():
+            dialled.dealer.monitor(None, 0)
+        self._router.monitor(None, 0)
         self._context.destroy(linger=0)
         os.close(self._wake)
+
+    def _messages(self, socket: "zmq.Socket[bytes]") -> Iterator[Arrived]:
+        peer = self._names.get(socket)
+        is_secure = peer is None and self._key is not None
+        # One busy socket must not starve the others.
+        for _ in range(_RECEIVED_PER_TURN):
+            try:
+                received = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            except zmq.Again:
+                return
+            at_ns = time.monotonic_ns()
+            self.received_bytes += sum(map(len, received))
+            last = received[-1]
+            try:
+                descriptor = int(last.get(zmq.SRCFD))
+                key = str(last.get("User-Id")) if is_secure else None
+            except zmq.ZMQError:
+                descriptor, key = _NO_DESCRIPTOR, None  # a peer of ZeroMQ's first protocol tells nothing of itself
+            self._connections.took(descriptor)
+            yield Arrived(peer, [frame.buffer for frame in received], at_ns, key, descriptor)
+
+    def _monitor(self, socket: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
+        address = f"inproc://monitor-{secrets.token_hex(8)}"
+        socket.monitor(address, _EVENTS)
+        monitor = self._context.socket(zmq.PAIR)
+        monitor.setsockopt(zmq.LINGER, 0)
+        monitor.connect(address)
+        self._poller.register(monitor, zmq.POLLIN)
+        return monitor
+
+    def _follow(self, monitor: "zmq.Socket[bytes]") -> None:
+        peer = self._monitors[monitor]
+        while True:
+            try:
+                event, descriptor = _EVENT.unpack(monitor.recv_multipart(zmq.NOBLOCK)[0])
+            except zmq.Again:
+                return
+            dialled = self._dialled.get(peer) if peer is not None else None
+            if event == zmq.EVENT_DISCONNECTED:
+                self._connections.closed(descriptor)
+                if dialled is not None and dialled.tcp is not None and dialled.tcp.descriptor == descriptor:
+                    dialled.tcp = None
+                continue
+            tcp = self._connections.opened(descriptor, is_called=peer is not None)
+            if dialled is not None and peer is not None:
+                dialled.tcp = tcp
+                if peer in self._rates:
+                    tcp.pace(self._rates[peer])
+
+    def _discard(self, dealer: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> None:
+        self._poller.unregister(monitor)
+        self._monitors.pop(monitor, None)
+        dealer.monitor(None, 0)
+        monitor.close(linger=0)
+        dealer.close(linger=0)
 
     def _transmit(self, socket: "zmq.Socket[bytes]", frames: Sequence[Frame]) -> None:
         try:
@@ -150,9 +286,15 @@ class TensorSockets:
             self.sent_bytes += sum(map(len, frames))
 
 
+def _set_key(socket: "zmq.Socket[bytes]", key: NodeKey) -> None:
+    socket.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)
+    socket.setsockopt_string(zmq.CURVE_SECRETKEY, key.secret)
+
+
 def _set_options(socket: "zmq.Socket[bytes]", *, ipv6: bool) -> None:
     socket.setsockopt(zmq.LINGER, 0)
     socket.setsockopt(zmq.IPV6, ipv6)
+    socket.setsockopt(zmq.HANDSHAKE_IVL, round(HANDSHAKE_S * 1_000))
     # ZeroMQ's own heartbeats would take a thin line with a large frame on it for dead; `edge_agent.lines` knows better.
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)

@@ -14,12 +14,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from edge_agent.admission import Admission
 from edge_agent.deliveries import Delivery, LinkObserver, ProbeResult, TensorReceiver
-from edge_agent.errors import SendError, WireError
-from edge_agent.inbox import Inbox
+from edge_agent.endpoints import check_peer_endpoint
+from edge_agent.errors import SendError, TransportError, WireError
+from edge_agent.inbox import Inbox, claimed_sender
+from edge_agent.keys import NodeKey
 from edge_agent.lines import InFlight, Line, ReplyKey
 from edge_agent.links import Slope
-from edge_agent.sockets import Arrived, TensorSockets, check_peer_endpoint
+from edge_agent.looks import Look, Messages
+from edge_agent.sockets import Arrived, TensorSockets
 from edge_agent.wire import (
     Acknowledgement,
     FailureMessage,
@@ -41,8 +45,9 @@ log = logging.getLogger("splitrail.transport")
 
 MAX_OWED_MESSAGES: Final = 256
 MAX_OWED_BYTES: Final = 256 * 2**20
+MAX_OWED_BYTES_IN_ALL: Final = 512 * 2**20
 MAX_QUEUED_COMMANDS: Final = 4_096
-_TURN_MS: Final = 1_000
+_TURN_MS: Final = 250
 
 Sendable: TypeAlias = TensorsMessage | FailureMessage | TransferRecord
 
@@ -57,12 +62,17 @@ class TransportCounters:
     """Messages that were dropped because they were none of ours."""
     undelivered: int
     """Messages that were given up when their connection went silent, was full or was closed."""
+    refused: int
+    """Messages that were dropped because their sender's key is not, or no more, that of the node it claims to be."""
+    cut: int
+    """Connections that were ended: refused, or held by strangers, or filled with what makes no message."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Connect:
     peer: str
     endpoint: str
+    key: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,30 +83,44 @@ class _Disconnect:
 @dataclass(frozen=True, slots=True)
 class _Send:
     peer: str
-    messages: Sequence[Sequence[Frame]]
+    messages: Messages
 
 
-_Command: TypeAlias = _Connect | _Disconnect | _Send
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    peer: str
+
+
+_Command: TypeAlias = _Connect | _Disconnect | _Send | _Pace
 
 
 class Transport:
     """The tensor plane's end on a node: it listens on one endpoint and holds one connection to each peer.
 
-    Opened by the constructor, it takes in nothing before `start`. All methods may be called from any thread.
+    Opened by the constructor, it takes in nothing before `start`. All methods may be called from any thread. With a key
+    everything is encrypted, and only peers are heard that were connected to and hold the key given there.
+    What is under way to a peer is bounded in messages and bytes, and so is what is under way in all; a send beyond that
+    is a SendError.
     """
 
-    def __init__(self, node: str, listen: str) -> None:
-        """Listen as `node` on `listen`, `tcp://host:port` (port 0 takes a free one); TransportError if that fails."""
-        self._sockets = TensorSockets(node, listen)
+    def __init__(self, node: str, listen: str, key: NodeKey | None = None) -> None:
+        """Listen as `node` on `listen`, `tcp://host:port` (port 0 takes a free one), with its CURVE key.
+
+        Without a key tensors run open, which only a loopback address may. TransportError if that fails.
+        """
+        self._admission = Admission(is_open=key is None)
+        self._sockets = TensorSockets(node, listen, key, self._admission.admits)
+        self._is_open = key is None
         self.endpoint = self._sockets.endpoint
         """Where this transport listens, with the port that was taken."""
         self._lock = threading.Lock()
         self._lines: dict[str, Line] = {}
-        self._endpoints: dict[str, str] = {}
+        self._endpoints: dict[str, tuple[str, str | None]] = {}
+        self._looking: set[str] = set()
         self._commands: deque[_Command] = deque()
         self._closing = False
         self._tokens = itertools.count(1)
-        self._malformed = self._undelivered = 0
+        self._malformed = self._undelivered = self._refused = 0
         self._thread: threading.Thread | None = None
 
     def start(self, receiver: TensorReceiver, links: LinkObserver | None = None) -> None:
@@ -121,27 +145,50 @@ class Transport:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def connect(self, peer: str, endpoint: str) -> None:
-        """Reach `peer` at `endpoint`, `tcp://host:port`, from now on; TransportError if that is no such address.
+    def connect(self, peer: str, endpoint: str, key: str | None = None) -> None:
+        """Reach `peer` at `endpoint`, `tcp://host:port`, from now on, and let it in; `key` is its public key (Z85).
 
-        A peer that is not there yet is tried again until it is, or until `disconnect`.
+        TransportError if that is no such address, or if one of both ends has a key and the other has none. A peer that
+        is not there yet is tried again until it is, or until `disconnect`; another key or endpoint takes its place.
         """
         check_peer_endpoint(peer, endpoint)
+        if key is None and not self._is_open:
+            raise TransportError(endpoint, f"{peer} announces no tensor key: set tensors.security to curve there")
+        if key is not None and self._is_open:
+            raise TransportError(endpoint, f"{peer} encrypts its tensors: set tensors.security to curve here")
         with self._lock:
-            if self._closing or self._endpoints.get(peer) == endpoint:
+            before = self._endpoints.get(peer)
+            if self._closing or before == (endpoint, key):
                 return
-            self._endpoints[peer] = endpoint
+            if before is not None and before[1] != key:
+                self._commands.append(_Disconnect(peer))
+            self._endpoints[peer] = (endpoint, key)
+            self._admission.admit(peer, key)
             self._replace_line(peer)
-            self._commands.append(_Connect(peer, endpoint))
+            self._commands.append(_Connect(peer, endpoint, key))
         self._notify()
 
     def disconnect(self, peer: str) -> None:
-        """Forget `peer`; what is under way to it is dropped."""
+        """Forget `peer` and hear it no more; what is under way to it is dropped, its own connections are cut."""
         with self._lock:
             if self._endpoints.pop(peer, None) is None:
                 return
+            self._admission.dismiss(peer)
             self._undelivered += self._lines.pop(peer).owed
             self._commands.append(_Disconnect(peer))
+        self._notify()
+
+    def pace(self, peer: str, mbps: float | None) -> None:
+        """Hold what is sent to `peer` to this rate in Mbit/s, but for probes; None lifts that. Unknown peers have none.
+
+        Only Linux can hold it; elsewhere it must not be called.
+        """
+        with self._lock:
+            line = self._lines.get(peer)
+            if line is None or self._closing:
+                return
+            line.pace(mbps)
+            self._commands.append(_Pace(peer))
         self._notify()
 
     def send(self, peer: str, message: Sendable) -> None:
@@ -159,10 +206,22 @@ class Transport:
         self._submit(peer, [encode(Ping(token))], token)
 
     def probe(self, peer: str, chunks: int, chunk_bytes: int) -> None:
-        """Send `chunks` messages of `chunk_bytes` each back to back, to see the bandwidth. SendError as for `send`."""
+        """Send `chunks` messages of `chunk_bytes` each back to back, to see the bandwidth. SendError as for `send`.
+
+        On a line that is paced the pace is lifted for it: it waits until the line is idle, and what is sent after it
+        waits until it is back. A probe that waits so already stands for this one too.
+        """
         token = next(self._tokens)
         payload = os.urandom(chunk_bytes)  # a compressing tunnel must not flatter the link
-        self._submit(peer, [encode(ProbeChunk(token, index, chunks, payload)) for index in range(chunks)], token)
+        messages = [encode(ProbeChunk(token, index, chunks, payload)) for index in range(chunks)]
+        with self._lock:
+            line = self._lines.get(peer)
+            if line is not None and line.look is not None:
+                return
+            if line is not None and line.pace_mbps is not None and not self._closing:
+                self._begin_look(peer, line, token, messages)
+                return
+        self._submit(peer, messages, token)
 
     def in_flight(self, peer: str) -> InFlight | None:
         """The oldest message to `peer` that awaits its reply; None where the line is idle or the peer unknown."""
@@ -181,21 +240,38 @@ class Transport:
         """What has gone out, come in and been dropped."""
         sockets = self._sockets
         undelivered = self._undelivered + sockets.dropped
-        return TransportCounters(sockets.sent_bytes, sockets.received_bytes, self._malformed, undelivered)
+        return TransportCounters(
+            sockets.sent_bytes, sockets.received_bytes, self._malformed, undelivered, self._refused, sockets.cut
+        )
 
-    def _submit(self, peer: str, messages: Sequence[Sequence[Frame]], key: ReplyKey | None) -> None:
-        size_bytes = sum(len(frame) for frames in messages for frame in frames)
+    def _submit(self, peer: str, messages: Messages, key: ReplyKey | None) -> None:
+        size_bytes = _size_bytes(messages)
         with self._lock:
             line = self._lines.get(peer)
             if self._closing or line is None:
                 raise SendError(peer, "the transport is closed" if self._closing else "no such peer is connected")
             full = line.owed >= MAX_OWED_MESSAGES or (line.owed and line.owed_bytes + size_bytes > MAX_OWED_BYTES)
-            if full or len(self._commands) >= MAX_QUEUED_COMMANDS:
+            owed_bytes = sum(each.owed_bytes for each in self._lines.values())
+            full = full or (owed_bytes and owed_bytes + size_bytes > MAX_OWED_BYTES_IN_ALL)
+            queue: list[Messages] | deque[_Command] = line.look.held if line.look else self._commands
+            if full or len(queue) >= MAX_QUEUED_COMMANDS:
                 raise SendError(peer, f"its queue is full ({line.owed} messages, {line.owed_bytes} bytes under way)")
             if key is not None:
                 line.send(key, size_bytes, time.monotonic_ns())
+            if line.look:
+                line.look.held.append(messages)
+                return
             self._commands.append(_Send(peer, messages))
         self._notify()
+
+    def _begin_look(self, peer: str, line: Line, probe: int, messages: Messages) -> None:
+        """Take the place of its ping and its probe in the order of the line; the lock is held."""
+        at_ns, ping = time.monotonic_ns(), next(self._tokens)
+        line.look = Look(ping, probe, messages)
+        line.send(ping, _size_bytes([encode(Ping(ping))]), at_ns)
+        line.send(probe, _size_bytes(messages), at_ns)
+        self._looking.add(peer)
+        self._sockets.wake()
 
     def _notify(self) -> None:
         # The I/O thread itself looks at the commands after each turn.
@@ -207,11 +283,13 @@ class Transport:
     def _replace_line(self, peer: str) -> None:
         old = self._lines.get(peer)
         self._undelivered += old.owed if old else 0
-        self._lines[peer] = Line(time.monotonic_ns())
+        self._looking.discard(peer)
+        self._lines[peer] = Line(time.monotonic_ns(), old.pace_mbps if old else None)
+        self._commands.append(_Pace(peer))
 
     def _run(self, receiver: TensorReceiver, links: LinkObserver | None) -> None:
         inbox = Inbox(receiver, lambda identity, message: self._sockets.reply(identity, encode(message)))
-        next_look = time.monotonic() + 1.0
+        next_look = next_police = time.monotonic() + _TURN_MS / 1_000
         while not self._closing:
             for arrived in self._sockets.receive(_TURN_MS):
                 if arrived.peer is None:
@@ -220,19 +298,66 @@ class Transport:
                     self._take_reply(arrived.peer, arrived, receiver, links)
             while self._commands:
                 self._carry_out(self._commands.popleft())
-            if time.monotonic() >= next_look:
-                next_look = time.monotonic() + 1.0
+            if self._looking:
+                self._advance_looks()
+            at = time.monotonic()
+            if at >= next_police:
+                next_police = at + _TURN_MS / 1_000
+                self._sockets.look_after()
+            if at >= next_look:
+                next_look = at + 1.0
                 self._look_after_lines()
 
     def _carry_out(self, command: _Command) -> None:
         match command:
-            case _Connect(peer, endpoint):
-                self._sockets.open(peer, endpoint)
+            case _Connect(peer, endpoint, key):
+                self._sockets.open(peer, endpoint, key)
+                self._sockets.admission_changed()
             case _Disconnect(peer):
                 self._sockets.shut(peer)
+                self._sockets.dismiss(peer)
             case _Send(peer, messages):
                 for frames in messages:
                     self._sockets.send(peer, frames)
+            case _Pace(peer):
+                with self._lock:
+                    line = self._lines.get(peer)
+                    is_lifted = line is None or (line.look is not None and line.look.step != "draining")
+                    mbps = line.pace_mbps if line else None
+                if not is_lifted:
+                    self._sockets.pace(peer, None if mbps is None else mbps * 1e6 / 8)
+
+    def _advance_looks(self) -> None:
+        at_ns = time.monotonic_ns()
+        with self._lock:
+            for peer in tuple(self._looking):
+                line = self._lines[peer]
+                look = line.look
+                if look is None:
+                    self._looking.discard(peer)
+                elif look.step == "draining" and line.is_next(look.ping):
+                    self._sockets.pace(peer, None)
+                    line.sent_late(look.ping, at_ns)
+                    look.goes_on("pinging", at_ns)
+                    self._sockets.send(peer, encode(Ping(look.ping)))
+                elif look.step == "pinging" and line.is_next(look.probe):
+                    line.sent_late(look.probe, at_ns)
+                    look.goes_on("probing", at_ns)
+                    for frames in look.messages:
+                        self._sockets.send(peer, frames)
+                elif (look.step == "probing" and not line.awaits(look.probe)) or look.is_overdue(at_ns):
+                    self._end_look(peer, line, look)
+
+    def _end_look(self, peer: str, line: Line, look: Look) -> None:
+        """Hold the line to its pace again, and send what was held back; the lock is held."""
+        line.look = None
+        self._looking.discard(peer)
+        line.forget(look.ping)
+        line.forget(look.probe)
+        self._sockets.pace(peer, None if line.pace_mbps is None else line.pace_mbps * 1e6 / 8)
+        for messages in look.held:
+            for frames in messages:
+                self._sockets.send(peer, frames)
 
     def _look_after_lines(self) -> None:
         at_ns = time.monotonic_ns()
@@ -241,14 +366,22 @@ class Transport:
             quiet = [peer for peer, line in self._lines.items() if line.wants_heartbeat(at_ns)]
             for peer in silent:
                 self._replace_line(peer)
-                self._commands.append(_Connect(peer, self._endpoints[peer]))
+                self._commands.append(_Connect(peer, *self._endpoints[peer]))
         for peer in quiet:
             with contextlib.suppress(SendError):  # it was disconnected since
                 self.ping(peer)
 
     def _take_message(self, inbox: Inbox, arrived: Arrived) -> None:
         identity, *frames = arrived.frames
-        if not inbox.take(bytes(identity), frames, arrived.at_ns):
+        claimed = claimed_sender(bytes(identity))
+        if claimed is None:
+            self._malformed += 1
+        elif not self._admission.may_speak(claimed, arrived.key):
+            self._refused += 1
+            self._sockets.refuse(arrived.descriptor)
+        elif inbox.take(bytes(identity), claimed, frames, arrived.at_ns):
+            self._sockets.spoke(arrived.descriptor, claimed)
+        else:
             self._malformed += 1
 
     def _take_reply(self, peer: str, arrived: Arrived, receiver: TensorReceiver, links: LinkObserver | None) -> None:
@@ -267,7 +400,7 @@ class Transport:
         match message:
             case Acknowledgement(route):
                 gap_ms = None if settled.gap_ns is None else settled.gap_ns / 1e6
-                delivery = Delivery(peer, route, settled.size_bytes, elapsed_ms, gap_ms)
+                delivery = Delivery(peer, route, settled.size_bytes, elapsed_ms, gap_ms, settled.pace_mbps)
                 _tell(receiver.on_delivered, delivery)
                 if links:
                     _tell(links.on_delivered, delivery)
@@ -276,6 +409,10 @@ class Transport:
             case ProbeReply() if links:
                 slope = Slope(message.counted_bytes, message.counted_ns)
                 _tell(links.on_probe, ProbeResult(peer, settled.size_bytes, elapsed_ms, slope))
+
+
+def _size_bytes(messages: Messages) -> int:
+    return sum(len(frame) for frames in messages for frame in frames)
 
 
 def _decoded_reply(frames: Sequence[Frame]) -> tuple[ReplyKey, WireMessage] | None:

@@ -22,6 +22,7 @@ MAX_TENSORS: Final = 64
 MAX_DIMENSIONS: Final = 8
 MAX_STAGE_RECORDS: Final = 256
 MAX_TENSOR_BYTES: Final = 64 * 2**20
+MAX_MESSAGE_BYTES: Final = 128 * 2**20
 MAX_REASON_BYTES: Final = 500
 MAX_CHUNK_BYTES: Final = 65_536
 REQUEST_BYTES: Final = 16
@@ -247,6 +248,7 @@ def _encode_tensors(message: TensorsMessage) -> list[Frame]:
         descriptors += _TENSOR.pack(code, tensor.ndim, *dimensions, tensor.nbytes)
         flat = np.ascontiguousarray(tensor, dtype=_DTYPES[code]).reshape(-1)
         payloads.append(flat.view(np.uint8).data)
+    _check_size(payloads)
     for record in message.stages:
         descriptors += _STAGE.pack(record.hop, record.compute_ns, record.wait_ns)
     header = _prefix(_TENSORS) + _pack_route(message.route) + counts
@@ -260,6 +262,7 @@ def _decode_tensors(body: bytes, rest: Sequence[Frame]) -> TensorsMessage:
     if len(rest) != 1 + tensor_count:
         raise WireError(f"{tensor_count} tensors need {2 + tensor_count} frames, not {1 + len(rest)}")
     descriptors, payloads = rest[0], rest[1:]
+    _check_size(payloads)
     boundary = tensor_count * _TENSOR.size
     expected = boundary + stage_count * _STAGE.size
     if len(descriptors) != expected:
@@ -298,6 +301,12 @@ def _check_counts(tensors: int, stages: int) -> None:
         raise WireError(f"{tensors} tensors, at most {MAX_TENSORS} are allowed")
     if stages > MAX_STAGE_RECORDS:
         raise WireError(f"{stages} stage records, at most {MAX_STAGE_RECORDS} are allowed")
+
+
+def _check_size(payloads: Sequence[Frame]) -> None:
+    size_bytes = sum(map(len, payloads))
+    if size_bytes > MAX_MESSAGE_BYTES:
+        raise WireError(f"tensors of {size_bytes} bytes, at most {MAX_MESSAGE_BYTES} are allowed in one message")
 
 
 def _check_chunk(index: int, count: int, size_bytes: int) -> None:

@@ -15,7 +15,17 @@ from received import Received
 
 from edge_agent.errors import SendError, TransportError
 from edge_agent.transport import MAX_OWED_MESSAGES, Transport
-from edge_agent.wire import MAGIC, FailureMessage, Ping, Route, StageRecord, TensorsMessage, TransferRecord, encode
+from edge_agent.wire import (
+    MAGIC,
+    WIRE_VERSION,
+    FailureMessage,
+    Ping,
+    Route,
+    StageRecord,
+    TensorsMessage,
+    TransferRecord,
+    encode,
+)
 
 PATIENCE_S = 30
 
@@ -277,7 +287,8 @@ def test_a_peer_of_another_version_is_dropped(start: Callable[..., Node], caplog
             dealer.send_multipart([MAGIC + bytes([9, 1]) + bytes(90)])
         eventually(lambda: fog.transport.counters.malformed == 3)
     assert [record.getMessage() for record in caplog.records] == [
-        "dropped a message from newer/1: the peer speaks version 9 of the tensor protocol, this agent speaks 1"
+        "dropped a message from newer/1: the peer speaks version 9 of the tensor protocol, "
+        f"this agent speaks {WIRE_VERSION}"
     ]
     context.destroy(linger=0)
     edge.transport.connect("fog", fog.transport.endpoint)
