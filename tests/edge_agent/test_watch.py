@@ -1,0 +1,98 @@
+"""What is overdue of an origin's requests, and who is to blame; all times are told."""
+
+import numpy as np
+import pytest
+from plans import plan_of, predicted
+
+from edge_agent.patience import legs
+from edge_agent.request import Request, new_request
+from edge_agent.watch import STOOD_STILL_NS, Watch
+from edge_agent.wire import TensorsMessage
+
+MS = 1_000_000
+THREE = predicted(plan_of(("pi", 0, 3), ("laptop", 3, 7), ("pc", 7, 10), way_back=("pc", "pi")))
+
+
+def on_its_way(at_ns: int) -> Request:
+    """A request whose tensors left the Pi then."""
+    request = new_request(THREE, (np.zeros(3, np.float32),), lambda _: None, 0.0)
+    first = request.first_message()
+    hop = type(first.route)(first.route.deployment, first.route.epoch, request.attempt, 1, first.route.plan)
+    request.handed_on(TensorsMessage(hop, request.inputs), at_ns)
+    return request
+
+
+def watch() -> Watch:
+    """One at the Pi, where nobody loads."""
+    return Watch("pi", lambda _: False, 0)
+
+
+def test_a_leg_is_overdue_when_its_time_is_over() -> None:
+    """Counted from when it began."""
+    request = on_its_way(1_000 * MS)
+    allowed_ms = watch().allowed_ms(legs(THREE)[0])
+    assert watch().left_ms(request, 1_000 * MS) == allowed_ms
+    assert watch().left_ms(request, round((1_000 + allowed_ms) * MS)) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_queue_that_moves_is_no_miss() -> None:
+    """Each answer gives those behind it their time anew, so overload makes no storm of misses."""
+    seen = watch()
+    requests = [on_its_way(number * MS) for number in range(60)]
+    at_ns = 0
+    for request in requests:
+        at_ns += 400 * MS
+        assert all((seen.left_ms(each, at_ns) or 0) > 0 for each in requests if each.awaited == 0)
+        seen.passed(request, 1, requests, at_ns)
+        request.phase = "answered"
+
+
+def test_one_that_was_overtaken_gets_no_time_anew() -> None:
+    """Lines are in order, so its tensors are lost."""
+    seen = watch()
+    lost, behind = on_its_way(0), on_its_way(10 * MS)
+    before_ms = seen.left_ms(lost, 100 * MS)
+    seen.passed(behind, 1, [lost, behind], 100 * MS)
+    assert seen.left_ms(lost, 100 * MS) == pytest.approx(before_ms, abs=100.0)
+    assert lost.patient_from_ns == 0
+
+
+def test_a_process_that_stood_still_blames_nobody_for_it() -> None:
+    """What came in meanwhile has not been looked at yet."""
+    seen, request = watch(), on_its_way(0)
+    seen.look([request], 100 * MS)
+    seen.look([request], 100 * MS + 60_000 * MS)
+    assert (seen.left_ms(request, 100 * MS + 60_000 * MS) or 0) > 0
+    seen.look([request], 100 * MS + 60_000 * MS + STOOD_STILL_NS - 1)
+    assert request.patient_from_ns == 60_000 * MS
+
+
+def test_a_sign_that_comes_too_late_teaches_patience() -> None:
+    """So a node that is slower than its plan says is not missed for ever."""
+    seen, request = watch(), on_its_way(0)
+    leg = legs(THREE)[0]
+    before_ms = seen.allowed_ms(leg)
+    attempt = request.attempt
+    seen.missed(request, leg, "laptop", 2_000 * MS)
+    request.abandon()
+    seen.passed_late(attempt, 1, 9_000 * MS)
+    assert seen.allowed_ms(leg) > before_ms
+    assert not seen.avoided
+    learned_ms = seen.allowed_ms(leg)
+    seen.passed_late(attempt, 1, 90_000 * MS)
+    assert seen.allowed_ms(leg) == learned_ms
+
+
+def test_the_sender_is_blamed_unless_it_alone_is_alive() -> None:
+    """A node that the origin never hears from at all proves nothing by its silence."""
+    request = on_its_way(0)
+    seen = watch()
+    seen.passed(request, 1, [request], 10 * MS)
+    leg = legs(THREE)[1]
+    assert (seen.blame(request, leg).suspect, seen.blame(request, leg).delivered) == ("laptop", True)
+    seen.heard("laptop", 20 * MS)
+    assert seen.blame(request, leg).suspect == "laptop"
+    seen.heard("pc", 5 * MS)
+    assert (seen.blame(request, leg).suspect, seen.blame(request, leg).delivered) == ("pc", False)
+    seen.heard("pc", 30 * MS)
+    assert seen.blame(request, leg).suspect == "laptop"
