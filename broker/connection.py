@@ -116,11 +116,8 @@ class Connection:
         will: Will | None,
         on_connected: Callable[[], None],
         on_message: Callable[[mqtt.MQTTMessage], None],
-        kept_s: int | None = None,
     ) -> None:
-        """`kept_s` is how long the broker keeps what this client misses, between runs too; None bridges reconnects."""
         self._broker = broker
-        self._kept_s = kept_s
         self._on_connected = on_connected
         # As the broker publishes the will itself, nothing of ours can come after this death.
         farewell = "Normal disconnection" if will is None else "Disconnect with will message"
@@ -218,7 +215,7 @@ class Connection:
         self._closing.set()
         if self._connected:
             properties = _properties(PacketTypes.DISCONNECT)
-            properties.SessionExpiryInterval = self._kept_s or 0
+            properties.SessionExpiryInterval = 0
             self._client.disconnect(reasoncode=self._farewell, properties=properties)
         self._wake()
         if self._thread.is_alive() and not self.on_network_thread:
@@ -250,14 +247,14 @@ class Connection:
         # Any callback here keeps paho from writing to the socket on the publisher's thread; `_wake` does the rest.
         client.on_socket_register_write = lambda *_: None
         properties = _properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = RECONNECT_EXPIRY_S if self._kept_s is None else self._kept_s
+        properties.SessionExpiryInterval = RECONNECT_EXPIRY_S
         properties.MaximumPacketSize = MAX_PACKET_BYTES
         properties.ReceiveMaximum = MAX_INFLIGHT_MESSAGES
         client.connect_async(
             broker.host,
             broker.port,
             keepalive=broker.keepalive_s,
-            clean_start=mqtt.MQTT_CLEAN_START_FIRST_ONLY if self._kept_s is None else False,
+            clean_start=mqtt.MQTT_CLEAN_START_FIRST_ONLY,
             properties=properties,
         )
         return client

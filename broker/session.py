@@ -77,8 +77,7 @@ class Session:
     """One MQTT client of a site, typed by the registry of topics; every method may be called from any thread.
 
     Handlers and `on_connected` callbacks run on the network thread: they must not block, and must not `request`.
-    With `kept_s` the broker keeps what this `client_id` misses for so many seconds, between two runs too; without it
-    each run begins anew, and only reconnects are bridged.
+    Each run begins anew; the broker keeps what is missed only while a session that was lost connects again.
     """
 
     def __init__(
@@ -88,7 +87,6 @@ class Session:
         site: str,
         client_id: str,
         last_will: Outgoing[Any] | None = None,
-        kept_s: int | None = None,
     ) -> None:
         self._site = site
         # Replies come in under the user's name, so that the broker can keep them from others.
@@ -108,7 +106,6 @@ class Session:
             broker,
             client_id=client_id,
             will=will,
-            kept_s=kept_s,
             on_connected=self._connected,
             on_message=self._receive,
         )

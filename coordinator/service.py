@@ -191,7 +191,7 @@ class Coordinator:
 
     def _acknowledge(self, stored: tuple[StoredUpTo, ...]) -> None:
         term = self._election.term
-        if term is None:
+        if term is None or not self._session.connected:
             return  # a node that is not told sends again, and is told then
         for each in stored:
             self._session.publish(
