@@ -7,6 +7,7 @@ killed leaves a directory which the next one completes.
 import contextlib
 import datetime
 import os
+import pwd
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
@@ -214,6 +215,10 @@ class SiteDirectory:
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
+        owner = self._path.stat().st_uid
+        if owner != os.geteuid():
+            # What root would write here, a broker that runs as the owner could not read.
+            raise SiteError(f"{self._path} belongs to {_user(owner)}: run this as that user (`sudo -u {_user(owner)}`)")
         with locked(self._path):
             for directory in (self._path, *filter(Path.is_dir, self._path.rglob("*"))):
                 remove_leftovers(directory)
@@ -280,6 +285,14 @@ def _consequences(record: SiteRecord) -> dict[str, str]:
         "broker/acl": access_file(record),
         "coordinator/tokens": tokens_file(record),
     }
+
+
+def _user(number: int) -> str:
+    """A user's name, or its number where it has none."""
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"#{number}"
 
 
 def _certified(hosts: Sequence[str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import os
 import shutil
 import ssl
 import stat
@@ -407,3 +408,10 @@ def test_a_full_site_is_said_and_stays_readable(path: Path, monkeypatch: pytest.
     with pytest.raises(SiteError, match="has 6 members, as many as it can have"):
         site.add_client("carol")
     assert SiteDirectory(path).record == site.record
+
+
+def test_nobody_but_its_owner_changes_a_site(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root neither: the broker, which runs as the owner, could not read what root wrote."""
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(SiteError, match=f"belongs to {path.owner()}: run this as that user"):
+        SiteDirectory(path).add_client("carol")
