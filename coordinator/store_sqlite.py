@@ -251,6 +251,9 @@ def _prepare(path: Path) -> None:
         raise StoreError(
             f"{path}: cannot be used as the telemetry store: {error}; name another file under `store`"
         ) from None
+    except UnicodeDecodeError:
+        # SQLite quotes what it found in a damaged schema, which Python then cannot read.
+        raise StoreError(f"{path}: is a damaged database; name another file under `store`") from None
     if version == 0:
         raise StoreError(f"{path}: is a database of something else; name another file under `store`")
     if version != SCHEMA_VERSION:

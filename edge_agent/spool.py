@@ -266,6 +266,11 @@ def _is_damaged(path: Path) -> bool:
         if error.sqlite_errorcode in _DAMAGED and is_ours:
             return True
         raise
+    except UnicodeDecodeError:
+        # SQLite quotes what it found in a damaged schema, which Python then cannot read.
+        if is_ours:
+            return True
+        raise SpoolError(path, "is a damaged database; name another file as `spool.file`") from None
 
 
 def _connect(path: Path) -> sqlite3.Connection:
