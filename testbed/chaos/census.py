@@ -21,6 +21,7 @@ class Holdings(msgspec.Struct, frozen=True, kw_only=True):
 
     threads: int
     descriptors: int
+    """Open files, sockets and the like; segments, which come and go with the plans, are counted apart."""
     sockets: int
     """Those of the descriptors that are sockets."""
     segments: int
@@ -37,7 +38,7 @@ def holdings(pid: int) -> Holdings | None:
         mapped = {line.split()[-1] for line in (process / "maps").read_text().splitlines() if "/segments/" in line}
         return Holdings(
             threads=len(list((process / "task").iterdir())),
-            descriptors=len(descriptors),
+            descriptors=sum("/segments/" not in target for target in descriptors),
             sockets=sum(target.startswith("socket:") for target in descriptors),
             segments=len(mapped),
             memory_mb=int((process / "statm").read_text().split()[1]) * _PAGE_MB,

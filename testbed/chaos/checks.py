@@ -1,7 +1,7 @@
 """What must hold after a fault, as pure functions from what was seen to what is wrong; "" where nothing is."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 
 import msgspec
@@ -89,17 +89,18 @@ def in_order_of_terms(plans: Sequence[Plan]) -> str:
     return _told(faults)
 
 
-def nothing_held(before: Mapping[str, Holdings], after: Mapping[str, Holdings]) -> str:
-    """No process holds more threads or descriptors than before the first fault, or segments of plans that are gone."""
+def nothing_held(before: Mapping[str, Holdings], after: Mapping[str, Holdings], agents: Collection[str]) -> str:
+    """No process holds more threads or descriptors than before the first fault, or segments of plans that are gone.
+
+    Agents are one program: each is held to the most that any of them held, as its part in the plan may have changed.
+    """
     faults = []
     for name, held in sorted(after.items()):
-        known = before.get(name)
-        if known is not None:
-            faults += [
-                f"{name} has {getattr(held, what)} {what}, had {getattr(known, what)}"
-                for what in ("threads", "descriptors")
-                if getattr(held, what) > getattr(known, what)
-            ]
+        alike = [before[each] for each in (agents if name in agents else (name,)) if each in before]
+        for what in ("threads", "descriptors"):
+            most = max((getattr(each, what) for each in alike), default=None)
+            if most is not None and getattr(held, what) > most:
+                faults.append(f"{name} has {getattr(held, what)} {what}, had {most}")
         if held.segments > KEPT_SEGMENTS:
             faults.append(f"{name} holds {held.segments} segments")
     return _told(faults)

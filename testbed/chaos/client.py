@@ -43,13 +43,24 @@ class Exchange:
 
 
 class SteadyClient:
-    """Asks `rate_per_s` times a second between `begin` and `finish`, images in turn; each request waits `timeout_s`."""
+    """Asks `rate_per_s` times a second between `begin` and `finish`, images in turn; each request waits `timeout_s`.
+
+    When `most_waiting` wait for their answers, the next ones are late.
+    """
 
     def __init__(
-        self, session: Session, deployment: str, images: Sequence[bytes], *, rate_per_s: float, timeout_s: float
+        self,
+        session: Session,
+        deployment: str,
+        images: Sequence[bytes],
+        *,
+        rate_per_s: float,
+        timeout_s: float,
+        most_waiting: int = MOST_WAITING,
     ) -> None:
         self._session, self._deployment, self._images = session, deployment, images
         self._rate_per_s, self._timeout_s = rate_per_s, timeout_s
+        self._most_waiting = most_waiting
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._ended: list[Exchange] = []
@@ -76,7 +87,7 @@ class SteadyClient:
             return tuple(sorted(self._ended, key=lambda exchange: exchange.sent_s))
 
     def _ask_steadily(self) -> None:
-        with ThreadPoolExecutor(MOST_WAITING, "steady-client") as pool:
+        with ThreadPoolExecutor(self._most_waiting, "steady-client") as pool:
             next_s = time.monotonic()
             for turn in itertools.count():
                 if self._stop.wait(max(0.0, next_s - time.monotonic())):

@@ -193,7 +193,7 @@ def _lean(site: Site) -> tuple[dict[str, Holdings], str]:
         left = checks.nobody_left(continuum.pids(), processes_with(str(continuum.directory)))
         files = unfinished_files(continuum.caches)
         held = [
-            checks.nothing_held(site.before, holdings),
+            checks.nothing_held(site.before, holdings, continuum.nodes),
             left,
             f"left in the caches: {', '.join(files)}" * bool(files),
         ]
