@@ -3,21 +3,17 @@
 Moves bytes only; what they mean belongs to `broker.session`.
 """
 
+import contextlib
 import logging
 import random
 import select
 import socket
 import ssl
-import stat
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
-import msgspec
-from msgspec import Meta
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
@@ -26,15 +22,14 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from broker.errors import ConnectionFailedError, SignInRefusedError
 from broker.explanations import (
-    explain_ca_file,
     explain_failure,
     explain_refusal,
     explain_tls_failure,
     is_lasting,
-    is_loopback,
     is_permanent,
     is_sign_in,
 )
+from broker.sign_in import BrokerSettings, exposures, read_password, tls_context
 
 MAX_PACKET_BYTES = 25_000_000
 MAX_QUEUED_MESSAGES = 1_000
@@ -49,47 +44,9 @@ HANGS_UP_UNENCRYPTED = f"{HANGS_UP} One that expects TLS needs broker.ca_file he
 
 _UNSPECIFIED = 0x80
 
+__all__ = ["BrokerSettings", "Connection", "Will", "reconnect_delay_s"]
+
 log = logging.getLogger("splitrail.broker")
-
-
-class BrokerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the MQTT broker is and how to sign in."""
-
-    host: Annotated[str, Meta(min_length=1, description="name or address of the MQTT broker")] = "127.0.0.1"
-    port: Annotated[int, Meta(ge=1, le=65535, description="its port")] = 1883
-    username: Annotated[str | None, Meta(description="user name; none signs in anonymously")] = None
-    password_file: Annotated[Path | None, Meta(description="file whose first line is the password")] = None
-    tls: Annotated[
-        bool, Meta(description="encrypt, and check the broker's certificate by the system's authorities")
-    ] = False
-    ca_file: Annotated[Path | None, Meta(description="authority that signed the broker's certificate; implies tls")] = (
-        None
-    )
-    keepalive_s: Annotated[int, Meta(ge=1, le=65535, description="silence after which the peer counts as gone")] = 15
-    start_timeout_s: Annotated[
-        float, Meta(ge=0.0, description="how long the first connection may take; 0 waits for ever")
-    ] = 10.0
-
-    @property
-    def endpoint(self) -> str:
-        """`host:port`, with an IPv6 address in brackets."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether the connection is made over TLS."""
-        return self.tls or self.ca_file is not None
-
-
-class _ClosedOnFailure(ssl.SSLSocket):
-    """A socket that paho cannot forget to close when the handshake fails."""
-
-    def do_handshake(self, block: bool = False) -> None:
-        try:
-            super().do_handshake(block)
-        except BaseException:
-            self.close()
-            raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +90,7 @@ class Connection:
         self._ever_connected = False
         self._refusal: ReasonCode | None = None
         self._lasting = False
+        self._told_of_refusal = False
         self._reason = explain_failure(TimeoutError(), broker.host)
         self._max_packet_bytes = MAX_PACKET_BYTES
         self._acknowledgement = threading.Condition()
@@ -155,8 +113,7 @@ class Connection:
 
     def start(self) -> None:
         """Block until the first connection; ConnectionFailedError says why there is none."""
-        exposed = exposure(self._broker)
-        if exposed is not None:
+        for exposed in exposures(self._broker):
             log.warning("%s: %s", self._broker.endpoint, exposed)
         self._thread.start()
         self._settled.wait(self._broker.start_timeout_s or None)
@@ -232,17 +189,17 @@ class Connection:
         client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
         client.max_inflight_messages_set(MAX_INFLIGHT_MESSAGES)
         if broker.username is not None:
-            client.username_pw_set(broker.username, _read_password(broker))
+            client.username_pw_set(broker.username, read_password(broker))
         elif broker.password_file is not None:
             raise ConnectionFailedError(broker.endpoint, "broker.password_file is set but broker.username is not")
         if broker.encrypted:
-            client.tls_set_context(_tls_context(broker))
+            client.tls_set_context(tls_context(broker))
         if will is not None:
             client.will_set(will.address, will.payload, qos=1, retain=True)
         client.on_connect = self._handle_connack
         client.on_disconnect = self._handle_disconnect
         client.on_message = lambda _client, _userdata, message: on_message(message)
-        client.on_publish = lambda *_: self._acknowledged()
+        client.on_publish = self._handle_puback
         client.on_socket_open = lambda _client, _userdata, opened: _send_without_delay(opened)
         # Any callback here keeps paho from writing to the socket on the publisher's thread; `_wake` does the rest.
         client.on_socket_register_write = lambda *_: None
@@ -283,6 +240,7 @@ class Connection:
         """One attempt, until the broker has answered or the time is over; the reason is left in `_reason`."""
         self._refusal = None
         self._lasting = False
+        self._take_new_password()
         try:
             self._client.reconnect()
         except (OSError, UnicodeError) as error:
@@ -348,6 +306,25 @@ class Connection:
         with self._acknowledgement:
             self._acknowledgement.notify_all()
 
+    def _handle_puback(
+        self, _client: mqtt.Client, _userdata: object, _mid: int, reason: ReasonCode, _properties: object
+    ) -> None:
+        if reason.is_failure and not self._told_of_refusal:
+            self._told_of_refusal = True
+            log.error(
+                "%s: the broker refuses a message of the user %r (%s): is its access file of this version?",
+                self._broker.endpoint,
+                self._broker.username,
+                reason,
+            )
+        self._acknowledged()
+
+    def _take_new_password(self) -> None:
+        """Sign in with what the file holds now, so that a renewal needs no restart; with the old where that fails."""
+        if self._broker.username is not None:
+            with contextlib.suppress(ConnectionFailedError):
+                self._client.username_pw_set(self._broker.username, read_password(self._broker))
+
     def _note_end(self, connected: bool, failures: int) -> None:
         """Say once that the connection is lost or does not come about; settle a start that cannot succeed."""
         if self._closing.is_set():
@@ -374,46 +351,6 @@ class Connection:
     def _close_wake(self) -> None:
         self._wake_sender.close()
         self._wake_receiver.close()
-
-
-def _read_password(broker: BrokerSettings) -> str | None:
-    if broker.password_file is None:
-        return None
-    try:
-        lines = broker.password_file.read_text(encoding="utf-8").splitlines()
-        others_may_read = broker.password_file.stat().st_mode & stat.S_IROTH
-    except (OSError, UnicodeDecodeError) as error:
-        reason = f"cannot read broker.password_file {broker.password_file}: {error}"
-        raise ConnectionFailedError(broker.endpoint, reason) from None
-    if not lines or not lines[0]:
-        raise ConnectionFailedError(broker.endpoint, f"the first line of {broker.password_file} holds no password")
-    if others_may_read:
-        log.warning("everyone on this machine can read the password in %s: `chmod 600` it", broker.password_file)
-    return lines[0]
-
-
-def exposure(broker: BrokerSettings) -> str | None:
-    """What signing in like this lays open to others, as a sentence that says what would help; None for nothing."""
-    if is_loopback(broker.host):
-        return None
-    if not broker.encrypted and broker.username is not None:
-        return "the password travels readable for anyone on the way: connect over TLS (broker.ca_file)"
-    if not broker.encrypted:
-        return "anyone on the way can read and change what is said: connect over TLS (broker.ca_file), with a user name"
-    if broker.username is None:
-        return "this broker may admit anyone: sign in with broker.username and broker.password_file"
-    return None
-
-
-def _tls_context(broker: BrokerSettings) -> ssl.SSLContext:
-    """One that checks the broker's certificate and its name, by `ca_file` alone where there is one."""
-    try:
-        context = ssl.create_default_context(cafile=broker.ca_file)
-    except OSError as error:
-        raise ConnectionFailedError(broker.endpoint, explain_ca_file(error, str(broker.ca_file))) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.sslsocket_class = _ClosedOnFailure
-    return context
 
 
 def _properties(packet_type: int) -> Properties:

@@ -15,14 +15,15 @@ from messages_to_send import REQUEST
 from secured_site import SITE, make_secured_site
 
 from broker.certificates import make_authority, make_server_certificate
-from broker.connection import BrokerSettings, exposure
+from broker.connection import BrokerSettings
 from broker.errors import ConnectionFailedError, SignInRefusedError
 from broker.explanations import explain_tls_failure
-from broker.messages import DeploymentNotice, InferRequest
+from broker.messages import DeploymentNotice, InferRequest, NodeStatus
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Incoming, Session
+from broker.sign_in import exposures
 from broker.site_directory import SiteDirectory
-from broker.topics import DEPLOYMENT, INFER
+from broker.topics import DEPLOYMENT, INFER, STATUS
 
 NOW = datetime.datetime.now(datetime.UTC)
 
@@ -200,9 +201,9 @@ def test_a_file_of_no_authority_is_named(tmp_path: Path, content: str | None, sa
 )
 def test_what_lies_open_is_said_unless_it_stays_on_this_machine(settings: BrokerSettings, said: str | None) -> None:
     """A password that others can read on its way, or none at all."""
-    found = exposure(settings)
-    assert (found is None) == (said is None)
-    assert said is None or (found is not None and said in found)
+    found = exposures(settings)
+    assert len(found) == (said is not None)
+    assert said is None or said in found[0]
 
 
 def test_an_open_password_is_warned_about_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -217,3 +218,32 @@ def test_an_open_password_is_warned_about_once(tmp_path: Path, caplog: pytest.Lo
     assert caplog.text.count("the password travels readable") == 1
     assert caplog.text.count("everyone on this machine can read the password") == 1
     assert "secret" not in caplog.text
+
+
+def test_a_message_that_the_broker_refuses_is_said_once(
+    secured: SiteDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The session goes on; whoever may not say it finds it in the log."""
+    with Session(secured.broker_settings("alice"), site=SITE, client_id="alice") as client:
+        for _ in range(3):
+            client.publish(STATUS, NodeStatus(node="pi", session="s1", state="offline"), "pi")
+        assert eventually(lambda: "refuses a message of the user 'alice' (Not authorized)" in caplog.text)
+        assert client.connected
+    assert caplog.text.count("refuses a message") == 1
+
+
+def test_a_renewed_password_is_taken_without_a_restart(template: SiteDirectory, tmp_path: Path) -> None:
+    """Once its file is there, the next attempt signs in with it."""
+    copy = Path(shutil.copytree(template.path, tmp_path / "copy"))
+    configuration = copy / "broker/mosquitto.conf"
+    configuration.write_text(configuration.read_text().replace(str(template.path), str(copy)))
+    site = SiteDirectory(copy)
+    with (
+        PrivateMosquitto(tmp_path / "mosquitto", site=site) as broker,
+        Session(site.broker_settings("pi"), site=SITE, client_id="pi") as node,
+    ):
+        connections: list[None] = []
+        node.on_connected(lambda: connections.append(None))
+        site.renew("pi")
+        broker.reload()
+        assert eventually(lambda: connections and node.connected)
