@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from broker.messages import Leader
 
-WINDOW = 256
-"""How much of a backlog may be under way; news is sent beyond it."""
+WINDOW = 512
+"""How many messages of a backlog may be under way: a batch of the store, and a little more. News is sent beyond it."""
 MAX_BATCH = 64
 PATIENCE_S = 5.0
 """What a leader has not confirmed for so long is sent again; with every time in vain after twice as long."""

@@ -159,9 +159,10 @@ class TelemetryOutbox:
                 case _:
                     telemetry.append(event)
         try:
-            self._sender.record(telemetry, now)
+            news = self._sender.spool(telemetry, now)
         finally:
             refused = self._note_taken(len(telemetry))
+        self._sender.send_news(news, now)
         if refused:
             self._sender.drop(refused, f"more than {MAX_QUEUED} messages wait for the spool", now)
         has_more = self._sender.step(now)

@@ -3,6 +3,7 @@
 Used by one thread and without a clock of its own; threads and MQTT are `edge_agent.telemetry_outbox`'s.
 """
 
+import itertools
 import logging
 import math
 from collections.abc import Callable, Sequence
@@ -88,6 +89,14 @@ class Now:
     wall_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """Messages that are to be sent at once; those that are spooled bear their marks."""
+
+    messages: tuple[Telemetry, ...]
+    is_spooled: bool
+
+
 class TelemetrySender:
     """The telemetry of one run of the agent, and what earlier runs have left.
 
@@ -132,24 +141,37 @@ class TelemetrySender:
             self._spool.close()
             self._spool = None
 
-    def record(self, messages: Sequence[Telemetry], now: Now) -> None:
-        """Spool messages, then send them as news; those that cannot be spooled are sent without a mark, and counted."""
+    def spool(self, messages: Sequence[Telemetry], now: Now) -> News:
+        """Spool messages; what is to be sent then, before anything else is done here.
+
+        Those that cannot be spooled go without a mark, and are counted.
+        """
         kept = [(message, each) for message in messages if (each := self._keep(message, now)) is not None]
-        if not kept:
-            return
         first = self._state.next_sequence
-        if not self._append(first, [each for _, each in kept], now):
-            for message, _ in kept:
-                self._send_news(message)
-            return
+        if not kept or not self._append(first, [each for _, each in kept], now):
+            return News(tuple(message for message, _ in kept), is_spooled=False)
         oldest = self._state.current.first
+        return News(
+            tuple(
+                msgspec.structs.replace(
+                    message,
+                    mark=SpoolMark(session=self._session, sequence=first + offset, oldest=oldest, age_s=0.0),
+                )
+                for offset, (message, _) in enumerate(kept)
+            ),
+            is_spooled=True,
+        )
+
+    def send_news(self, news: News, now: Now) -> None:
+        """Send what has just been spooled, ahead of any backlog, as far as the connection takes it."""
+        if not news.is_spooled:
+            for message in news.messages:
+                self._send_new(message)
+            return
         sent = 0
-        while sent < len(kept) and self._state.connected:
-            mark = SpoolMark(session=self._session, sequence=first + sent, oldest=oldest, age_s=0.0)
-            if not self._send_news(msgspec.structs.replace(kept[sent][0], mark=mark)):
-                break
-            sent += 1
-        self._state = apply(Recorded(len(kept), sent, now.monotonic_s), self._state)
+        if self._state.connected:
+            sent = sum(1 for _ in itertools.takewhile(self._send_new, news.messages))
+        self._state = apply(Recorded(len(news.messages), sent, now.monotonic_s), self._state)
 
     def confirm(self, stored: TelemetryStored, now: Now) -> None:
         """A coordinator has stored a run up to a number: forget it."""
@@ -271,7 +293,7 @@ class TelemetrySender:
     def _first(self, session: str) -> int:
         return next(run.first for run in self._state.runs if run.session == session)
 
-    def _send_news(self, message: Telemetry) -> bool:
+    def _send_new(self, message: Telemetry) -> bool:
         try:
             return self._send(message, is_news=True)
         except MalformedMessageError:

@@ -114,7 +114,7 @@ class World:
         self.sender.open(self.now)
 
     def record(self, *numbers: float) -> None:
-        self.sender.record([reading(number) for number in numbers], self.now)
+        self.sender.send_news(self.sender.spool([reading(number) for number in numbers], self.now), self.now)
 
     def run(self) -> list[float]:
         """What of the backlog is sent now, by its numbers."""
