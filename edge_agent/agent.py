@@ -149,6 +149,7 @@ class Agent:
             is_loading=self._loading.is_loading,
             publish=self._telemetry.publish,
             clock=clock.now,
+            pacing=settings.tensors.pacing,
         )
         self._instruments = Instruments(
             settings,

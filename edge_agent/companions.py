@@ -44,9 +44,9 @@ class SharedMoves:
 class WatchedLinks:
     """The watches of all links of a node, by the name of their far end."""
 
-    def __init__(self, settings: LinkSettings) -> None:
-        """No link is known yet."""
-        self._settings = settings
+    def __init__(self, settings: LinkSettings, *, pacing: float | None = None) -> None:
+        """No link is known yet; tensors are held to the share `pacing` of each, or to nothing."""
+        self._settings, self._pacing = settings, pacing
         self._watches: dict[str, LinkWatch] = {}
         self._shared: dict[tuple[str, str], SharedMoves] = {}
 
@@ -57,7 +57,9 @@ class WatchedLinks:
     def of(self, dst: str) -> LinkWatch:
         """The watch of the link to `dst`, from now on."""
         if dst not in self._watches:
-            self._watches[dst] = LinkWatch(self._settings, lambda move, at: self._moved(dst, move, at))
+            self._watches[dst] = LinkWatch(
+                self._settings, lambda move, at: self._moved(dst, move, at), pacing=self._pacing
+            )
         return self._watches[dst]
 
     def keep_only(self, peers: Collection[str]) -> None:

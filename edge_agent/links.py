@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from edge_agent.pacing import is_of_the_link
 from edge_agent.unrest import Unrest
 
 PINGS_KEPT: Final = 5  # the least of five pings is the round trip: queues only ever add to it
@@ -121,6 +122,11 @@ class LinkEstimator:
         return math.exp(self._mean) if self._known else None
 
     @property
+    def sampled_mbps(self) -> float | None:
+        """The bandwidth in Mbit/s as the newest sample left it: without bounds, and without what other links did."""
+        return math.exp(self._level) if self._level is not None else None
+
+    @property
     def suspected_mbps(self) -> float | None:
         """The last sample in Mbit/s where it jumped from the mean and awaits another that agrees."""
         return math.exp(self._suspect) if self._suspect is not None else None
@@ -166,10 +172,13 @@ class LinkEstimator:
         """An active probe has shown `mbps`; None where the estimate stays as it is."""
         return self._fold(mbps, at, "probe")
 
-    def transfer(self, size_bytes: int, elapsed_ms: float, gap_ms: float | None, at: float) -> Move | None:
+    def transfer(
+        self, size_bytes: int, elapsed_ms: float, gap_ms: float | None, at: float, pace_mbps: float | None = None
+    ) -> Move | None:
         """A real transfer, from its send to its acknowledgement; small ones say nothing and are ignored.
 
-        `gap_ms`: the time since the reply before it, where that came after this was sent, else None.
+        `gap_ms`: the time since the reply before it, where that came after this was sent, else None. One that was held
+        to `pace_mbps` and went about as fast says only that the link carries that much.
         """
         rtt_ms = self.rtt_ms
         if size_bytes < PASSIVE_MIN_BYTES or rtt_ms is None:
@@ -179,7 +188,10 @@ class LinkEstimator:
         # A transfer that was hardly longer than a round trip is all noise.
         if on_the_line_ms <= rtt_ms / 4:
             return None
-        return self._fold(8 * size_bytes / (1_000 * on_the_line_ms), at, "transfer")
+        mbps = 8 * size_bytes / (1_000 * on_the_line_ms)
+        if is_of_the_link(mbps, pace_mbps):
+            return self._fold(mbps, at, "transfer")
+        return self._at_least(min(mbps, pace_mbps or mbps), at)
 
     def ceiling(self, mbps: float, at: float) -> Move | None:
         """No reply has come in a time that allows `mbps` at most; None if that is no news, not far below the known."""
@@ -201,6 +213,13 @@ class LinkEstimator:
         self._gone_along += by
         self._variance = min(self._variance + by**2, _MOST_VARIANCE)
         return True
+
+    def _at_least(self, mbps: float, at: float) -> Move | None:
+        sample = math.log(max(mbps, _MBPS_MIN))
+        if self._suspect is not None and self._suspect < sample:
+            self._suspect = None
+        # A bound, or what other links did, may have made us believe in less than what has just been seen.
+        return self._fold(mbps, at, "transfer") if self._known and self._mean < sample else None
 
     @property
     def _known(self) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from broker.messages import LinkReading
+from edge_agent import tcp
 from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.companions import WatchedLinks
 from edge_agent.deliveries import Delivery, ProbeResult
@@ -37,13 +38,17 @@ class LinkProber:
         is_loading: Callable[[str], bool],
         publish: Callable[[LinkReading], None],
         clock: Callable[[], float] = MACHINE_CLOCK.now,
+        pacing: float | None = None,
     ) -> None:
-        """Watch the links from `node`; nothing is sent before `start`."""
+        """Watch the links from `node`; nothing is sent before `start`.
+
+        Tensors are held to the share `pacing` of each link's bandwidth; None, or another system than Linux, to nothing.
+        """
         self._node, self._transport, self._publish = node, transport, publish
         self._is_loading = is_loading
         self._clock = clock
         self._lock = threading.Lock()
-        self._links = WatchedLinks(settings)
+        self._links = WatchedLinks(settings, pacing=pacing if tcp.SUPPORTED else None)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="link-prober", daemon=True)
 
@@ -108,7 +113,9 @@ class LinkProber:
         with self._lock:
             watch = self._links.of(peer)
             due = watch.due(at, in_flight)
+            pace_mbps = watch.pace_mbps()
             estimate = watch.news(at)
+        self._transport.pace(peer, pace_mbps)
         if estimate is not None:
             self._announce(peer, estimate, at)
         if due.ping:

@@ -6,7 +6,7 @@ Pure: times come as arguments, in seconds of one monotonic clock. The thread tha
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
 import msgspec
@@ -15,6 +15,7 @@ from msgspec import Meta
 from edge_agent.deliveries import Delivery, ProbeResult
 from edge_agent.lines import InFlight
 from edge_agent.links import LinkEstimate, LinkEstimator, Move
+from edge_agent.pacing import Pace
 
 CHUNKS: Final = 8
 FIRST_PROBE_BYTES: Final = 16_384
@@ -123,9 +124,20 @@ def _credible_mbps(result: ProbeResult, rtt_ms: float | None) -> float:
 class LinkWatch:
     """One link as its sender watches it: the estimate, what to ask next, and what of it is news."""
 
-    def __init__(self, settings: LinkSettings, moved: Callable[[Move, float], None] | None = None) -> None:
-        """Nothing is known of the link yet; `moved` gets what is learned of its bandwidth, and when."""
+    def __init__(
+        self,
+        settings: LinkSettings,
+        moved: Callable[[Move, float], None] | None = None,
+        *,
+        pacing: float | None = None,
+    ) -> None:
+        """Nothing is known of the link yet; `moved` gets what is learned of its bandwidth, and when.
+
+        Tensors are held to the share `pacing` of it, or to nothing.
+        """
         self._settings = settings
+        self._pace = Pace(pacing)
+        self._left: tuple[LinkEstimate, float | None, LinkEstimate] | None = None
         self._moved = moved or _unheeded
         self._estimator = LinkEstimator()
         self._budget = ByteBudget(settings.max_probe_bytes_per_minute)
@@ -138,8 +150,20 @@ class LinkWatch:
         self._answered_at = -math.inf
 
     def estimate(self) -> LinkEstimate | None:
-        """The link as known now, or None until both a ping and a bandwidth are there."""
-        return self._estimator.estimate()
+        """The link as tensors have it now, or None until both a ping and a bandwidth are there."""
+        whole = self._estimator.estimate()
+        if whole is None:
+            return None
+        if self._left is None or self._left[0] is not whole or self._left[1] != self._pace.mbps:
+            mbps = self._pace.left(whole.mbps)
+            left = replace(whole, mbps=mbps, mbps_std=whole.mbps_std * mbps / whole.mbps)
+            self._left = (whole, self._pace.mbps, left)
+        return self._left[2]
+
+    def pace_mbps(self) -> float | None:
+        """The pace in Mbit/s to which tensors are to be held from now on; None for none."""
+        self._pace.follow(self._estimator.sampled_mbps)
+        return self._pace.mbps
 
     @property
     def rtt_ms(self) -> float | None:
@@ -161,7 +185,10 @@ class LinkWatch:
     def delivered(self, delivery: Delivery, at: float) -> None:
         """Real tensors have arrived."""
         self._heard = self._has_answered = True
-        self._tell(self._estimator.transfer(delivery.size_bytes, delivery.elapsed_ms, delivery.gap_ms, at), at)
+        move = self._estimator.transfer(
+            delivery.size_bytes, delivery.elapsed_ms, delivery.gap_ms, at, delivery.pace_mbps
+        )
+        self._tell(move, at)
 
     def go_along(self, by: float, at: float) -> None:
         """Other links of this node have moved, and this one presumably by `by` with them, in its logarithm.
@@ -172,12 +199,16 @@ class LinkWatch:
             self._heard = True
 
     def due(self, at: float, in_flight: InFlight | None) -> Due:
-        """What to send now; what is returned counts as sent. A busy line is left alone, but its delay is judged."""
+        """What to send now; what is returned counts as sent. A busy line is left alone, but its delay is judged.
+
+        Where tensors are paced they do not show the bandwidth, so a busy line is probed as well as an idle one.
+        """
         if self._has_answered:
             self._has_answered, self._answered_at = False, at
         if in_flight is not None:
             self._judge_waiting(in_flight, at)
-            return _NOTHING
+            probe = self._due_probe(at) if self._pace.mbps is not None else None
+            return Due(probe=probe) if probe is not None else _NOTHING
         ping = at - self._pinged_at >= self._settings.ping_interval_s and self._budget.take(PING_BYTES, at)
         if ping:
             self._pinged_at = at
@@ -189,7 +220,7 @@ class LinkWatch:
 
         That is when it has changed clearly, or from time to time as long as the peer answers.
         """
-        estimate = self._estimator.estimate() if self._heard else None
+        estimate = self.estimate() if self._heard else None
         if estimate is None:
             return None
         is_old = at - self._published_at >= self._settings.publish_interval_s
@@ -221,7 +252,8 @@ class LinkWatch:
         size_bytes = min(wanted, 2 * self._probed_bytes)
         is_urgent = suspected is not None or self._estimator.is_in_doubt or wanted >= 2 * self._probed_bytes
         if not is_urgent:
-            if at - self._estimator.sampled_at < self._settings.probe_interval_s:
+            is_fresh = at - self._estimator.sampled_at < self._settings.probe_interval_s
+            if is_fresh and self._pace.mbps is None:
                 return None
             if at - self._probed_at < self._spacing_s(size_bytes, known):
                 return None

@@ -185,7 +185,7 @@ class Transport:
         """
         with self._lock:
             line = self._lines.get(peer)
-            if line is None or self._closing:
+            if line is None or line.pace_mbps == mbps or self._closing:
                 return
             line.pace(mbps)
             self._commands.append(_Pace(peer))
