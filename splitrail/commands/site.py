@@ -132,7 +132,7 @@ def _add_node(arguments: argparse.Namespace) -> None:
     site = SiteDirectory(arguments.directory)
     site.add_node(arguments.name, arguments.tier)
     directory = site.directory_of(arguments.name)
-    print(f"copy {directory} to {arguments.name}, and start there: splitrail agent --config agent.yaml")
+    print(f"copy {directory} to {arguments.name} (scp -rp), and start there: splitrail agent --config agent.yaml")
     _conclude(site, arguments.pid)
 
 
@@ -181,7 +181,10 @@ def _renew(arguments: argparse.Namespace) -> None:
         print(f"new certificates for {', '.join(site.record.hosts)}; restart the coordinator, which reads its own anew")
     else:
         site.renew(arguments.name)
-        print(f"copy {site.directory_of(arguments.name)} to where {arguments.name} runs, and restart it there")
+        print(
+            f"copy password and token in {site.directory_of(arguments.name)} to where {arguments.name} runs: "
+            "it signs in with them by itself"
+        )
     _conclude(site, arguments.pid)
 
 
