@@ -66,13 +66,17 @@ def _recovery(trials: Sequence[Trial]) -> Table:
             "by a whole plan, s",
             "longest gap, s",
             "converged, s",
+            "telemetry, s",
+            "released, s",
         ),
         rows=tuple(_row(fault, each) for fault, each in by_fault.items()),
         notes=(
             "Times are the worst of the rounds. First answer: from the fault to the first answer to a request that was "
-            "sent after it. By a whole plan: the same, not finished by the origin alone. Longest gap: between two "
-            "answers. Converged: from the end of the fault until every node is there and ready, none is left out, and "
-            "the plan is the best by the true links, or within 15 % of it.",
+            "sent after it. By a whole plan: the same, not finished by the origin alone. Longest gap: without an "
+            "answer, from the fault on. Converged: from the end of the fault until every node is there and ready, none "
+            "is left out, and the plan is the best by the true links, or within 15 % of it.",
+            "Telemetry: from the end of the load until all of it is stored. Released: from then until no process holds "
+            "more threads or descriptors than before the first fault.",
             "Held: in how many of the rounds all checks held.",
         ),
     )
@@ -92,6 +96,8 @@ def _row(fault: str, trials: Sequence[Trial]) -> tuple[str, ...]:
         _worst([each.first_whole_s for each in recoveries]),
         _worst([each.longest_gap_s for each in recoveries]),
         _worst([each.converged_s for each in recoveries]),
+        _worst([each.telemetry_s for each in recoveries]),
+        _worst([each.released_s for each in recoveries]),
     )
 
 

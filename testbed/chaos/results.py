@@ -32,9 +32,13 @@ class Recovery(_Figures, frozen=True, kw_only=True):
     first_whole_s: float | None
     """The same for the first answer that came by a whole plan, without the origin's fallback."""
     longest_gap_s: float | None
-    """The longest time between two answers, whenever their requests were sent."""
+    """The longest time without an answer, from the fault on, whenever the requests were sent."""
     converged_s: float | None
     """From the end of the fault until everything was as it should be."""
+    telemetry_s: float | None
+    """From the end of the load until all telemetry was stored."""
+    released_s: float | None
+    """From then until no process held more than before the first fault."""
 
 
 class Trial(_Figures, frozen=True, kw_only=True):

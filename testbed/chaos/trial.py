@@ -93,8 +93,12 @@ def run_trial(site: Site, fault: Fault, number: int, timing: Timing, draw: rando
     if not wrong:
         _, wrong = wait_until_converged(site)
     exchanges = site.client.finish()
+    ended_s = time.monotonic()
     heard, stored = _complete(site, exchanges)
+    reported, complete = checks.reported_once(exchanges, stored), checks.telemetry_complete(heard, stored)
+    stored_s = time.monotonic()
     holdings, held = _lean(site)
+    released_s = time.monotonic()
     return Trial(
         fault=fault.name,
         round=number,
@@ -103,15 +107,21 @@ def run_trial(site: Site, fault: Fault, number: int, timing: Timing, draw: rando
         after_s=round(struck_s - began_s, 3),
         held_s=round(mended_s - struck_s, 3),
         requests=requests_of(exchanges),
-        recovery=recovery_of(exchanges, struck_s, None if converged_s is None else converged_s - mended_s),
+        recovery=recovery_of(
+            exchanges,
+            struck_s,
+            converged_s=_span(mended_s, converged_s),
+            telemetry_s=_span(ended_s, None if reported or complete else stored_s),
+            released_s=_span(stored_s, None if held else released_s),
+        ),
         plans=len(heard.plans) - len(earlier.plans),
         misses=len(heard.misses) - len(earlier.misses),
         dropped=sum(heard.dropped.values()) - sum(earlier.dropped.values()),
         checks=(
             Check(name="answered once", fault=checks.answered_once(exchanges, heard)),
             Check(name="answered rightly", fault=checks.answered_rightly(exchanges, site.expected)),
-            Check(name="reported once", fault=checks.reported_once(exchanges, stored)),
-            Check(name="telemetry complete", fault=checks.telemetry_complete(heard, stored)),
+            Check(name="reported once", fault=reported),
+            Check(name="telemetry complete", fault=complete),
             Check(name="converged", fault=wrong),
             Check(name="plans in order", fault=checks.in_order_of_terms(heard.plans)),
             Check(name="nothing leaked", fault=held),
@@ -135,17 +145,30 @@ def requests_of(exchanges: Sequence[Exchange]) -> Requests:
     )
 
 
-def recovery_of(exchanges: Sequence[Exchange], struck_s: float, converged_s: float | None) -> Recovery:
-    """How soon after the fault at `struck_s` requests were answered that were sent after it."""
+def recovery_of(
+    exchanges: Sequence[Exchange],
+    struck_s: float,
+    *,
+    converged_s: float | None,
+    telemetry_s: float | None,
+    released_s: float | None,
+) -> Recovery:
+    """How soon after the fault at `struck_s` requests were answered that were sent after it; the rest as given."""
     answered = [each for each in exchanges if each.failure is None]
     afterwards = [each for each in answered if each.sent_s >= struck_s]
-    ends_s = sorted(each.ended_s for each in answered)
+    moments_s = [struck_s, *sorted(each.ended_s for each in answered if each.ended_s >= struck_s)]
     return Recovery(
         first_answer_s=_first(afterwards, struck_s),
         first_whole_s=_first([each for each in afterwards if each.fallback is None], struck_s),
-        longest_gap_s=max((round(after - before, 3) for before, after in pairwise(ends_s)), default=None),
-        converged_s=None if converged_s is None else round(max(0.0, converged_s), 3),
+        longest_gap_s=max((round(after - before, 3) for before, after in pairwise(moments_s)), default=None),
+        converged_s=converged_s,
+        telemetry_s=telemetry_s,
+        released_s=released_s,
     )
+
+
+def _span(since_s: float, until_s: float | None) -> float | None:
+    return None if until_s is None else round(max(0.0, until_s - since_s), 3)
 
 
 def _first(exchanges: Sequence[Exchange], since_s: float) -> float | None:

@@ -140,7 +140,8 @@ def test_recovery_is_told_from_the_fault() -> None:
     report = msgspec.structs.replace(lonely.reply.report, fallback="pc is silent")
     lonely = replace(lonely, reply=msgspec.structs.replace(lonely.reply, report=report))
     whole = answered("r2", "i2", sent_s=13.0, took_s=0.25)
-    recovery = recovery_of((early, lonely, failed("r3", "gone", sent_s=11.0), whole), 10.0, 1.5)
+    exchanges = (early, lonely, failed("r3", "gone", sent_s=11.0), whole)
+    recovery = recovery_of(exchanges, 10.0, converged_s=1.5, telemetry_s=None, released_s=0.0)
     assert (recovery.first_answer_s, recovery.first_whole_s, recovery.converged_s) == (1.0, 3.25, 1.5)
     assert recovery.longest_gap_s == 1.35
     requests = requests_of((early, lonely, failed("r3", "gone for 3.2 s"), failed("r4", "gone for 7 s"), whole))
