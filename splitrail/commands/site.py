@@ -181,10 +181,8 @@ def _renew(arguments: argparse.Namespace) -> None:
         print(f"new certificates for {', '.join(site.record.hosts)}; restart the coordinator, which reads its own anew")
     else:
         site.renew(arguments.name)
-        print(
-            f"copy password and token in {site.directory_of(arguments.name)} to where {arguments.name} runs: "
-            "it signs in with them by itself"
-        )
+        directory = site.directory_of(arguments.name)
+        print(f"{arguments.name} signs in with what is in {directory} once it is copied to where it runs; no restart")
     _conclude(site, arguments.pid)
 
 
