@@ -5,7 +5,7 @@ from itertools import pairwise
 import msgspec
 import pytest
 from decisions import after, carry_out, photos, settled, stages
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from made_site import (
     birth_message,
@@ -186,6 +186,7 @@ def test_suspects_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(photos(state).suspect_nodes) == ["pc"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(["miss", "heard", "pass"]), st.floats(0.0, 100.0)), max_size=60))
 def test_nobody_who_is_heard_is_left_out_for_ever(steps: list[tuple[str, float]]) -> None:
     """However it has failed, a suspect that speaks is taken back after the longest patience at most."""
