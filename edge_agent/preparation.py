@@ -19,6 +19,7 @@ from edge_agent.routes import computing_segments
 from edge_agent.shelf import Holdings, Shelf
 from models.cache import ModelCache
 from models.fetch import fetch_model
+from models.model_server import ServerAccess
 from models.runtime import Segment
 from splitrail.errors import SplitrailError
 
@@ -49,6 +50,7 @@ class Preparation:
         unprofiled: Callable[[ProfileFailure], None],
     ) -> None:
         self._settings = settings
+        self._access = ServerAccess(settings.models.token_file, settings.models.ca_file)
         self._cache = cache
         self._profiles = ProfileStore(settings.cache / "profiles")
         self._ready = ready
@@ -201,7 +203,7 @@ class Preparation:
         # A coordinator that took over has the model too, and the one that made the plan may be gone.
         notice = self._notices.get(model.sha256)
         url = notice.model.url if notice is not None else model.url
-        return fetch_model(url, model.sha256, model.size_bytes, self._cache, progress=self._go_on)
+        return fetch_model(url, model.sha256, model.size_bytes, self._cache, progress=self._go_on, access=self._access)
 
     def _go_on(self, done: int, total: int) -> None:  # noqa: ARG002  # the callers' progress, of which only the call counts
         self._jobs.go_on()

@@ -13,7 +13,7 @@ from broker.messages import Plan
 from edge_agent.errors import NoRoomError
 from edge_agent.room import BYTES_PER_MB, check_room, free_memory_mb
 from edge_agent.routes import computing_segments, leading_stop, named_nodes, ops_of
-from models.cache import ModelCache
+from models.cache import ModelCache, file_sha256
 from models.graph import read_graph
 from models.runtime import Segment
 from models.slicer import slice_model
@@ -64,7 +64,7 @@ class Shelf:
         self._sizes_mb: dict[SegmentKey, float] = {}
         self._fallbacks: dict[str, SegmentKey] = {}
         self._holdings: Holdings | None = None
-        self._cut: set[SegmentKey] = set()
+        self._cut: dict[SegmentKey, str] = {}
         self._weights: dict[str, tuple[int, ...]] = {}
 
     def segment(self, model: str, start: int, stop: int) -> Segment | None:
@@ -143,12 +143,12 @@ class Shelf:
         if key in self._segments:
             return
         piece = self._cache.segment_path(*key)
-        # What an earlier run left is not verified by any hash, and a cut takes less than a second: cut it anew.
-        if key not in self._cut or not piece.exists():
+        # Nothing tells what an earlier run left, and a cut takes less than a second: only this run's own count.
+        if key not in self._cut or _digest(piece) != self._cut[key]:
             slice_model(whole, key[1], key[2], piece)
             if len(self._cut) >= CUTS_KEPT:
                 self._cut.clear()
-            self._cut.add(key)
+            self._cut[key] = file_sha256(piece)
         segment = Segment(piece, self._threads)
         segment.warm_up()
         with self._lock:
@@ -205,3 +205,10 @@ class Shelf:
         return {
             (plan.model.sha256, start, stop) for plan in plans for start, stop in computing_segments(plan, self._node)
         }
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return file_sha256(path)
+    except OSError:
+        return None
