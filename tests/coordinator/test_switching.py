@@ -4,7 +4,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.messages import PlanStage
@@ -180,6 +180,7 @@ def test_switches_are_bounded_on_any_oscillation(
         assert oscillation.switches <= 1 + oscillation.now / least_dwell_s * (1 + 1e-6)
 
 
+@settings(deadline=None)
 @given(period_s=st.floats(0.1, 20.0), advantage=st.floats(0.03, 1.0))
 def test_an_oscillation_that_pays_for_no_switch_makes_hardly_any(period_s: float, advantage: float) -> None:
     """Where half a period gains less than a switch costs, its length is soon learnt, and no switch follows."""
