@@ -19,8 +19,9 @@ from edge_agent.spooling import Held
 APPLICATION_ID = 0x53505253  # in the file's header, so that a damaged spool is told from what is somebody else's
 SCHEMA_VERSION = 1
 ROW_BYTES = 64  # what SQLite adds to a message of some hundred bytes: its key, the times, its share of a page
-MAX_LOG_BYTES = 4_000_000
+LOG_PAGES = 100  # 400 KB: a spool also fits on a small disk; a wait for the disk every ten seconds on an idle node
 _SEQUENCE_BITS = 40
+_SUFFIXES = ("", "-wal", "-shm")
 _HEADER = b"SQLite format 3\0"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
@@ -74,7 +75,8 @@ class Spool:
         self.was_damaged = False
         with ExitStack() as undo:
             undo.enter_context(_sole_use(path))
-            self._connection = undo.enter_context(closing(self._open()))
+            self._connection = self._open()
+            undo.callback(lambda: self._connection.close())  # noqa: PLW0108  # the connection may be another by then
             try:
                 self._numbers = self._runs()
                 self._held_bytes = self._size(0, 2**63 - 1)
@@ -140,6 +142,14 @@ class Spool:
             freed = self._delete(_id(number, 0), _id(number, through))
         self._held_bytes -= freed
 
+    def begin_anew(self) -> None:
+        """Forget everything by making the file anew, which needs no room; SpoolFailedError where even that fails."""
+        self._connection.close()
+        for suffix in _SUFFIXES:
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._numbers, self._held_bytes = {}, 0
+        self._connection = self._open()
+
     def close(self) -> None:
         """Let go of the file."""
         self._opened.close()
@@ -158,7 +168,7 @@ class Spool:
 
     def _set_aside(self) -> None:
         """Rename a damaged file, and what belongs to it, out of the way; of an earlier one nothing is left."""
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in _SUFFIXES:
             part = self._path.with_name(self._path.name + suffix)
             with suppress(FileNotFoundError):
                 part.replace(part.with_name(f"{self._path.name}.damaged{suffix}"))
@@ -279,7 +289,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         undo.callback(connection.close)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit = {MAX_LOG_BYTES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
         (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
         if not tables:
             connection.executescript(SCHEMA)

@@ -67,6 +67,9 @@ class SpoolFile(Protocol):
     def delete(self, session: str, through: int) -> None:
         """Forget a run up to a number."""
 
+    def begin_anew(self) -> None:
+        """Forget everything, which needs no room."""
+
     def close(self) -> None:
         """Let go of it."""
 
@@ -255,7 +258,7 @@ class TelemetrySender:
             self.drop(len(kept), f"the spool cannot be used: {self._failure}", now)
             return False
         try:
-            gone = self._spool.append(first, kept)
+            gone = self._append_somehow(self._spool, first, kept, now)
         except SpoolFailedError as error:
             self.drop(len(kept), f"the spool cannot be written: {error.reason}", now)
             self._note(error, now)
@@ -264,6 +267,17 @@ class TelemetrySender:
             self.drop(each.last - each.first + 1, "the spool is full, the oldest goes first", now)
             self._state = apply(Dropped(each.session, each.last), self._state)
         return True
+
+    def _append_somehow(self, spool: SpoolFile, first: int, kept: list[Kept], now: Now) -> tuple[Held, ...]:
+        try:
+            return spool.append(first, kept)
+        except SpoolFailedError:
+            if self._state.held or now.monotonic_s < self._next_opening_s:
+                raise
+        # Deleting needs room too: of a full disk the file itself may hold the rest, with nothing in it.
+        self._next_opening_s = now.monotonic_s + RETRY_S
+        spool.begin_anew()
+        return spool.append(first, kept)
 
     def _send_again(self, session: str, sequence: int, kept: Kept | None, now: Now) -> bool:
         if kept is None:

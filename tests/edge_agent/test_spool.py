@@ -169,6 +169,18 @@ def test_a_disk_that_is_full_fails_and_mends(opening: Opening) -> None:
     assert spool.held() == (Held("s1", 1, 4),)
 
 
+def test_a_spool_that_is_begun_anew_is_empty(opening: Opening) -> None:
+    """It stays this agent's, and takes what comes next under the next number."""
+    spool = opening()
+    spool.append(1, messages(3))
+    spool.begin_anew()
+    assert (spool.held(), spool.held_bytes) == ((), 0)
+    with pytest.raises(SpoolError, match="another agent uses this spool"):
+        opening()
+    spool.append(4, messages(1))
+    assert spool.held() == (Held("s1", 4, 4),)
+
+
 def test_a_place_that_cannot_be_written_fails_for_now(path: Path) -> None:
     """Where the directory cannot be made, that is a failing disk, and no reason to stop the agent."""
     path.parent.parent.mkdir(exist_ok=True)

@@ -47,6 +47,7 @@ class MemorySpool:
         self.runs: dict[str, dict[int, Kept]] = {}
         self.most = most
         self.fails = False
+        self.is_clogged = False
         self.session = ""
 
     @property
@@ -58,6 +59,8 @@ class MemorySpool:
 
     def append(self, first: int, messages: Sequence[Kept]) -> tuple[Held, ...]:
         self._check()
+        if self.is_clogged:
+            raise SpoolFailedError(Path("spool"), "disk full")
         gone: dict[str, list[int]] = {}
         for _ in range(self.held_bytes // 100 + len(messages) - self.most):
             session = next(session for session, run in self.runs.items() if run)
@@ -76,6 +79,10 @@ class MemorySpool:
         self._check()
         run = self.runs.get(session, {})
         self.runs[session] = {number: kept for number, kept in run.items() if number > through}
+
+    def begin_anew(self) -> None:
+        self._check()
+        self.runs, self.is_clogged = {}, False
 
     def close(self) -> None:
         """Nothing to let go of."""
@@ -312,6 +319,19 @@ def test_a_full_disk_lets_telemetry_pass_without_a_mark(world: World) -> None:
     world.record(4)
     assert world.sent[-1][0].mark is not None
     assert world.sent[-1][0].mark.sequence == 2
+
+
+def test_a_disk_that_the_spool_itself_has_filled_is_freed(world: World) -> None:
+    """Deleting needs room that there is not; once all is stored the file is begun anew, and not a moment before."""
+    world.sender.connect(world.now)
+    world.record(1)
+    world.spool.is_clogged = True
+    world.record(2)
+    assert world.spool.held() == (Held("s1", 1, 1),)
+    world.confirm(1)
+    world.record(3)
+    assert world.spool.held() == (Held("s1", 2, 2),)
+    assert world.sender.report(world.now).dropped == 1
 
 
 def test_a_spool_that_cannot_be_opened_is_tried_again(world: World) -> None:
