@@ -220,6 +220,7 @@ def _thirds(path: Path, notice: DeploymentNotice, profile: NodeProfile) -> Plan:
         prediction=nothing,
         reason="benchmark: a third of the compute on each agent",
         created_at=time.time(),
+        term=notice.term,
     )
 
 
