@@ -195,7 +195,12 @@ class _Run:
         """Publish the node's load as its agent does."""
         # The emulated load is exact, so that looking at it more often is all that a perfect estimate can add.
         readings = LoadReadings(
-            lambda: self._load_of(node), node=node, session=SESSION, emulated=True, clock_s=lambda: self.timeline.now_s
+            lambda: self._load_of(node),
+            node=node,
+            session=SESSION,
+            emulated=True,
+            clock=lambda: WALL_CLOCK_S + self.timeline.now_s,
+            clock_s=lambda: self.timeline.now_s,
         )
 
         interval_s = TICK_S if self._ablation.perfect_estimates else SAMPLE_INTERVAL_S
@@ -203,7 +208,7 @@ class _Run:
         def look() -> None:
             load = readings.due()
             if load is not None:
-                self._publish(msgspec.structs.replace(load, at=WALL_CLOCK_S + self.timeline.now_s))
+                self._publish(load)
             self.timeline.at(self.timeline.now_s + interval_s, look)
 
         look()
