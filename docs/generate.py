@@ -141,9 +141,14 @@ def _telemetry() -> str:
         "",
         NOTICE,
         f"The coordinator keeps telemetry in SQLite (schema version {SCHEMA_VERSION}). Times are seconds since the",
-        "Unix epoch: `at` by the clock of the node that reports, `arrived_at` by the coordinator's. Names carry units.",
+        "Unix epoch: `at` by the clock of the node that reports, `arrived_at` by the coordinator's, less the time that a",
+        "message waited in its node's spool. Names carry units.",
         "Every energy figure has its `source` (measured or modelled) and its `scope` (board, soc, package, gpu, wall);",
         "columns that begin with `modelled_` are predictions of the cost model.",
+        "",
+        "`ledger` accounts for what nodes spool: of each run of a node (`session`) all numbers up to `contiguous`, and the",
+        "ranges in `ahead` (JSON), are settled: `stored` here, or `skipped`, which the node dropped or another coordinator",
+        "stored.",
         "",
     ]
     tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid").fetchall()
