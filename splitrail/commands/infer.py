@@ -14,8 +14,10 @@ from broker.messages import DeploymentNotice, InferenceReport, InferReply, Infer
 from broker.session import BrokerSettings, Incoming, Session
 from broker.topics import DEPLOYMENT, INFER
 from models.images import load_image
+from splitrail.client_settings import ClientSettings
 from splitrail.errors import SplitrailError
 from splitrail.option_types import whole_number
+from splitrail.settings import load_settings
 from splitrail.terminal import printable
 
 EXAMPLE = "splitrail infer mobilenetv2 china.jpg flower.jpg --broker 127.0.0.1:1883 --site home"
@@ -40,10 +42,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("model", metavar="MODEL", help="the name of a deployment, or of the model that it runs")
     parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a photograph (JPEG, PNG, ...)")
-    parser.add_argument("--broker", default="127.0.0.1:1883", metavar="HOST:PORT", help="the MQTT broker")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a client.yaml with broker and site")
+    parser.add_argument("--broker", metavar="HOST:PORT", help="the MQTT broker (default 127.0.0.1:1883)")
     parser.add_argument("--username", help="the broker's user")
     parser.add_argument("--password-file", type=Path, metavar="FILE", help="a file that holds the user's password")
-    parser.add_argument("--site", default="home", help="the site (default home)")
+    parser.add_argument(
+        "--ca-file", type=Path, metavar="FILE", help="authority that signed the broker's certificate; speaks TLS"
+    )
+    parser.add_argument("--site", help="the site (default home)")
     parser.add_argument("--top", type=whole_number(1, MOST_CLASSES), default=5, metavar="N", help="classes to show (5)")
     parser.add_argument(
         "--timeout", type=_seconds, default=60.0, metavar="S", help="seconds to wait for each answer (60)"
@@ -55,15 +61,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Send each image in turn and print its answer."""
     for path in arguments.images:
         load_image(path)  # a wrong image is found here, before the first one is sent
-    host, port = _address(arguments.broker)
-    broker = BrokerSettings(host=host, port=port, username=arguments.username, password_file=arguments.password_file)
+    settings = _settings(arguments)
     answers = []
-    session = Session(broker, site=arguments.site, client_id=f"infer-{uuid.uuid4().hex[:12]}")
+    session = Session(settings.broker, site=settings.site, client_id=f"infer-{uuid.uuid4().hex[:12]}")
     with session:
-        notice = _find_deployment(session, arguments.model, arguments.site)
+        notice = _find_deployment(session, arguments.model, settings.site)
         for path in arguments.images:
             request = InferRequest(request_id=uuid.uuid4().hex, image=path.read_bytes(), top=arguments.top)
-            reply = session.request(INFER, request, notice.deployment, timeout_s=arguments.timeout)
+            reply = session.request(INFER, request, notice.deployment, timeout_s=arguments.timeout, node=notice.origin)
             if reply.error is not None:
                 raise InferenceFailedError(f"{path}: {notice.deployment} answered: {reply.error}")
             answers.append(reply)
@@ -72,6 +77,20 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(msgspec.json.encode(answers).decode())
     return 0
+
+
+def _settings(arguments: argparse.Namespace) -> ClientSettings:
+    """What the options say, else the file, else the defaults."""
+    settings = ClientSettings() if arguments.config is None else load_settings(arguments.config, ClientSettings)
+    broker: BrokerSettings = settings.broker
+    if arguments.broker is not None:
+        host, port = _address(arguments.broker)
+        broker = msgspec.structs.replace(broker, host=host, port=port)
+    given = {name: getattr(arguments, name) for name in ("username", "password_file", "ca_file")}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    return msgspec.structs.replace(
+        settings, broker=msgspec.structs.replace(broker, **chosen), site=arguments.site or settings.site
+    )
 
 
 def _seconds(text: str) -> float:

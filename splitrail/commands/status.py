@@ -2,10 +2,13 @@
 
 import argparse
 import http.client
+import os
+import ssl
 import sys
 import time
 import urllib.error
-import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 from rich.console import Console, Group, RenderableType
@@ -16,11 +19,16 @@ from rich.text import Text
 
 from coordinator.significant_digits import significant
 from coordinator.status_report import DeploymentReport, LeadershipReport, LinkReport, NodeReport, StatusReport
+from models.model_server import ServerAccess
 from splitrail.errors import SplitrailError
 from splitrail.strip import plan_strip
 from splitrail.terminal import printable
 
 EXAMPLE = "splitrail status --coordinator http://127.0.0.1:8484 --watch"
+DEFAULT_URL = "http://127.0.0.1:8484"
+URL_VARIABLE = "SPLITRAIL_COORDINATOR"
+TOKEN_VARIABLE = "SPLITRAIL_TOKEN_FILE"
+CA_VARIABLE = "SPLITRAIL_CA_FILE"
 MAX_REPORT_BYTES = 16_000_000
 TIMEOUT_S = 5.0
 WATCH_INTERVAL_S = 1.0
@@ -31,10 +39,25 @@ BACKLOG = 50
 _decoder = msgspec.json.Decoder(StatusReport)
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A coordinator's base URL, and how we stand towards it."""
+
+    url: str
+    access: ServerAccess
+
+
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
-        "--coordinator", default="http://127.0.0.1:8484", metavar="URL", help="where it serves (default: %(default)s)"
+        "--coordinator", metavar="URL", help=f"where it serves (or ${URL_VARIABLE}; default: {DEFAULT_URL})"
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a client.yaml that says the same, and more")
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help=f"file whose first line is your token (or ${TOKEN_VARIABLE})"
+    )
+    parser.add_argument(
+        "--ca-file", type=Path, metavar="FILE", help=f"authority that signed its certificate (or ${CA_VARIABLE})"
     )
     parser.add_argument("--json", action="store_true", help="print the report as JSON, with every figure")
     parser.add_argument("--watch", action="store_true", help="draw anew every second until interrupted")
@@ -45,10 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         if arguments.watch:
             raise SplitrailError("--watch draws a screen and --json prints once: choose one of them")
-        figures = msgspec.json.encode(_report(arguments.coordinator))
+        figures = msgspec.json.encode(_report(_source(arguments)))
         sys.stdout.write(msgspec.json.format(figures, indent=2).decode() + "\n")
         return 0
-    report = _report(arguments.coordinator)
+    source = _source(arguments)
+    report = _report(source)
     console = Console()
     if not arguments.watch:
         console.print(rendered(report, console.width))
@@ -56,29 +80,60 @@ def run(arguments: argparse.Namespace) -> int:
     with Live(rendered(report, console.width), console=console, screen=console.is_terminal) as live:
         while True:
             time.sleep(WATCH_INTERVAL_S)
-            live.update(_watched(arguments.coordinator, console.width))
+            live.update(_watched(source, console.width))
 
 
-def _watched(url: str, width: int) -> RenderableType:
+def _source(arguments: argparse.Namespace) -> _Source:
+    """What the options say, else the environment, else the file, else the default."""
+    url, token_file, ca_file = DEFAULT_URL, None, None
+    if arguments.config is not None:
+        from splitrail.client_settings import ClientSettings  # noqa: PLC0415  # it needs packages that a status does not
+        from splitrail.settings import load_settings  # noqa: PLC0415  # as above
+
+        settings = load_settings(arguments.config, ClientSettings)
+        url, token_file, ca_file = settings.coordinator, settings.token_file, settings.ca_file
+    return _Source(
+        arguments.coordinator or os.environ.get(URL_VARIABLE) or url,
+        ServerAccess(
+            arguments.token_file or _path_in(TOKEN_VARIABLE) or token_file,
+            arguments.ca_file or _path_in(CA_VARIABLE) or ca_file,
+            token_option="--token-file",
+        ),
+    )
+
+
+def _path_in(variable: str) -> Path | None:
+    value = os.environ.get(variable)
+    return Path(value) if value else None
+
+
+def _watched(source: _Source, width: int) -> RenderableType:
     """The status, or the reason why there is none just now: a watcher sits out the coordinator's restarts."""
     try:
-        return rendered(_report(url), width)
+        return rendered(_report(source), width)
     except SplitrailError as error:
         return _text(str(error), "red")
 
 
-def _fetch(url: str) -> bytes:
+def _fetch(source: _Source) -> bytes:
+    url, access = source.url, source.access
     address = f"{url.rstrip('/')}/v1/status"
     if not address.startswith(("http://", "https://")):
         raise SplitrailError(f"--coordinator {url!r} is no URL: it must begin with http:// or https://")
     try:
-        with urllib.request.urlopen(address, timeout=TIMEOUT_S) as answer:  # http and https only, as checked
+        with access.opener(address).open(access.request(address, {}), timeout=TIMEOUT_S) as answer:
             body: bytes = answer.read(MAX_REPORT_BYTES + 1)
+    except SplitrailError:
+        raise
     except urllib.error.HTTPError as error:
         with error:
+            if error.code == http.HTTPStatus.UNAUTHORIZED:
+                raise SplitrailError(f"{address}: {access.refusal(address)}") from None
             raise SplitrailError(f"{address} answers {error.code} {error.reason}: is a coordinator there?") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            raise SplitrailError(f"{address}: {access.distrust(reason)}; give --ca-file") from None
         raise SplitrailError(
             f"no coordinator answers at {url} ({reason}): start one with `splitrail coordinator`, or give --coordinator"
         ) from None
@@ -87,11 +142,11 @@ def _fetch(url: str) -> bytes:
     return body
 
 
-def _report(url: str) -> StatusReport:
+def _report(source: _Source) -> StatusReport:
     try:
-        return _decoder.decode(_fetch(url))
+        return _decoder.decode(_fetch(source))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SplitrailError(f"{url} answers, but not as a coordinator of this version would: {error}") from None
+        raise SplitrailError(f"{source.url} answers, but not as a coordinator of this version would: {error}") from None
 
 
 def rendered(report: StatusReport, width: int) -> RenderableType:
