@@ -13,6 +13,7 @@ from typing import Self
 import msgspec
 import psutil
 import pytest
+from eventually import eventually
 from plans import plan_of
 
 import edge_agent.shelf
@@ -90,6 +91,8 @@ class Vetoing:
         """Tell where a model is."""
         notice = DeploymentNotice(deployment="photos", model=reference, origin="pi", term=term)
         self._session.publish(DEPLOYMENT, notice, "photos")
+        # The topic is retained: one who has not subscribed yet would hear of the last alone.
+        assert eventually(lambda: reference.sha256 in self._agent._preparation._notices)
 
     def answer_to(self, reference: ModelReference, epoch: int = 1) -> PlanReady:
         """Publish a plan that runs all on the Pi, and take its report."""
