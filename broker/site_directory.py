@@ -43,7 +43,7 @@ from broker.site_record import (
     with_member,
     without_member,
 )
-from broker.site_settings import agent_yaml, broker_settings, coordinator_yaml
+from broker.site_settings import agent_yaml, broker_settings, client_yaml, coordinator_yaml
 
 RECORD_FILE = "site.json"
 TLS_PORT = 8883  # IANA's for MQTT over TLS
@@ -150,7 +150,8 @@ class SiteDirectory:
 
     def add_client(self, name: str) -> None:
         """Let one in who asks for inferences; its files are in `clients/<name>`."""
-        self._add(name, "client", None, {})
+        settings = client_yaml(site=self._record.site, client=name, host=self._record.hosts[0], port=self._record.port)
+        self._add(name, "client", None, {"client.yaml": settings.encode()})
 
     def revoke(self, name: str) -> None:
         """Shut a node or client out, as of the broker's next look at its files; a repetition changes nothing more.

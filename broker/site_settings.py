@@ -1,4 +1,4 @@
-"""The settings files that a site's members start from, as text: agent.yaml and coordinator.yaml.
+"""The settings files that a site's members start from, as text: agent.yaml, coordinator.yaml and client.yaml.
 
 Every path in them is relative, to files that lie beside them, so that a directory can be copied as it is.
 """
@@ -36,7 +36,6 @@ models:                        # the coordinator serves them
 
 def coordinator_yaml(*, site: str, host: str, port: int) -> str:
     """A coordinator.yaml that lacks only the deployments that the user wants."""
-    advertised = f"[{host}]" if ":" in host else host
     return f"""\
 # The coordinator of {site}, as `splitrail site init` made it: `splitrail coordinator --config coordinator.yaml`.
 # Paths begin here. What else can be set: docs/coordinator.yaml.
@@ -45,7 +44,7 @@ site: {_quoted(site)}
 http:
   host: 0.0.0.0
   port: {HTTP_PORT}
-  advertise: {_quoted(f"https://{advertised}:{HTTP_PORT}")}
+  advertise: {_quoted(_coordinator_url(host))}
   certificate_file: http.pem
   key_file: http.pem
   tokens_file: tokens
@@ -54,6 +53,23 @@ deployments:                   # an example: put your own here
     model: mobilenetv2.tflite
     origin: pi
 """
+
+
+def client_yaml(*, site: str, client: str, host: str, port: int) -> str:
+    """A client.yaml for who asks for inferences, and for the status."""
+    return f"""\
+# How {client} asks the site {site}, as `splitrail site add-client` made it: `splitrail infer MODEL IMAGE --config
+# client.yaml` and `splitrail status --config client.yaml`. Paths begin here.
+site: {_quoted(site)}
+{_broker_yaml(host, port, client)}
+coordinator: {_quoted(_coordinator_url(host))}
+token_file: token
+ca_file: ca.crt
+"""
+
+
+def _coordinator_url(host: str) -> str:
+    return f"https://[{host}]:{HTTP_PORT}" if ":" in host else f"https://{host}:{HTTP_PORT}"
 
 
 def _broker_yaml(host: str, port: int, user: str) -> str:

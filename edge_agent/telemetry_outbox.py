@@ -13,6 +13,7 @@ from pathlib import Path
 from broker.messages import Leader, SpoolReport, Telemetry, TelemetryStored
 from broker.session import Incoming, Session
 from broker.topics import LEADER, SPOOL, STORED
+from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.spool import Spool
 from edge_agent.telemetry_kinds import KINDS, kind_of
 from edge_agent.telemetry_sender import Now, TelemetrySender
@@ -50,7 +51,7 @@ class TelemetryOutbox:
         session_id: str,
         file: Path,
         max_bytes: int,
-        wall_clock: Callable[[], float] = time.time,
+        wall_clock: Callable[[], float] = MACHINE_CLOCK.now,
     ) -> None:
         self._session = session
         self._node = node
@@ -166,6 +167,8 @@ class TelemetryOutbox:
         if refused:
             self._sender.drop(refused, f"more than {MAX_QUEUED} messages wait for the spool", now)
         has_more = self._sender.step(now)
+        if not has_more and self._events.empty():
+            self._sender.tidy(now)
         self._report(now)
         return has_more
 
