@@ -70,6 +70,12 @@ class Leadership:
         """Whether plans may be published: we lead, and have heard ourselves within the lease."""
         return self.leads and now - self.confirmed_at < self.own.lease_s
 
+    def stands_by_at(self, now: float) -> bool:
+        """Whether another is known to lead, and was heard within the lease."""
+        leader = self.leader
+        is_another = leader is not None and leader.state == "leading" and leader.session != self.own.session
+        return is_another and now - self.heard_at < self.own.lease_s
+
 
 @dataclass(frozen=True, slots=True)
 class Connected:

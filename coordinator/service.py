@@ -3,13 +3,12 @@
 State, decisions, leadership, telemetry and HTTP are each their own module; this one only joins them.
 """
 
-import hashlib
 import random
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -30,7 +29,7 @@ from coordinator.membership import presumed_dead
 from coordinator.reception import Reception
 from coordinator.site import EMPTY, DeploymentState, State
 from coordinator.snapshot import snapshot_of
-from coordinator.state import Connected, DeploymentDeclared, Event, Received, Restored, apply
+from coordinator.state import Connected, DeploymentDeclared, Evaluated, Received, Restored, apply
 from coordinator.status_report import RECENT_S, StatusReport, leadership_report, status_report
 from coordinator.store_snapshot import Office, SnapshotStore
 from coordinator.store_sqlite import SqliteTelemetryStore
@@ -103,6 +102,8 @@ class Coordinator:
             term = self._term_after(len(events))
             if term is not None:
                 self._act(term, now)
+            elif self._election.known.stands_by_at(time.monotonic()):
+                self._keep_books(now)
             if time.monotonic() - self._kept_at > SNAPSHOT_S:
                 self._remember()
             if self._state is not before:
@@ -138,9 +139,9 @@ class Coordinator:
         snapshot = self._memory.snapshot()
         if snapshot is not None:
             self._state = apply(Restored(snapshot), self._state)
-        # One identity for each store, and a store has one coordinator.
-        identity = hashlib.sha256(f"{uuid.getnode()} {settings.store.resolve()}".encode()).hexdigest()[:16]
-        self._session = Session(settings.broker, site=settings.site, client_id=f"coordinator-{identity}")
+        # An id of each run's own: of two clients with one id the broker always cuts off the other.
+        client_id = f"coordinator-{settings.name}-{new_session_id()}"
+        self._session = Session(settings.broker, site=settings.site, client_id=client_id)
         opened.callback(self._session.close)
         self._election = self._stand()
         self._store.on_stored(self._acknowledge)
@@ -227,19 +228,23 @@ class Coordinator:
 
     def _act(self, term: int, now: float) -> None:
         if self._office != term:
-            self._take_office(term)
+            self._take_office(term, now)
         for instruction in decide(self._state, now, self._settings.planning):
-            event: Event = (
-                instruction
-                if not isinstance(instruction, PublishPlan)
-                else Received(msgspec.structs.replace(instruction.plan, term=term), now)
-            )
-            self._state = apply(event, self._state)
-            if isinstance(event, Received) and isinstance(event.message, Plan):
+            if isinstance(instruction, PublishPlan):
+                plan = msgspec.structs.replace(instruction.plan, term=term)
+                self._state = apply(Received(plan, now), self._state)
                 self._remember()
-                self._session.publish(PLAN, event.message, event.message.deployment)
+                self._session.publish(PLAN, plan, plan.deployment)
+            else:
+                self._state = apply(instruction, self._state)
 
-    def _take_office(self, term: int) -> None:
+    def _keep_books(self, now: float) -> None:
+        """Weigh plans as the leader does and publish none: a successor knows what each has lost and saved."""
+        for instruction in decide(self._state, now, self._settings.planning):
+            if isinstance(instruction, Evaluated):
+                self._state = apply(instruction, self._state)
+
+    def _take_office(self, term: int, now: float) -> None:
         """Say under this term what is in force: agents that come later follow no plan of a term before."""
         self._office = term
         for name, deployment in self._state.deployments.items():
@@ -248,7 +253,11 @@ class Coordinator:
                 reference = deployment.declared.model.reference
                 plan = msgspec.structs.replace(deployment.plan, term=term, model=reference)
                 self._session.publish(PLAN, plan, name)
-                self._state = apply(Received(plan, self._clock()), self._state)
+                self._state = apply(Received(plan, now), self._state)
+            if deployment.evaluation is not None:
+                # What the former leader had not done yet is done now.
+                evaluation = replace(deployment.evaluation, look_at=now, ends_window=False)
+                self._state = apply(Evaluated(name, evaluation), self._state)
 
     def _publish_notice(self, deployment: DeploymentState, term: int) -> None:
         declared = deployment.declared

@@ -178,16 +178,13 @@ def status_report(
 def leadership_report(known: Leadership, now: float, *, leads: bool) -> LeadershipReport:
     """What is known of the leadership; `now` in s of the monotonic clock, `leads` whether we may publish."""
     leader = known.leader if known.leader is not None and known.leader.state == "leading" else None
-    is_another = leader is not None and leader.session != known.own.session
-    heard_s = max(0.0, now - known.heard_at) if leader is not None else None
-    stands_by = is_another and heard_s is not None and heard_s < known.own.lease_s
     return LeadershipReport(
         coordinator=known.own.coordinator,
-        state="leads" if leads else "stands by" if stands_by else "waits",
+        state="leads" if leads else "stands by" if known.stands_by_at(now) else "waits",
         term=known.term,
         leader=leader.coordinator if leader is not None else None,
         leader_url=leader.url if leader is not None else None,
-        heard_s=heard_s,
+        heard_s=max(0.0, now - known.heard_at) if leader is not None else None,
     )
 
 

@@ -199,9 +199,11 @@ def test_who_stands_by_follows_and_takes_over_from_one_that_was_killed(
     attic, cellar, witness = pair.attic, pair.cellar, pair.witness
     assert cellar.leadership["leader"] == "attic"
     plan, said = witness.plans[-1], len(witness.plans)
+    assert {notice.model.url.split("/models/")[0] for notice in pair.pi.notices} == {f"http://127.0.0.1:{attic.port}"}
     attic.kill()
     assert eventually(lambda: has_taken_over(cellar, witness, plan)), cellar.log
     assert all(is_same(later, plan) for later in witness.plans[said:])
+    assert pair.pi.notices[-1].model.url.startswith(f"http://127.0.0.1:{cellar.port}/"), "the leader serves the model"
     pair.pi.link("pc", 0.1)
     assert eventually(lambda: not is_on_pc(witness.plans[-1]))
     assert witness.plans[-1].epoch == plan.epoch + 1
