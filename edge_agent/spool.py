@@ -19,7 +19,8 @@ from edge_agent.spooling import Held
 APPLICATION_ID = 0x53505253  # in the file's header, so that a damaged spool is told from what is somebody else's
 SCHEMA_VERSION = 1
 ROW_BYTES = 64  # what SQLite adds to a message of some hundred bytes: its key, the times, its share of a page
-LOG_PAGES = 100  # 400 KB: a spool also fits on a small disk; a wait for the disk every ten seconds on an idle node
+LOG_PAGES = 1_000
+TIDY_COMMITS = 50  # about 400 KB of log, so that a spool fits on a small disk; every ten seconds on an idle node
 _SEQUENCE_BITS = 40
 _SUFFIXES = ("", "-wal", "-shm")
 _HEADER = b"SQLite format 3\0"
@@ -73,6 +74,7 @@ class Spool:
         self._session = session
         self._max_bytes = max_bytes
         self.was_damaged = False
+        self._commits = 0
         with ExitStack() as undo:
             undo.enter_context(_sole_use(path))
             self._connection = self._open()
@@ -121,6 +123,7 @@ class Spool:
             )
         self._numbers = numbers
         self._held_bytes += size - freed
+        self._commits += 1
         return dropped
 
     def read(self, session: str, first: int, last: int) -> tuple[tuple[int, Kept], ...]:
@@ -141,6 +144,17 @@ class Spool:
         with self._failing(), self._connection:
             freed = self._delete(_id(number, 0), _id(number, through))
         self._held_bytes -= freed
+        self._commits += 1
+
+    def tidy(self) -> None:
+        """Move what has gathered in the log into the file, which waits for the disk: for when nobody else waits.
+
+        SpoolFailedError if it cannot.
+        """
+        if self._commits >= TIDY_COMMITS:
+            with self._failing():
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._commits = 0
 
     def begin_anew(self) -> None:
         """Forget everything by making the file anew, which needs no room; SpoolFailedError where even that fails."""

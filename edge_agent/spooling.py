@@ -9,7 +9,7 @@ from broker.messages import Leader
 
 WINDOW = 512
 """How many messages of a backlog may be under way: a batch of the store, and a little more. News is sent beyond it."""
-MAX_BATCH = 64
+MAX_BATCH = 16
 PATIENCE_S = 5.0
 """What a leader has not confirmed for so long is sent again; with every time in vain after twice as long."""
 LONGEST_PATIENCE_S = 60.0

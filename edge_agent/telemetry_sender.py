@@ -67,6 +67,9 @@ class SpoolFile(Protocol):
     def delete(self, session: str, through: int) -> None:
         """Forget a run up to a number."""
 
+    def tidy(self) -> None:
+        """Do what waits for the disk, while nobody else waits."""
+
     def begin_anew(self) -> None:
         """Forget everything, which needs no room."""
 
@@ -220,6 +223,14 @@ class TelemetrySender:
                     self._give_up(batch.session, sequence, str(error), now)
             self._state = apply(Sent(batch.session, sequence, now.monotonic_s), self._state)
         return True
+
+    def tidy(self, now: Now) -> None:
+        """Let the spool do what waits for the disk; for when there is nothing else to do."""
+        if self._spool is not None:
+            try:
+                self._spool.tidy()
+            except SpoolFailedError as error:
+                self._note(error, now)
 
     def has_due(self) -> bool:
         """Whether a part of the backlog is to be sent now."""

@@ -169,6 +169,17 @@ def test_a_disk_that_is_full_fails_and_mends(opening: Opening) -> None:
     assert spool.held() == (Held("s1", 1, 4),)
 
 
+def test_the_log_stays_short(opening: Opening, path: Path) -> None:
+    """It is moved into the file now and then, when nobody waits for the disk."""
+    spool = opening()
+    for number in range(1, 1_001):
+        spool.append(number, messages(1))
+        spool.delete("s1", number)
+        spool.tidy()
+    assert path.with_name("spool.sqlite-wal").stat().st_size < 1_000_000
+    assert path.stat().st_size < 100_000
+
+
 def test_a_spool_that_is_begun_anew_is_empty(opening: Opening) -> None:
     """It stays this agent's, and takes what comes next under the next number."""
     spool = opening()

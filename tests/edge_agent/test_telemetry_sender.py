@@ -80,6 +80,9 @@ class MemorySpool:
         run = self.runs.get(session, {})
         self.runs[session] = {number: kept for number, kept in run.items() if number > through}
 
+    def tidy(self) -> None:
+        """Nothing gathers."""
+
     def begin_anew(self) -> None:
         self._check()
         self.runs, self.is_clogged = {}, False
