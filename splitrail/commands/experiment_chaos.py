@@ -1,6 +1,7 @@
 """`splitrail experiment chaos`: faults under load, one at a time; a thin shell around `testbed.chaos.experiment`."""
 
 import argparse
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.list:
         _print_list(chosen, as_json=arguments.json)
         return 0
+    # That the broker is gone is the experiment's own doing: its client need not complain.
+    logging.getLogger("splitrail").addHandler(logging.NullHandler())
     screen = ProgressScreen()
     options = _options(arguments, chosen, screen)
     results = run_chaos(options, screen.step, lambda trial: screen.say(_trial_words(trial)))
