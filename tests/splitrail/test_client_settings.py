@@ -8,11 +8,14 @@ import pytest
 from certificates_for_tests import write_certificate
 
 from broker.mosquitto import PrivateMosquitto
+from broker.site_settings import client_yaml
 from coordinator.configuration import HttpSettings
 from coordinator.http_server import HttpServer, application
 from coordinator.site import EMPTY
 from coordinator.status_report import status_report
 from splitrail.cli import main
+from splitrail.client_settings import ClientSettings
+from splitrail.settings import parse_settings
 
 
 @pytest.fixture
@@ -82,3 +85,12 @@ def test_a_file_says_where_inferences_are_asked_for(
     assert "the site 'elsewhere' has no deployment 'photos'" in capsys.readouterr().err
     assert main(["infer", "photos", str(photographs[0]), "--config", str(config), "--broker", "127.0.0.1:1"]) == 2
     assert "127.0.0.1:1: " in capsys.readouterr().err
+
+
+def test_what_a_site_gives_its_clients_can_be_read(tmp_path: Path) -> None:
+    """The client.yaml of `splitrail site add-client` signs in over TLS and knows the coordinator."""
+    text = client_yaml(site="lab", client="ann", host="2001:db8::1", port=8883)
+    settings = parse_settings(text, ClientSettings, file="client.yaml", directory=tmp_path)
+    assert (settings.site, settings.coordinator) == ("lab", "https://[2001:db8::1]:8484")
+    assert (settings.token_file, settings.ca_file) == (tmp_path / "token", tmp_path / "ca.crt")
+    assert (settings.broker.username, settings.broker.ca_file) == ("ann", tmp_path / "ca.crt")
