@@ -1,5 +1,7 @@
 """Who may write and read what, as a real Mosquitto enforces it over TLS."""
 
+import queue
+import ssl
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -9,7 +11,12 @@ from typing import NamedTuple
 
 import pytest
 from eventually import eventually
+from paho.mqtt import client
 from paho.mqtt.client import MQTTMessage
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.subscribeoptions import SubscribeOptions
 from secured_site import CLIENTS, NODES, SITE, make_secured_site
 
 from broker.access import ACCESS, ROLES, User, acl_file, rules
@@ -210,3 +217,54 @@ def test_shutting_one_out_takes_its_stanza_away() -> None:
     assert text.count("\nuser ") == 2
     assert "pattern" not in text
     assert "laptop" not in acl_file(SITE, [User("pi", "node")])
+
+
+@contextmanager
+def resuming(site: SiteDirectory, user: str, identifier: str, hear: Callable[[str], None]) -> Iterator[bool]:
+    """A client that goes on with the session of this identifier, if there is one (whether there was is given).
+
+    It hears the end, and vanishes without a word, so that its session stays.
+    """
+    settings = site.broker_settings(user)
+    assert settings.password_file is not None
+    resumer = client.Client(CallbackAPIVersion.VERSION2, client_id=identifier, protocol=client.MQTTv5)
+    resumer.tls_set_context(ssl.create_default_context(cafile=settings.ca_file))
+    resumer.username_pw_set(user, settings.password_file.read_text().strip())
+    resumed: queue.Queue[bool] = queue.Queue()
+
+    def connected(_client: object, _data: object, flags: client.ConnectFlags, *_: object) -> None:
+        resumed.put(flags.session_present)
+
+    resumer.on_connect = connected
+    resumer.on_message = lambda _client, _data, message: hear(message.topic)
+    properties = Properties(PacketTypes.CONNECT)
+    properties.SessionExpiryInterval = 60
+    resumer.connect(settings.host, settings.port, clean_start=False, properties=properties)
+    resumer.subscribe([(END, SubscribeOptions(1)), (f"{ROOT}/{SITE}/replies/alice/here", SubscribeOptions(1))])
+    resumer.loop_start()
+    try:
+        yield resumed.get(timeout=20)
+    finally:
+        resumer.loop_stop()
+        resumer.socket().close()
+
+
+def test_taking_over_anothers_session_gives_none_of_its_rights(guarded: SiteDirectory) -> None:
+    """Neither what waits in it nor what its subscriptions would bring: the broker asks who is there now."""
+    address = f"{ROOT}/{SITE}/replies/alice/here"
+
+    def say(words: bytes) -> None:
+        with signed_in(guarded, "pi") as pi:
+            pi.publish(address, words, qos=1, retain=False)
+
+    def heard_in_all(user: str, *, resumes: bool) -> set[str]:
+        heard: list[str] = []
+        with resuming(guarded, user, "shared", heard.append) as resumed, signed_in(guarded, WITNESS) as witness:
+            assert resumed is resumes
+            say(b"now")
+            assert eventually(lambda: END in heard or witness.publish(END, b"end", qos=1, retain=False) is None)
+        return set(heard)
+
+    assert heard_in_all("alice", resumes=False) == {address, END}
+    say(b"waiting")
+    assert heard_in_all("bob", resumes=True) == {END}
