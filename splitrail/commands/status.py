@@ -279,7 +279,8 @@ def _figures(deployment: DeploymentReport) -> list[str]:
     if not last.count:
         return [*figures, "last minute  no inference"]
     counts = f"{last.count} inferences, {last.errors} failed"
-    if last.latency_p50_ms is None:
+    # All of them are there, or none; only a coordinator of other making could leave some out.
+    if None in (last.latency_p50_ms, last.latency_p95_ms, last.origin_energy_j, last.total_energy_j):
         return [*figures, f"last minute  {counts}"]
     return [
         *figures,

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from messages_to_fuzz import messages
 from rich.console import Console
 
@@ -14,7 +14,6 @@ from splitrail.commands.status import rendered
 WIDTH = 100
 
 
-@settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(messages(StatusReport))
 def drawn(report: StatusReport) -> None:
     """Whatever a coordinator says is shown without control characters."""

@@ -4,8 +4,7 @@ import contextlib
 from collections.abc import Iterator
 
 import msgspec
-from hypothesis import HealthCheck, find, settings
-from messages_to_fuzz import messages
+from messages_to_fuzz import examples
 from scratch_file import scratch
 
 from testbed.errors import ExperimentError
@@ -13,8 +12,7 @@ from testbed.paper.journal import RUNS, SETTINGS, Journal
 from testbed.paper.records import RunRecord
 from testbed.paper.settings import ExperimentSettings
 
-QUIET = settings(database=None, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-GIVEN = find(messages(ExperimentSettings), lambda _: True, settings=QUIET)
+GIVEN = next(each for each in examples(ExperimentSettings) if isinstance(each, ExperimentSettings))
 
 
 def run(data: bytes) -> None:
@@ -30,7 +28,7 @@ def run(data: bytes) -> None:
 
 def seeds() -> Iterator[bytes]:
     """One run, one run and a torn line, and settings."""
-    record = msgspec.json.encode(find(messages(RunRecord), lambda _: True, settings=QUIET))
+    record = msgspec.json.encode(examples(RunRecord)[0])
     yield b"\0" + record + b"\n"
     yield b"\0" + record + b"\n" + record[:20]
     yield b"\1" + msgspec.json.encode(GIVEN)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from made_site import OPS, SHA256, declared, folded, whole_site
 from messages_to_fuzz import messages
@@ -70,7 +70,6 @@ weights = st.sampled_from((0.0, 0.3, 1.0))
 objectives = st.builds(Objective, latency=st.just(1.0), origin_energy=weights, total_energy=weights, throughput=weights)
 
 
-@settings(database=None, deadline=None, suppress_health_check=list(HealthCheck))
 @given(events, st.sampled_from(STRATEGIES), objectives, TIMES, st.booleans())
 def live(happened: list[Event], strategy: str, objective: Objective, now: float, known: bool) -> None:
     """Fold the events and decide after each, as the service does."""

@@ -14,12 +14,12 @@ FLOATS = (0.0, 5e-324, 1e-9, 1.0, 1e15, 1.5e15, 1e300, 1.7e308)
 MOST_ITEMS = 6
 
 
-def strategy(type_: inspect.Type) -> st.SearchStrategy[Any]:
+def strategy(type_: inspect.Type) -> st.SearchStrategy[Any]:  # noqa: PLR0911, PLR0912  # one for each kind
     """Values of a declared type."""
     match type_:
         case inspect.Metadata():
             return strategy(type_.type)
-        case inspect.StructType():
+        case inspect.StructType() | inspect.DataclassType():
             fields = {field.name: strategy(field.type) for field in type_.fields}
             return st.builds(type_.cls, **fields)
         case inspect.UnionType():
@@ -95,11 +95,11 @@ def examples(type_: type[msgspec.Struct]) -> list[msgspec.Struct]:
     return [_example(inspect.type_info(type_), full=full) for full in (True, False)]
 
 
-def _example(type_: inspect.Type, *, full: bool) -> Any:
+def _example(type_: inspect.Type, *, full: bool) -> Any:  # noqa: PLR0911, PLR0912  # as above
     match type_:
         case inspect.Metadata():
             return _example(type_.type, full=full)
-        case inspect.StructType():
+        case inspect.StructType() | inspect.DataclassType():
             given = [field for field in type_.fields if full or field.required]
             return type_.cls(**{field.name: _example(field.type, full=full) for field in given})
         case inspect.UnionType():

@@ -114,6 +114,4 @@ def _change(data: bytearray, place: Place, how: int, value: int, targets: list[i
             new = old + (value if value < 128 else value - 256)
         case _:
             new = value
-    data[place.position : place.position + place.width] = (new % 2 ** (8 * place.width)).to_bytes(
-        place.width, "little"
-    )
+    data[place.position : place.position + place.width] = (new % 2 ** (8 * place.width)).to_bytes(place.width, "little")
