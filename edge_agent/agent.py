@@ -258,7 +258,6 @@ class Agent:
             log.warning("%s speaks another protocol than %s: no tensors go there", status.node, PROTOCOL_VERSION)
             return
         self._peers[status.node] = status
-        self._origin.regain(status.node)
         try:
             self._transport.connect(
                 status.node,
@@ -269,6 +268,9 @@ class Agent:
             self._transport.disconnect(status.node)
             if known is None or known.announcement != status.announcement:
                 log.warning("%s cannot be reached: %s", status.node, error)
+        if known is not None and known.session != status.session:
+            self._origin.lose(status.node)
+        self._origin.reborn(status.node)
         if known is None or known.session != status.session:
             # A node that starts anew has heard no reports, and may be an origin that waits for them.
             self._repeat_reports()
@@ -294,7 +296,12 @@ class Agent:
             self._preparation.prepare(plan)
 
     def _on_ready(self, incoming: Incoming[PlanReady]) -> None:
-        self._plans.report(incoming.message)
+        report = incoming.message
+        if incoming.levels == (report.deployment, report.node):
+            self._plans.report(report)
+            if report.ready:
+                # One that had gone takes tensors again only now that it has its segments.
+                self._origin.regain(report.node)
 
     def _on_request(self, incoming: Incoming[InferRequest]) -> None:
         deployment, request = incoming.levels[0], incoming.message

@@ -213,8 +213,13 @@ class Origin:
             thens = [self._rescue(request, self._watch.fault_of(node))[1] for request in needing]
         _do(thens)
 
+    def reborn(self, node: str) -> None:
+        """A node that had gone is there again; it takes tensors when it is regained, or has had its time to load."""
+        with self._lock:
+            self._watch.reborn(node, time.monotonic_ns())
+
     def regain(self, node: str) -> None:
-        """A node that had gone is there again."""
+        """A node has its segments, so nothing is held against it."""
         with self._lock:
             self._watch.regain(node)
 

@@ -87,6 +87,11 @@ class Shelf:
             self._holdings = holdings
             deployments = {plan.deployment for plan in holdings.plans}
             self._fallbacks = {name: key for name, key in self._fallbacks.items() if name in deployments}
+            for plan in holdings.served:
+                whole = (plan.model.sha256, 0, ops_of(plan))
+                if whole in self._segments and named_nodes(plan) != {plan.origin}:
+                    # An earlier plan ran everything here: what it leaves needs no loading.
+                    self._fallbacks[plan.deployment] = whole
             self._free_all_but(self._keys(holdings.plans) | set(self._fallbacks.values()))
 
     def load(self, plan: Plan, whole: Path) -> None:

@@ -14,6 +14,8 @@ from edge_agent.suspicion import Suspects
 
 STOOD_STILL_NS: Final = 500_000_000  # a look that comes so much after the last: this process did not run meanwhile
 LATE_KEPT: Final = 256
+NODES_KEPT: Final = 1_024
+LONGEST_START_NS: Final = 10_000_000_000  # how long a node that was born again is taken to load
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,8 @@ class Watch:
     def __init__(self, node: str, is_loading: Callable[[str], bool], now_ns: int) -> None:
         self._node = node
         self._is_loading = is_loading
-        self._gone: set[str] = set()
+        self._gone: dict[str, int | None] = {}
+        """When each that has gone was born again, where it was."""
         self._heard_ns: dict[str, int] = {}
         self._suspects = Suspects()
         self._experience = Experience()
@@ -55,20 +58,27 @@ class Watch:
     @property
     def avoided(self) -> frozenset[str]:
         """The nodes that no request should go to: those that have gone, and suspects."""
-        return self._suspects.avoided | self._gone
+        return self._suspects.avoided | self._gone.keys()
 
     def fault_of(self, node: str) -> str:
         """Why a node is avoided, in words."""
         return f"{node} has gone" if node in self._gone else f"{node} missed a stage and has not been heard from since"
 
     def lose(self, node: str) -> None:
-        """A node has gone."""
-        self._gone.add(node)
+        """A node has gone; among too many that have, which comes of no site of ours, one is forgotten."""
+        if len(self._gone) >= NODES_KEPT:
+            self._gone.popitem()
+        self._gone[node] = None
         self._heard_ns.pop(node, None)
 
+    def reborn(self, node: str, now_ns: int) -> None:
+        """A node that had gone is there again, and loads its segments."""
+        if node in self._gone:
+            self._gone[node] = now_ns
+
     def regain(self, node: str) -> None:
-        """A node is there, anew: nothing is held against it."""
-        self._gone.discard(node)
+        """A node has its segments: nothing is held against it."""
+        self._gone.pop(node, None)
         self._suspects.answered(node)
 
     def heard(self, node: str, now_ns: int) -> None:
@@ -84,6 +94,10 @@ class Watch:
 
     def look(self, requests: Iterable[Request], now_ns: int) -> None:
         """Begin a look at all requests: where this process stood still, what came in meanwhile counts first."""
+        for node, reborn_ns in list(self._gone.items()):
+            if reborn_ns is not None and now_ns - reborn_ns > LONGEST_START_NS:
+                # Its report may have been lost; whether it goes on, the next request will show.
+                self.regain(node)
         still_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
         if still_ns > STOOD_STILL_NS:
             for request in requests:

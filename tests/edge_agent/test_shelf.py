@@ -101,6 +101,19 @@ def test_the_fallback_is_the_whole_model_where_it_fits(shelved: Shelved) -> None
     assert keys(shelf) == set()
 
 
+def test_what_a_plan_that_ran_everything_here_leaves_becomes_the_fallback(shelved: Shelved) -> None:
+    """So the first change away from it loads nothing."""
+    alone = msgspec.structs.replace(plan_of(("pi", 0, shelved.ops)), model=shelved.reference)
+    plan = shelved.plan(shelved.cuts[0], epoch=2)
+    shelf = shelved.shelf()
+    shelf.hold(Holdings((alone,), (), (alone,)))
+    shelf.load(alone, shelved.model)
+    shelf.hold(Holdings((alone, plan), (alone,), (plan,)))
+    shelf.hold(Holdings((plan,), (), (plan,)))
+    assert keys(shelf) == {(0, shelved.ops)}
+    assert shelf.has_fallback(plan)
+
+
 def test_else_it_is_what_comes_after_the_leading_stage(shelved: Shelved) -> None:
     """Or nothing, where there is no room for that either."""
     k = next(k for k in shelved.cuts if shelved.mb(0, k) > 0 and shelved.mb(k, shelved.ops) > 0)

@@ -6,7 +6,7 @@ from plans import plan_of, predicted
 
 from edge_agent.patience import legs
 from edge_agent.request import Request, new_request
-from edge_agent.watch import STOOD_STILL_NS, Watch
+from edge_agent.watch import LONGEST_START_NS, STOOD_STILL_NS, Watch
 from edge_agent.wire import TensorsMessage
 
 MS = 1_000_000
@@ -65,6 +65,22 @@ def test_a_process_that_stood_still_blames_nobody_for_it() -> None:
     assert (seen.left_ms(request, 100 * MS + 60_000 * MS) or 0) > 0
     seen.look([request], 100 * MS + 60_000 * MS + STOOD_STILL_NS - 1)
     assert request.patient_from_ns == 60_000 * MS
+
+
+def test_a_node_that_was_born_again_is_avoided_until_it_has_loaded() -> None:
+    """Or has had the time for it, for its report may be lost."""
+    seen = watch()
+    for regained in (True, False):
+        seen.lose("pc")
+        seen.reborn("pc", 1_000 * MS)
+        seen.look([], 1_100 * MS)
+        assert seen.avoided == {"pc"}
+        if regained:
+            seen.regain("pc")
+        else:
+            seen.look([], 1_200 * MS + LONGEST_START_NS)
+        assert not seen.avoided
+        seen.look([], 0)
 
 
 def test_a_sign_that_comes_too_late_teaches_patience() -> None:
