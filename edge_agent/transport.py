@@ -352,8 +352,8 @@ class Transport:
         """Hold the line to its pace again, and send what was held back; the lock is held."""
         line.look = None
         self._looking.discard(peer)
-        line.forget(look.ping)
-        line.forget(look.probe)
+        if look.step == "pinging":
+            line.forget(look.probe)  # it was never sent
         self._sockets.pace(peer, None if line.pace_mbps is None else line.pace_mbps * 1e6 / 8)
         for messages in look.held:
             for frames in messages:

@@ -101,3 +101,32 @@ def test_the_wait_in_flight_counts_from_the_reply_before() -> None:
     in_flight = line.in_flight(8_000_000)
     assert in_flight is not None
     assert (in_flight.size_bytes, in_flight.waiting_ms) == (200, 3.0)
+
+
+def test_a_line_knows_the_slowest_pace_that_its_messages_had() -> None:
+    """A pace that is set or lowered holds for what is under way too; one that is raised or lifted does not."""
+    line = Line(0)
+    for key, pace_mbps in enumerate((None, 18.0, 9.0, 12.0, None)):
+        line.pace(pace_mbps)
+        line.send(key, 10, at_ns=key)
+    paces = []
+    for key in range(5):
+        settled = line.settle(key, at_ns=10 + key)
+        assert settled is not None
+        paces.append(settled.pace_mbps)
+    assert paces == [9.0, 9.0, 9.0, 12.0, None]
+
+
+def test_a_message_that_goes_out_late_keeps_its_place() -> None:
+    """Its time counts from then on, and what was sent after it is not taken for lost."""
+    line = Line(0)
+    line.send(1, 10, at_ns=1)
+    line.send(2, 10, at_ns=2)
+    line.sent_late(1, at_ns=50)
+    assert line.is_next(1)
+    settled = line.settle(1, at_ns=60)
+    assert settled is not None
+    assert (settled.elapsed_ns, settled.alone, settled.lost) == (10, True, 0)
+    assert line.awaits(2)
+    line.forget(2)
+    assert line.owed == 0
