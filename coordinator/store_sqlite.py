@@ -148,6 +148,7 @@ class SqliteTelemetryStore:
                 connection = connection or _connect_to_write(self._path)
                 ledgers = ledgers or Ledgers(connection)
                 with connection:
+                    connection.execute("BEGIN")
                     self._insert(connection, ledgers, batch)
                     stored = ledgers.write(connection)
                     if time.monotonic() >= next_prune:
@@ -157,8 +158,7 @@ class SqliteTelemetryStore:
                 ledgers, stored = None, ()
                 self._lose_unmarked(batch)
                 log.error("%s: %d telemetry messages are not stored: %s", self._path, len(batch), error)  # noqa: TRY400  # a sentence, no trace
-            if stored and self._confirm is not None:
-                self._confirm(stored)
+            self._tell(stored)
             if waiting is not None:
                 waiting.set()
         if connection is not None:
@@ -171,10 +171,22 @@ class SqliteTelemetryStore:
                 if ledgers.fold(reporter_of(message), message.mark, arrived_at) is not Verdict.NEW:
                     continue
                 at -= message.mark.age_s
+            connection.execute("SAVEPOINT message")
             try:
                 insert(connection, message, at)
             except OverflowError:
+                connection.execute("ROLLBACK TO message")
                 self._lose(1)
+            connection.execute("RELEASE message")
+
+    def _tell(self, stored: tuple[StoredUpTo, ...]) -> None:
+        if not stored or self._confirm is None:
+            return
+        try:
+            self._confirm(stored)
+        except Exception:
+            # What fails there must not end the thread that stores; a node that is not told sends again.
+            log.exception("%s: what is stored could not be confirmed", self._path)
 
     def _prune(self, connection: sqlite3.Connection, ledgers: Ledgers) -> None:
         now = self._clock()

@@ -231,6 +231,33 @@ def test_what_cannot_be_stored_at_all_is_settled(store: SqliteTelemetryStore, pa
     assert (store.lost, confirmed) == (1, [StoredUpTo("pi", "s1", 1)])
 
 
+def test_a_message_is_stored_whole_or_not_at_all(store: SqliteTelemetryStore, path: Path) -> None:
+    """A hostile figure deep in a report leaves no half of it."""
+    report = inference("r1", 1.0)
+    transfer = msgspec.structs.replace(report.transfers[0], size_bytes=2**70)
+    store.record(msgspec.structs.replace(report, transfers=(transfer,)), 1.0)
+    store.record(inference("r2", 1.0), 1.0)
+    store.flush()
+    assert store.lost == 1
+    assert rows(path, "SELECT request_id FROM inference") == [("r2",)]
+    assert rows(path, "SELECT count(*) FROM inference_stage") == [(1,)]
+
+
+def test_a_confirmation_that_fails_ends_nothing(store: SqliteTelemetryStore) -> None:
+    """The store goes on, and confirms again when the message comes again."""
+    confirmed: list[StoredUpTo] = []
+
+    def fail_once(stored: tuple[StoredUpTo, ...]) -> None:
+        store.on_stored(confirmed.extend)
+        raise RuntimeError("the first time")
+
+    store.on_stored(fail_once)
+    for _ in range(2):
+        store.record(reading(1, 1.0, marked=mark(1)), 1.0)
+        store.flush()
+    assert confirmed == [StoredUpTo("pi", "s1", 1)]
+
+
 def test_a_node_that_restarts_for_ever_has_a_bounded_ledger(store: SqliteTelemetryStore, path: Path) -> None:
     """The sessions that were heard of longest ago are forgotten; those of other nodes are not."""
     store.record(reading(1, 1.0, node="pc", marked=mark(1)), 1.0)
