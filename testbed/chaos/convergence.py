@@ -49,8 +49,9 @@ def _without_plan(deployment: DeploymentReport) -> str | None:
 
 
 def _suspected(deployment: DeploymentReport) -> str | None:
-    if deployment.left_out:
-        return "; ".join(f"{node} left out: {reason}" for node, reason in deployment.left_out.items())
+    suspects = {**deployment.left_out, **deployment.suspect_links}
+    if suspects:
+        return "; ".join(f"{suspect} left out: {reason}" for suspect, reason in suspects.items())
     return f"obstacle: {deployment.obstacle}" if deployment.obstacle is not None else None
 
 
