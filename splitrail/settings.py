@@ -14,6 +14,7 @@ from msgspec import inspect
 
 from splitrail.errors import SplitrailError
 from splitrail.settings_values import Misfit, Node, describe, is_null, parts_of, read_scalar, type_name, unwrapped
+from splitrail.terminal import printable
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -137,7 +138,8 @@ class _Reader:
         return not self.problems
 
     def _note(self, line: int, column: int, sentence: str) -> None:
-        self.problems.append(Problem(self._file, line + 1, column + 1, sentence))
+        # A key or value that is quoted may have line ends and worse in it.
+        self.problems.append(Problem(self._file, line + 1, column + 1, printable(sentence)))
 
     def _fail(self, node: Node, path: str, sentence: str) -> object:
         self._note(node.start_mark.line, node.start_mark.column, f"{path}: {sentence}" if path else sentence)

@@ -116,9 +116,9 @@ def _append(path: Path, line: int, row: list[str], seconds: list[float], mbps: l
     if not seconds and at_s != 0.0:
         raise TraceError(path, line, f"starts at {row[0]} seconds; a trace starts at 0")
     if seconds and at_s <= seconds[-1]:
-        raise TraceError(path, line, f"goes from {seconds[-1]:g} to {row[0]} seconds; seconds must rise")
+        raise TraceError(path, line, f"goes from {seconds[-1]:g} to {at_s:g} seconds; seconds must rise")
     if not 0.0 <= rate <= MAX_MBPS:
-        raise TraceError(path, line, f"mbps is {row[1]}; it must lie between 0 and {MAX_MBPS:g}")
+        raise TraceError(path, line, f"mbps is {rate:g}; it must lie between 0 and {MAX_MBPS:g}")
     seconds.append(at_s)
     mbps.append(rate)
 
