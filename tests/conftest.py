@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from leaks_fixture import *  # noqa: F403  # its fixture, which pytest finds here by name
 from mosquitto_fixture import *  # noqa: F403  # its fixtures, which pytest finds here by name
 from small_models_fixture import *  # noqa: F403  # as above
 

@@ -26,6 +26,8 @@ from broker.presence import Presence, last_will, new_session_id, outlives
 from broker.session import Incoming, Session
 from broker.topics import STATUS
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 
 class Observer:
     """Keeps every birth and death of a site in the order of its arrival; the questions of newcomers it leaves out."""

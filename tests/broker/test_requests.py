@@ -18,6 +18,8 @@ from broker.session import Incoming, Session
 from broker.topics import INFER, REPLY, STATUS
 from edge_agent.answered import Answer, Answered
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 CLIENTS = 4
 KILLS = 4
 

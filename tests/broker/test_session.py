@@ -21,6 +21,8 @@ from broker.session import DroppedCounts, Incoming, Session
 from broker.topics import ENERGY, INFER, REPLY, STATUS
 from splitrail.errors import SplitrailError
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 
 def send_raw(mosquitto: PrivateMosquitto, address: str, payload: bytes, *, retain: bool = False) -> None:
     paho_publish.single(address, payload, qos=1, retain=retain, hostname="127.0.0.1", port=mosquitto.port)

@@ -23,6 +23,8 @@ from coordinator.http_tokens import Tokens
 from coordinator.site import EMPTY
 from coordinator.status_report import StatusReport, status_report
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 SHA256 = "ab" * 32
 CONTENT = bytes(range(256)) * 1_000
 LARGE_SHA256 = "ef" * 32

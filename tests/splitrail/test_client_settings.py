@@ -17,6 +17,8 @@ from splitrail.cli import main
 from splitrail.client_settings import ClientSettings
 from splitrail.settings import parse_settings
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[HttpServer]:
