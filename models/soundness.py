@@ -10,6 +10,7 @@ from math import isfinite, prod
 from models.details import detail_tensors
 from models.flatbuffer import Table
 from models.modelfile import ModelFile, OperatorRecord, SubgraphRecord, TensorRecord
+from models.operands import operand_fault
 from models.operators import LEAST_OUTPUTS, MAY_LACK_INPUTS, NO_OUTPUTS, OUTPUT_COUNTS, least_inputs, options_name
 from models.schema import OPTIONS, OPTIONS_2, Model, Operator, Quantization, SignatureDef
 from models.schema import Tensor as TensorSlots
@@ -72,6 +73,8 @@ def _check_flow(model: ModelFile, subgraph: SubgraphRecord) -> None:
     for number, op in enumerate(subgraph.operators):
         words = f"op {number} {op.code.kind}"
         _check_operator(model, op, words)
+        fault = operand_fault(model, subgraph, op)
+        _require(model, fault is None, f"{words} {fault}")
         for index in op.inputs:
             _require(model, index < 0 or index in ready, f"{words} reads tensor {index}, which nothing has made")
         for index in (*op.outputs, *op.intermediates):

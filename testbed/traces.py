@@ -114,7 +114,7 @@ def _append(path: Path, line: int, row: list[str], seconds: list[float], mbps: l
         raise TraceError(path, line, f"goes past {MAX_ROWS} rows, the most that a trace may have")
     at_s, rate = (_number(path, line, column, text) for column, text in zip(HEADER, row, strict=True))
     if not seconds and at_s != 0.0:
-        raise TraceError(path, line, f"starts at {row[0]} seconds; a trace starts at 0")
+        raise TraceError(path, line, f"starts at {at_s:g} seconds; a trace starts at 0")
     if seconds and at_s <= seconds[-1]:
         raise TraceError(path, line, f"goes from {seconds[-1]:g} to {at_s:g} seconds; seconds must rise")
     if not 0.0 <= rate <= MAX_MBPS:

@@ -32,6 +32,8 @@ from models.schema import (
 SPLIT = next(code for code, layout in OPTIONS.items() if layout.name == "SplitOptions")
 ADD = next(code for code, layout in OPTIONS.items() if layout.name == "AddOptions")
 WHILE = next(code for code, layout in OPTIONS.items() if layout.name == "WhileOptions")
+LRN = next(code for code, layout in OPTIONS.items() if layout.name == "LocalResponseNormalizationOptions")
+REVERSE = next(code for code, layout in OPTIONS.items() if layout.name == "ReverseSequenceOptions")
 Fields = dict[int, Number | Node]
 
 
@@ -149,6 +151,10 @@ def signature(tensor_index: int, subgraph: int = 0) -> Fields:
     }
 
 
+def ints(*items: int) -> bytes:
+    return struct.pack(f"<{len(items)}i", *items)
+
+
 T = tensor(4)
 RELU = Op("RELU", [0], [1])
 FOUR = struct.pack("<4f", 1.0, 2.0, 3.0, 4.0)
@@ -231,6 +237,41 @@ UNSOUND = {
     "metadata without a name": (
         Made([T, T], [RELU], [1], more={Model.METADATA: Tables([Fresh({Metadata.BUFFER: Number("I", 0)})])}),
         "has no name",
+    ),
+    "a radius below zero": (
+        Made([T, T], [Op("LOCAL_RESPONSE_NORMALIZATION", [0], [1], (LRN, {0: Number("i", -1)}))], [1]),
+        "has the radius -1",
+    ),
+    "negative padding": (
+        Made([T, T, tensor(2, kind="int32", buffer=1)], [Op("PAD", [0, 2], [1])], [1], buffers=[ints(0, -4)]),
+        "pads by less than nothing",
+    ),
+    "a huge resize": (
+        Made(
+            [T, T, tensor(2, kind="int32", buffer=1)],
+            [Op("RESIZE_BILINEAR", [0, 2], [1])],
+            [1],
+            buffers=[ints(2**24, 2**24)],
+        ),
+        "makes a tensor of the shape",
+    ),
+    "reversing too much": (
+        Made(
+            [T, T, tensor(1, kind="int32", buffer=1)],
+            [Op("REVERSE_SEQUENCE", [0, 2], [1], (REVERSE, {}))],
+            [1],
+            buffers=[ints(5)],
+        ),
+        "reverses more than there is",
+    ),
+    "values outside": (
+        Made(
+            [T, T, tensor(1, kind="int32", buffer=1), tensor(1, kind="int32", buffer=2)],
+            [Op("SPARSE_TO_DENSE", [2, 3, 0, 0], [1])],
+            [1],
+            buffers=[ints(9), ints(4)],
+        ),
+        "puts values outside",
     ),
     "a name that is not UTF-8": (
         Made([T, T, tensor(4, more={Tensor.NAME: String(b"\xff")})], [RELU], [1]),
