@@ -97,7 +97,7 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """The broker was reached, for the first time or again: whatever was under way may be lost."""
+    """The broker was reached, for the first time or again: what was under way may be lost, and who leads is unknown."""
 
     at_s: float
 
@@ -187,7 +187,8 @@ def apply(event: Event, state: Spooling) -> Spooling:  # noqa: PLR0911  # one li
         case Sent(session, sequence, at_s):
             return _sent(state, session, sequence, at_s)
         case Connected(at_s):
-            return _begun_anew(replace(state, connected=True), at_s)
+            # After a restart of the broker it may be there before the coordinator is, who says so when it comes.
+            return _begun_anew(replace(state, connected=True, leader=None), at_s)
         case Disconnected():
             return replace(state, connected=False)
         case Led(leader, at_s):

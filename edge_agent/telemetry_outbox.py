@@ -65,6 +65,7 @@ class TelemetryOutbox:
         self._taken = 0
         self._is_behind = False
         self._refused = 0
+        self._network_thread: int | None = None
         self._connections = 0
         self._seen_connections = 0
         self._reported: SpoolReport | None = None
@@ -91,7 +92,7 @@ class TelemetryOutbox:
         """Spool a message and send it.
 
         Returns once it is spooled, so that it outlives this process. A spool that does not answer is waited for once,
-        for 50 ms, and no more until few wait.
+        for 50 ms, and no more until few wait; the thread of the MQTT session, which serves everybody, never waits.
         """
         with self._spooled:
             if not self._offer(telemetry):
@@ -99,7 +100,8 @@ class TelemetryOutbox:
                 return
             self._given += 1
             ticket = self._given
-            if not self._is_behind and self._thread.is_alive():
+            is_hurried = self._is_behind or threading.get_ident() == self._network_thread
+            if not is_hurried and self._thread.is_alive():
                 self._is_behind = not self._spooled.wait_for(lambda: self._taken >= ticket, LONGEST_WAIT_S)
 
     def close(self) -> None:
@@ -120,6 +122,7 @@ class TelemetryOutbox:
         return True
 
     def _hear(self, incoming: Incoming[Leader] | Incoming[TelemetryStored]) -> None:
+        self._network_thread = threading.get_ident()
         self._offer(incoming.message)
 
     def _note_connection(self) -> None:
