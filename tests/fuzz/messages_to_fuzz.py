@@ -1,5 +1,6 @@
 """Any message that the types admit, from the types themselves, so that a new field is fuzzed from its first day."""
 
+import datetime
 from typing import Any
 
 import msgspec
@@ -108,6 +109,8 @@ def _example(type_: inspect.Type, *, full: bool) -> Any:  # noqa: PLR0911, PLR09
             return type_.values[0]
         case inspect.BoolType():
             return full
+        case inspect.DateTimeType():
+            return datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
         case inspect.StrType() if "0-9a-f" in (type_.pattern or ""):
             return SHA256
         case inspect.StrType():

@@ -47,6 +47,7 @@ TARGETS = {
     "problem": Target("fuzz_problem", ("coordinator",), "planning problems and fleets, and planning them"),
     "profiles": Target("fuzz_profiles", ("testbed", "edge_agent"), "profiles of models, ours and Scission's"),
     "results": Target("fuzz_results", ("testbed",), "results of experiments that are resumed"),
+    "site-files": Target("fuzz_site_files", ("broker", "edge_agent"), "site.json, tensor keys, loads and clocks"),
     "database": Target("fuzz_database", ("coordinator", "edge_agent"), "telemetry stores and spools"),
     "image": Target("fuzz_image", ("models",), "images of any format"),
     "http": Target("fuzz_http", ("coordinator",), "requests to the coordinator's HTTP interface"),
