@@ -96,6 +96,7 @@ class SiteDirectory:
             "broker/server.pem": broker.certificate + broker.key,
             "coordinator/http.pem": http.certificate + http.key,
             "coordinator/coordinator.yaml": coordinator_yaml(site=site, host=hosts[0], port=port).encode(),
+            "admin/client.yaml": client_yaml(site=site, client=ADMIN, host=hosts[0], port=port).encode(),
         }
         coordinator, secrets = _new_member(COORDINATOR, COORDINATOR, None, now)
         admin, admin_secrets = _new_member(ADMIN, ADMIN, None, now)

@@ -139,7 +139,10 @@ def _add_node(arguments: argparse.Namespace) -> None:
 def _add_client(arguments: argparse.Namespace) -> None:
     site = SiteDirectory(arguments.directory)
     site.add_client(arguments.name)
-    print(f"give {arguments.name} the directory {site.directory_of(arguments.name)}")
+    directory = site.directory_of(arguments.name)
+    print(
+        f"give {arguments.name} the directory {directory}, to use as: splitrail infer MODEL IMAGE --config client.yaml"
+    )
     _conclude(site, arguments.pid)
 
 

@@ -25,6 +25,7 @@ from broker.site_files import locked
 from broker.site_record import RESERVED, check_host, check_name
 from coordinator.configuration import CoordinatorSettings
 from edge_agent.configuration import AgentSettings
+from splitrail.client_settings import ClientSettings
 from splitrail.settings import load_settings
 
 HOSTS = ("broker.example", "192.0.2.1", "2001:db8::1")
@@ -116,6 +117,17 @@ def test_the_coordinators_settings_can_be_read(path: Path) -> None:
     for file in (settings.http.certificate_file, settings.http.key_file, settings.http.tokens_file):
         assert file is not None
         assert file.is_file()
+
+
+@pytest.mark.parametrize("name", ["alice", "admin"])
+def test_whoever_asks_has_settings_to_ask_with(path: Path, name: str) -> None:
+    """client.yaml leads to broker and coordinator, over TLS, in this name."""
+    directory = SiteDirectory(path).directory_of(name)
+    settings = load_settings(directory / "client.yaml", ClientSettings)
+    assert settings.broker.encrypted
+    assert settings.broker.username == name
+    assert settings.coordinator == "https://127.0.0.1:8484"
+    assert settings.token_file == directory / "token"
 
 
 @pytest.mark.parametrize("name", ["null", "1e3", "0x10", "true", "12", "a.b-c_d"])

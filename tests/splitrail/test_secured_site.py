@@ -1,5 +1,6 @@
 """A site as `splitrail site` makes it, lived in by real processes: nothing is open, and a revoked node is out."""
 
+import json
 import ssl
 import sys
 import urllib.error
@@ -41,6 +42,8 @@ def make_site(directory: Path, model: Path, http_port: int) -> SiteDirectory:
         own = "cache: cache\ntensors: {listen: 'tcp://127.0.0.1:0'}\n" + (SLOW if node == "pi" else "")
         settings.write_text(settings.read_text() + own)
     assert main(["site", "add-client", "alice", "--directory", str(directory)]) == 0
+    client = directory / "clients/alice/client.yaml"
+    client.write_text(client.read_text().replace("8484", str(http_port)))
     settings = directory / "coordinator/coordinator.yaml"
     text = settings.read_text().replace("8484", str(http_port))
     settings.write_text(text[: text.index("deployments:")] + COORDINATOR)
@@ -113,6 +116,13 @@ def test_a_site_runs_with_everything_locked_and_shuts_a_node_out(
 
         token = (site.directory_of("laptop") / "token").read_text().strip()
         assert (status_by(site, http_port, token), status_by(site, http_port, None)) == (200, 401)
+
+        config = ["--config", str(site.directory_of("alice") / "client.yaml"), "--json"]
+        capsys.readouterr()
+        assert main(["infer", "photos", str(photographs[0]), *config]) == 0
+        assert len(json.loads(capsys.readouterr().out)[0]["classes"]) == 5
+        assert main(["status", *config]) == 0
+        assert {node["name"] for node in json.loads(capsys.readouterr().out)["nodes"]} == {"pi", "laptop"}
 
         announcement = statuses["laptop"].announcement
         assert announcement is not None
