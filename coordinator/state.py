@@ -22,39 +22,36 @@ from broker.messages import (
     SpoolReport,
     StageMiss,
 )
-from broker.terms import follows
 from coordinator.deployment import Deployment
 from coordinator.estimates import (
     UNLOADED,
     first_link_belief,
     with_link_reading,
     with_load_reading,
-    with_stage,
 )
 from coordinator.evaluation import Evaluation
+from coordinator.plan_events import (
+    with_deployment,
+    with_evaluation,
+    with_inference,
+    with_miss,
+    with_plan,
+    with_ready,
+)
 from coordinator.site import (
     DeploymentState,
-    Failure,
     LinkState,
     LoadState,
     NodeState,
     ProfileState,
-    Refusal,
     State,
     Unprofiled,
-    last_heard_of,
 )
 from coordinator.snapshot import Snapshot, restored
-from coordinator.suspicions import Suspicion, after_miss
-from coordinator.traffic import Window
 from splitrail import __version__
 
 MAX_NODES = 256
 MAX_LINKS = 4_096
-LONGEST_LOAD_MS = 60_000.0
-"""A node that says that it loaded for longer is not believed."""
-MAX_SUSPECTS = 256
-"""Of each kind, for each deployment."""
 KEPT_AGE_S = 60.0
 """How old a reading counts that the broker had kept: no clock tells, and no belief is less sure after a minute."""
 
@@ -123,14 +120,14 @@ def apply(event: Event, state: State) -> State:
     """The state after `event`; what does not concern this site's nodes and deployments leaves it as it was."""
     match event:
         case DeploymentDeclared(deployment, epoch):
-            return _with_deployment(state, DeploymentState(declared=deployment, epoch=epoch))
+            return with_deployment(state, DeploymentState(declared=deployment, epoch=epoch))
         case Received(message, at, retained):
             state = state if retained else _with_sign_of_life(message, at, state)
             return _apply_message(message, at, state, retained=retained)
         case Connected(at):
             return replace(state, connected_at=at)
         case Evaluated(name, evaluation):
-            return _apply_evaluation(name, evaluation, state)
+            return with_evaluation(name, evaluation, state)
         case Restored(snapshot):
             return restored(snapshot, state)
 
@@ -152,15 +149,15 @@ def _apply_message(  # noqa: PLR0911  # one line for each kind
         case EnergyReading():
             return state
         case InferenceReport():
-            return _apply_inference(message, at, state)
+            return with_inference(message, at, state)
         case StageMiss():
-            return _apply_miss(message, at, state)
+            return with_miss(message, at, state)
         case SpoolReport():
             return _apply_spool(message, state)
         case PlanReady():
-            return _apply_ready(message, at, state)
+            return with_ready(message, at, state)
         case Plan():
-            return _apply_plan(message, state)
+            return with_plan(message, state)
 
 
 def _with_sign_of_life(message: SiteMessage, at: float, state: State) -> State:
@@ -282,125 +279,6 @@ def _apply_spool(report: SpoolReport, state: State) -> State:
     if report.node not in state.spools and len(state.spools) >= MAX_NODES:
         return state
     return replace(state, spools=_with(state.spools, report.node, report))
-
-
-def _apply_inference(report: InferenceReport, at: float, state: State) -> State:
-    deployment = state.deployments.get(report.deployment)
-    if deployment is None or deployment.declared.origin != report.origin:
-        return state
-    failed = report.error is not None
-    deployment = replace(deployment, traffic=deployment.traffic.counted(None if failed else report.latency_ms, at))
-    if report.error is not None:
-        return _with_deployment(state, replace(deployment, last_failure=Failure(at, report.error)))
-    return _with_stages(report, deployment.declared.model.reference.sha256, at, _with_deployment(state, deployment))
-
-
-def _with_stages(report: InferenceReport, sha256: str, at: float, state: State) -> State:
-    """The state with what the stages' times tell of their nodes' loads."""
-    loads = dict(state.loads)
-    for stage in report.stages:
-        node, known = state.nodes.get(stage.node), state.profiles.get((stage.node, sha256))
-        if node is None or known is None:
-            continue
-        profiled_ms = sum(known.profile.op_ms[stage.start : stage.stop])
-        before = loads.get(node.name)
-        if before is None or before.session != node.session:
-            before = LoadState(node.session, UNLOADED)
-        loads[node.name] = replace(before, belief=with_stage(before.belief, stage.compute_ms, profiled_ms, at))
-    return replace(state, loads=loads)
-
-
-def _apply_ready(ready: PlanReady, at: float, state: State) -> State:
-    deployment = state.deployments.get(ready.deployment)
-    node = state.nodes.get(ready.node)
-    if deployment is None or deployment.plan is None or node is None or ready.epoch != deployment.plan.epoch:
-        return state
-    before = deployment.refusals.get(ready.node)
-    if ready.ready:
-        others = {name: refusal for name, refusal in deployment.refusals.items() if name != ready.node}
-        load_ms = _with(deployment.load_ms, ready.node, min(ready.load_ms, LONGEST_LOAD_MS))
-        now_ready = deployment.ready | {ready.node}
-        return _with_deployment(state, replace(deployment, ready=now_ready, refusals=others, load_ms=load_ms))
-    same_session = before is not None and before.session == node.session
-    if before is not None and same_session and before.epoch == ready.epoch:
-        # Agents repeat their reports after a reconnect.
-        return state
-    refusal = Refusal(
-        session=node.session,
-        epoch=ready.epoch,
-        reason=ready.reason or "it gave no reason",
-        at=at,
-        count=before.count + 1 if before is not None and same_session else 1,
-    )
-    return _with_deployment(state, replace(deployment, refusals=_with(deployment.refusals, ready.node, refusal)))
-
-
-def _apply_miss(miss: StageMiss, at: float, state: State) -> State:
-    """Suspect the node, and the link where it did not even take the tensors: which of them failed shows later.
-
-    Only a deployment's origin is heard, and only on its own deployment.
-    """
-    deployment = state.deployments.get(miss.deployment)
-    if deployment is None or miss.node != deployment.declared.origin or miss.suspect not in state.nodes:
-        return state
-    nodes, links = deployment.suspect_nodes, deployment.suspect_links
-    if miss.suspect != deployment.declared.origin:
-        nodes = _suspecting(nodes, miss.suspect, miss, at, last_heard_of(miss.suspect, state))
-    pair = (miss.src, miss.suspect)
-    if not miss.delivered and pair in state.links:
-        links = _suspecting(links, pair, miss, at, state.links[pair].arrived_at)
-    return _with_deployment(state, replace(deployment, suspect_nodes=nodes, suspect_links=links))
-
-
-def _suspecting(
-    known: Mapping[Key, Suspicion], suspect: Key, miss: StageMiss, at: float, heard_at: float
-) -> Mapping[Key, Suspicion]:
-    if suspect not in known and len(known) >= MAX_SUSPECTS:
-        return known
-    return _with(known, suspect, after_miss(known.get(suspect), miss, at, heard_at))
-
-
-def _apply_plan(plan: Plan, state: State) -> State:
-    deployment = state.deployments.get(plan.deployment)
-    if deployment is None:
-        return state
-    before, declared = deployment.plan, deployment.declared
-    # The number of a plan counts whoever has made it: agents may hold it.
-    epoch = max(deployment.epoch, plan.epoch)
-    if plan.epoch < deployment.epoch if before is None else not follows(plan, before, before.term):
-        return _with_deployment(state, replace(deployment, epoch=epoch))
-    # Agents fetch the model from where the newest notice says, so its address in the plan does not matter.
-    fits = (plan.model.sha256, plan.origin, plan.strategy) == (
-        declared.model.reference.sha256,
-        declared.origin,
-        declared.strategy,
-    )
-    is_said_again = before is not None and _content(plan) == _content(before)
-    return _with_deployment(
-        state,
-        replace(
-            deployment,
-            plan=plan if fits else None,
-            epoch=epoch,
-            ready=deployment.ready if is_said_again else frozenset(),
-        ),
-    )
-
-
-def _content(plan: Plan) -> tuple[object, ...]:
-    """What a plan does, whoever says it."""
-    return plan.epoch, plan.stages, plan.way_back
-
-
-def _apply_evaluation(name: str, evaluation: Evaluation, state: State) -> State:
-    deployment = replace(state.deployments[name], evaluation=evaluation)
-    if evaluation.ends_window:
-        deployment = replace(deployment, traffic=replace(deployment.traffic, window=Window()))
-    return _with_deployment(state, deployment)
-
-
-def _with_deployment(state: State, deployment: DeploymentState) -> State:
-    return replace(state, deployments=_with(state.deployments, deployment.declared.name, deployment))
 
 
 def _with(mapping: Mapping[Key, Value], key: Key, value: Value) -> Mapping[Key, Value]:

@@ -110,8 +110,9 @@ def _deployment_lines(before: DeploymentState | None, deployment: DeploymentStat
     for node, refusal in deployment.refusals.items():
         if before is None or before.refusals.get(node) != refusal:
             lines.append(f"{name}: {node} could not take its part: {refusal.reason}")
-    plan = deployment.plan
-    if plan is not None and (before is None or before.plan != plan):
+    plan, former = deployment.plan, before.plan if before is not None else None
+    # A plan that is said again under another term is no news.
+    if plan is not None and (former is None or (former.epoch, former.stages) != (plan.epoch, plan.stages)):
         lines += _plan_lines(plan)
     obstacle = deployment.evaluation and deployment.evaluation.obstacle
     if obstacle and obstacle != (before and before.evaluation and before.evaluation.obstacle):

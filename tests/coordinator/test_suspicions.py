@@ -20,7 +20,7 @@ from made_site import (
 )
 
 from broker.messages import EnergyReading, StageMiss
-from coordinator import state as state_module
+from coordinator import plan_events
 from coordinator.configuration import PlanningSettings
 from coordinator.site import State
 from coordinator.state import Received, apply
@@ -181,7 +181,7 @@ def test_the_origins_own_link_may_be_suspect() -> None:
 
 def test_suspects_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """An origin that accuses everybody fills a list of its own, and no more."""
-    monkeypatch.setattr(state_module, "MAX_SUSPECTS", 1)
+    monkeypatch.setattr(plan_events, "MAX_SUSPECTS", 1)
     state = after(split(), miss_message("pc"), miss_message("laptop"), at=5.0)
     assert list(photos(state).suspect_nodes) == ["pc"]
 
