@@ -2,10 +2,9 @@
 
 import hashlib
 import sqlite3
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -25,12 +24,7 @@ from coordinator.errors import DeclarationError, ListenError, StoreError
 from coordinator.service import Coordinator
 from coordinator.suspicions import FIRST_PATIENCE_S
 
-
-@pytest.fixture(autouse=True)
-def leaves_no_thread(mosquitto: PrivateMosquitto) -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    assert eventually(lambda: set(threading.enumerate()) <= before, 5.0), "a thread was left running"
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 @pytest.fixture
