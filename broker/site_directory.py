@@ -60,7 +60,7 @@ class SiteDirectory:
 
     def __init__(self, path: Path) -> None:
         """Open the directory that `create` made; its record is read anew before each change."""
-        self._path = path.absolute()
+        self._path = path.resolve()
         self._record = self._read()
 
     @classmethod
@@ -71,7 +71,7 @@ class SiteDirectory:
         """
         from broker.certificates import make_authority, make_server_certificate  # noqa: PLC0415  # only to make a site
 
-        path = path.absolute()
+        path = path.resolve()
         check_name(site)
         names = _certified(hosts)
         if path.exists():

@@ -6,6 +6,7 @@ A thin shell around `broker.site_directory` and `broker.site_broker`.
 import argparse
 import datetime
 import logging
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -121,10 +122,14 @@ def _add_hosts(action: argparse.ArgumentParser, *, required: bool) -> None:
 
 def _init(arguments: argparse.Namespace) -> None:
     site = SiteDirectory.create(arguments.path, site=arguments.site, hosts=arguments.host, port=arguments.port)
-    print(f"site {site.record.site} is in {site.path}; ca.key and every password there are secrets")
-    print(f"start its broker:      mosquitto -c {site.broker / 'mosquitto.conf'}")
-    print(f"let a node in:         splitrail site add-node pi --tier edge --directory {arguments.path}")
-    print(f"start its coordinator: splitrail coordinator --config {site.path / COORDINATOR / 'coordinator.yaml'}")
+    directory, configuration, settings = (
+        shlex.quote(str(path))
+        for path in (site.path, site.broker / "mosquitto.conf", site.path / COORDINATOR / "coordinator.yaml")
+    )
+    print(f"site {site.record.site} is in {directory}; ca.key and every password there are secrets")
+    print(f"start its broker:      mosquitto -c {configuration}")
+    print(f"let a node in:         splitrail site add-node pi --tier edge --directory {directory}")
+    print(f"start its coordinator: splitrail coordinator --config {settings}")
     print("                       (put your deployments into it first)")
 
 

@@ -186,3 +186,14 @@ def test_new_server_certificates_take_effect_at_a_reload(secured: SiteDirectory,
         with pytest.raises(ConnectionFailedError):
             Session(msgspec.structs.replace(other, start_timeout_s=0.5), site=SITE, client_id="pi").start()
         assert laptop.connected
+
+
+def test_a_directory_may_have_any_name(tmp_path: Path) -> None:
+    """Also one with spaces: the broker finds its files there."""
+    site = make_secured_site(tmp_path / "my site" / "at home")
+    with (
+        PrivateMosquitto(tmp_path / "mosquitto", site=site),
+        Session(site.broker_settings("pi"), site=SITE, client_id="pi") as session,
+    ):
+        assert session.connected
+        assert reload_broker(site)
