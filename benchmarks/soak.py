@@ -30,7 +30,7 @@ from splitrail.percentile import percentile
 from testbed.chaos.census import Holdings, census
 from testbed.chaos.checks import nothing_held
 from testbed.chaos.client import Exchange, SteadyClient
-from testbed.chaos.scene import DEPLOYMENT, NODES, SHAPES, deployment
+from testbed.chaos.scene import DEPLOYMENT, NODES, ORIGIN, SHAPES, deployment
 from testbed.continuum import Continuum
 from testbed.workload import photograph_crops
 
@@ -124,6 +124,7 @@ def soak(model: Path, directory: Path, seconds: float, say: Say) -> bool:
                 asking,
                 DEPLOYMENT,
                 images,
+                origin=ORIGIN,
                 rate_per_s=share * capacity,
                 timeout_s=TIMEOUT_S,
                 most_waiting=MOST_WAITING,

@@ -85,7 +85,11 @@ class Requests:
             request.events.put(_Lost())
 
     def heard(self, status: NodeStatus, *, retained: bool) -> None:
-        """A node was born or has died; one that is born anew knows nothing of what it was asked before."""
+        """A node was born or has died; one that is born anew knows nothing of what it was asked before.
+
+        So does one that tells of its birth again: it was away from the broker, which may have had nobody to hand a
+        request to.
+        """
         with self._lock:
             before = self._answerers.get(status.node)
             if before is None and len(self._answerers) >= MAX_ANSWERERS:
@@ -93,7 +97,8 @@ class Requests:
             if status.state == "offline" and before is not None and before.status.session != status.session:
                 return
             self._answerers[status.node] = _Heard(status, time.monotonic(), retained)
-        if status.state == "online" and before is not None and before.status.session != status.session:
+        is_new = before is not None and before.status.session != status.session
+        if status.state == "online" and (is_new or not retained):
             for request in self._all():
                 if request.node == status.node:
                     request.events.put(_Lost())
@@ -149,5 +154,6 @@ class Requests:
             return f"its origin {node} has not announced itself; does its agent run?"
         if heard.status.state == "online":
             return f"its origin {node} is online, but does not answer; its log may say why"
-        since = "" if heard.was_retained else f" since {now - heard.at_s:.0f} s"
-        return f"its origin {node} has been offline{since}" if since else f"its origin {node} is offline"
+        if heard.was_retained:
+            return f"its origin {node} is offline"
+        return f"its origin {node} has been offline for {now - heard.at_s:.0f} s"

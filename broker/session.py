@@ -178,7 +178,7 @@ class Session:
     ) -> InferReply:
         """Send a request and wait for its reply; NoReplyError, if none comes within `timeout_s` seconds, says why.
 
-        It is sent again after the broker was lost, and, where `node` names who is to answer, when that was born anew;
+        It is sent again after the broker was lost, and, where `node` names who is to answer, when that one connects;
         who answers knows a repetition by its `request_id` and response topic. ConnectionFailedError if too many
         messages wait for the broker or the session is closed, MalformedMessageError as for `publish`.
         """

@@ -45,7 +45,7 @@ class Exchange:
 class SteadyClient:
     """Asks `rate_per_s` times a second between `begin` and `finish`, images in turn; each request waits `timeout_s`.
 
-    When `most_waiting` wait for their answers, the next ones are late.
+    `origin` is the node that is to answer. When `most_waiting` wait for their answers, the next ones are late.
     """
 
     def __init__(
@@ -54,12 +54,13 @@ class SteadyClient:
         deployment: str,
         images: Sequence[bytes],
         *,
+        origin: str,
         rate_per_s: float,
         timeout_s: float,
         most_waiting: int = MOST_WAITING,
     ) -> None:
         self._session, self._deployment, self._images = session, deployment, images
-        self._rate_per_s, self._timeout_s = rate_per_s, timeout_s
+        self._origin, self._rate_per_s, self._timeout_s = origin, rate_per_s, timeout_s
         self._most_waiting = most_waiting
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -99,7 +100,9 @@ class SteadyClient:
         request = InferRequest(request_id=uuid.uuid4().hex, image=self._images[image], top=TOP)
         sent_s = time.monotonic()
         reply, unanswered = _outcome(
-            lambda: self._session.request(INFER, request, self._deployment, timeout_s=self._timeout_s)
+            lambda: self._session.request(
+                INFER, request, self._deployment, timeout_s=self._timeout_s, node=self._origin
+            )
         )
         ended = Exchange(request.request_id, image, sent_s, time.monotonic(), reply, unanswered)
         with self._lock:

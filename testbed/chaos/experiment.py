@@ -168,7 +168,14 @@ def _site(
         listening = continuum.session("chaos-witness")
         overhearing, asking = (continuum.session(f"chaos-{name}", CLIENT) for name in ("replies", "client"))
         witness = Witness(listening, overhearing)
-        client = SteadyClient(asking, DEPLOYMENT, images, rate_per_s=options.rate_per_s, timeout_s=REQUEST_TIMEOUT_S)
+        client = SteadyClient(
+            asking,
+            DEPLOYMENT,
+            images,
+            origin=ORIGIN,
+            rate_per_s=options.rate_per_s,
+            timeout_s=REQUEST_TIMEOUT_S,
+        )
         victim = Victim(continuum, disk, lambda: witness.heard().leader)
         site = Site(victim, client, witness, _truth(options.model, declared), expected, before={})
         with listening, overhearing, asking:

@@ -101,8 +101,9 @@ def test_every_request_is_answered_once_though_its_broker_is_killed(tmp_path: Pa
     assert len(origin.runs) == len(told)
 
 
-def test_a_request_is_sent_again_to_an_origin_that_is_born_anew(mosquitto: PrivateMosquitto, site: str) -> None:
-    """What its former run had taken is lost with it; the caller waits for one answer, and gets it."""
+@pytest.mark.parametrize("run", ["first", "second"])
+def test_a_request_is_sent_again_to_an_origin_that_is_back(run: str, mosquitto: PrivateMosquitto, site: str) -> None:
+    """What it was asked before is lost, with its connection or its run; the caller waits for one answer, and gets it."""
     taken = threading.Event()
     with (
         Session(mosquitto.settings, site=site, client_id=f"{site}-client") as client,
@@ -117,7 +118,7 @@ def test_a_request_is_sent_again_to_an_origin_that_is_born_anew(mosquitto: Priva
             Session(mosquitto.settings, site=site, client_id=f"{site}-second") as second,
             Origin(second, pause_s=0.0) as origin,
         ):
-            second.publish(STATUS, birth("second"), "pi")
+            second.publish(STATUS, birth(run), "pi")
             assert answer.result(30).request_id == REQUEST.request_id
             assert origin.runs == {REQUEST.request_id: 1}
 
@@ -142,7 +143,7 @@ def test_an_error_says_what_is_known_of_the_origin(mosquitto: PrivateMosquitto, 
         client.publish(STATUS, NodeStatus(node="pi", session="another", state="offline"), "pi")
         assert ask_in_vain(client, "pi") == "its origin pi is online, but does not answer; its log may say why"
         client.publish(STATUS, NodeStatus(node="pi", session="one", state="offline"), "pi")
-        assert ask_in_vain(client, "pi").startswith("its origin pi has been offline since")
+        assert ask_in_vain(client, "pi").startswith("its origin pi has been offline for")
     with Session(mosquitto.settings, site=site, client_id=f"{site}-late") as late:
         assert ask_in_vain(late, "pi") == "its origin pi is offline"
 
