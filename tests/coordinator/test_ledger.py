@@ -1,6 +1,6 @@
 """What a ledger says of numbered telemetry, in whatever order it comes."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.messages import SpoolMark
@@ -59,6 +59,7 @@ def test_what_is_scattered_too_far_is_refused_until_gaps_are_filled() -> None:
     assert fold(ledger, mark(2 * MAX_RANGES + 2))[1] is Verdict.NEW
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40)), max_size=120))
 def test_every_number_is_accounted_for_once(marks: list[tuple[int, int]]) -> None:
     """Whatever comes: stored and skipped make up all that is settled, and each number is new at most once."""
@@ -76,6 +77,7 @@ def test_every_number_is_accounted_for_once(marks: list[tuple[int, int]]) -> Non
     assert ledger.stored == len(new) == len(set(new))
 
 
+@settings(deadline=None)
 @given(st.permutations(list(range(1, 30))))
 def test_the_order_does_not_matter(order: list[int]) -> None:
     """All numbers that come, in any order, end as one contiguous part."""

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_agent.errors import SpoolError, SpoolFailedError
@@ -92,6 +92,7 @@ def test_the_oldest_goes_first_where_the_spool_is_full(opening: Opening) -> None
     assert spool.held_bytes == 10 * (100 + ROW_BYTES)
 
 
+@settings(deadline=None, max_examples=50)
 @given(sizes=st.lists(st.integers(1, 400), min_size=1, max_size=40))
 def test_what_waits_stays_within_its_bound(sizes: list[int], tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whatever is appended: the newest is kept, nothing is missing in the middle, and the count is right."""
