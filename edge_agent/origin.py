@@ -8,12 +8,10 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, Literal, Protocol
+from typing import Final
 
-from broker.messages import InferenceReport, Plan, PowerModel, StageMiss, StageReport, TransferReport
+from broker.messages import InferenceReport, Plan, PowerModel, StageMiss, TransferReport
 from edge_agent.clock import MACHINE_CLOCK
-from edge_agent.errors import ExecutorBusyError
-from edge_agent.executor import Outcome
 from edge_agent.patience import Leg
 from edge_agent.request import (
     Arrays,
@@ -22,13 +20,13 @@ from edge_agent.request import (
     answered_report,
     failed_report,
     last_seen,
-    leading_records,
     new_request,
     same_plan,
     stage_reports,
 )
 from edge_agent.request_book import Busy, Limits, RequestBook
-from edge_agent.routes import leading_stop, named_nodes, ops_of, route
+from edge_agent.rescue import LocalCompute, Plans, Rescuer, Then
+from edge_agent.routes import leading_stop, named_nodes, route
 from edge_agent.watch import Blame, Watch, line, way_to
 from edge_agent.wire import Route, TensorsMessage
 from models.runtime import Segment
@@ -39,32 +37,6 @@ log = logging.getLogger("splitrail.agent")
 
 REPORT_GRACE_NS: Final = 1_000_000_000  # how long a report waits for the senders' records after its result
 PATIENCE_NS: Final = 5_000_000_000  # how long a request that nobody can finish now waits for another plan
-MOST_ATTEMPTS: Final = 6
-
-Then = Callable[[], None]
-"""What is to be done once the lock is free."""
-Rescue = Literal["finished at the origin", "moved to another plan", "waits for a plan"]
-
-
-class Plans(Protocol):
-    """What the origin asks of the plans that this node knows."""
-
-    def active(self, deployment: str) -> Plan | None:
-        """The plan that new requests start under."""
-
-    def ready_plans(self, deployment: str) -> tuple[Plan, ...]:
-        """All plans that requests can run under, the newest first."""
-
-
-class LocalCompute(Protocol):
-    """What the origin needs of its own executor to finish a request alone."""
-
-    @property
-    def backlog_s(self) -> float:
-        """How long what waits already will take."""
-
-    def submit(self, segment: Segment, inputs: Arrays, arrived_ns: int, done: Callable[[Outcome], None]) -> None:
-        """As Executor.submit."""
 
 
 class Origin:
@@ -95,8 +67,6 @@ class Origin:
         self._node = node
         self._plans = plans
         self._begin = begin
-        self._compute = compute
-        self._segment_of = segment_of
         self._power = power
         self._limits = limits
         self._missed = missed
@@ -105,6 +75,18 @@ class Origin:
         self._lock = threading.Lock()
         self._requests = RequestBook(limits)
         self._watch = Watch(node, is_loading, time.monotonic_ns())
+        self._rescuer = Rescuer(
+            node,
+            lock=self._lock,
+            requests=self._requests,
+            watch=self._watch,
+            plans=plans,
+            compute=compute,
+            segment_of=segment_of,
+            power=power,
+            longest_wait_s=limits.longest_wait_s,
+            start=self._start,
+        )
 
     @property
     def in_flight(self) -> int:
@@ -196,8 +178,8 @@ class Origin:
             hops = route(request.plan)
             node = hops[where.hop].node if where.hop < len(hops) else self._node
             newest = self._plans.active(request.plan.deployment)
-            if newest is not None and not same_plan(newest, request.plan) and self._may_move(request, newest):
-                then = self._move(request, newest)
+            if newest is not None and not same_plan(newest, request.plan) and self._rescuer.may_move(request, newest):
+                then = self._rescuer.move(request, newest)
             elif node == self._node:
                 then = self._fail(request, reason)
             else:
@@ -210,7 +192,7 @@ class Origin:
         with self._lock:
             self._watch.lose(node)
             needing = [each for each in self._requests if each.phase == "under way" and each.still_needs(node)]
-            thens = [self._rescue(request, self._watch.fault_of(node))[1] for request in needing]
+            thens = [self._rescuer.rescue(request, self._watch.fault_of(node))[1] for request in needing]
         _do(thens)
 
     def reborn(self, node: str) -> None:
@@ -253,7 +235,7 @@ class Origin:
         avoided = self._watch.avoided & named_nodes(request.plan)
         if not avoided:
             return self._start(request)
-        outcome, then = self._rescue(request, self._watch.fault_of(min(avoided)))
+        outcome, then = self._rescuer.rescue(request, self._watch.fault_of(min(avoided)))
         if outcome == "waits for a plan" and not avoided & self._watch.gone:
             # Nobody else can do it, so it may as well show whether the suspect goes on again.
             request.phase = "under way"
@@ -268,7 +250,7 @@ class Origin:
             cause = request.trouble or last_seen(request)
             return self._fail(request, f"no answer within {self._limits.timeout_s:g} s; {cause}")
         if request.phase == "stranded":
-            outcome, then = self._rescue(request, request.trouble)
+            outcome, then = self._rescuer.rescue(request, request.trouble)
             if outcome == "waits for a plan" and now_ns - request.stranded_ns > PATIENCE_NS:
                 return self._fail(request, f"{request.trouble}, and no other plan is ready")
             return then
@@ -294,7 +276,7 @@ class Origin:
         reason = f"{blame.suspect} {did} within {self._watch.allowed_ms(leg):.0f} ms"
         behind = line(self._requests, leg, request.since_ns or 0)
         first = self._miss(request, leg, blame, reason)
-        others = [self._rescue(other, reason)[1] for other in behind if other is not request]
+        others = [self._rescuer.rescue(other, reason)[1] for other in behind if other is not request]
         return lambda: _do([first, *others])
 
     def _miss(self, request: Request, leg: Leg, blame: Blame, reason: str) -> Then:
@@ -302,7 +284,7 @@ class Origin:
         waited_ms = (now_ns - request.patient_from_ns) / 1e6 if request.since_ns is not None else 0.0
         allowed_ms = self._watch.allowed_ms(leg)
         self._watch.missed(request, leg, blame.suspect, now_ns)
-        outcome, then = self._rescue(request, reason)
+        outcome, then = self._rescuer.rescue(request, reason)
         log.warning("%s, plan %d of %s: %s", reason, plan.epoch, plan.deployment, outcome)
         miss = StageMiss(
             node=self._node,
@@ -317,60 +299,6 @@ class Origin:
             outcome=outcome,
         )
         return lambda: _do([lambda: self._missed(miss), then])
-
-    def _rescue(self, request: Request, reason: str) -> tuple[Rescue, Then]:
-        """What becomes of a request whose plan cannot carry it now."""
-        request.trouble = reason
-        local = self._finish_here(request)
-        if local is not None:
-            return "finished at the origin", local
-        others = [plan for plan in self._plans.ready_plans(request.plan.deployment) if self._may_move(request, plan)]
-        if others:
-            return "moved to another plan", self._move(request, others[0])
-        if request.phase != "stranded":
-            self._strand(request)
-        return "waits for a plan", _nothing
-
-    def _finish_here(self, request: Request) -> Then | None:
-        """Finish with what the origin has loaded: from where its leading stage ended, else from the inputs."""
-        if self._compute.backlog_s > self._limits.longest_wait_s:
-            return None
-        model, ops, stop = request.plan.model.sha256, ops_of(request.plan), leading_stop(request.plan)
-        leading = request.leading
-        segment = self._segment_of(model, stop, ops) if leading is not None and stop < ops else None
-        if segment is None or leading is None:
-            stop, leading = 0, None
-            segment = self._segment_of(model, 0, ops)
-        if segment is None:
-            return None
-        begun = stage_reports(request.plan, leading_records(request)) if leading is not None else ()
-        inputs = leading.tensors if leading is not None else request.inputs
-        request.phase = "at the origin"
-        self._requests.abandon(request)
-        return self._run_here(
-            request, segment, inputs, lambda outcome: self._finished_here(request, begun, stop, outcome)
-        )
-
-    def _run_here(self, request: Request, segment: Segment, inputs: Arrays, done: Callable[[Outcome], None]) -> Then:
-        def run() -> None:
-            try:
-                self._compute.submit(segment, inputs, time.monotonic_ns(), done)
-            except ExecutorBusyError:
-                with self._lock:
-                    self._strand(request)
-
-        return run
-
-    def _strand(self, request: Request) -> None:
-        request.phase, request.stranded_ns = "stranded", time.monotonic_ns()
-        self._requests.abandon(request)
-
-    def _move(self, request: Request, plan: Plan) -> Then:
-        self._requests.renew(request, plan)
-        return self._start(request)
-
-    def _may_move(self, request: Request, plan: Plan) -> bool:
-        return request.attempts < MOST_ATTEMPTS and not self._watch.avoided & named_nodes(plan)
 
     def _fail(self, request: Request, reason: str) -> Then:
         self._requests.end(request)
@@ -401,28 +329,6 @@ class Origin:
         if then is not None:
             then()
 
-    def _finished_here(self, request: Request, begun: tuple[StageReport, ...], start: int, outcome: Outcome) -> None:
-        now_ns = time.monotonic_ns()
-        with self._lock:
-            if not self._requests.end(request):
-                return
-            if outcome.error is None:
-                self._requests.answered(request, now_ns)
-        request.finished_ns = now_ns
-        if outcome.error is not None:
-            reason = f"{request.trouble}; and finishing it at {self._node} failed: {outcome.error}"
-            request.finish(Finished(None, failed_report(request, reason)))
-            return
-        here = StageReport(
-            node=self._node,
-            start=start,
-            stop=ops_of(request.plan),
-            compute_ms=outcome.compute_ns / 1e6,
-            wait_ms=max(0, outcome.wait_ns) / 1e6,
-        )
-        report = answered_report(request, (*begun, here), self._power(), fallback=request.trouble)
-        request.finish(Finished(tuple(outcome.outputs), report))
-
     def _never_begun(self, deployment: str, reason: str) -> InferenceReport:
         return InferenceReport(
             deployment=deployment,
@@ -438,7 +344,3 @@ class Origin:
 def _do(thens: Iterable[Then]) -> None:
     for then in thens:
         then()
-
-
-def _nothing() -> None:
-    """Nothing is to be done now."""

@@ -1,13 +1,15 @@
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
 
 import pytest
+from eventually import eventually
 from plans import plan_of
 
 from broker.messages import InferenceReport, InferReply, InferRequest, ModelReference, Plan
 from edge_agent.executor import Executor
-from edge_agent.intake import Intake
+from edge_agent.intake import QUEUE_LENGTH, Intake
 from edge_agent.origin import Limits, Origin
 from edge_agent.wire import StageRecord, TensorsMessage
 from models.cache import ModelCache
@@ -99,3 +101,42 @@ def test_without_a_plan_the_client_is_told(desk: Desk, photographs: tuple[Path, 
     """It is not left to its timeout."""
     desk.plan = None
     assert "no plan of photos is ready yet" in str(desk.ask(photographs[0].read_bytes()).error)
+
+
+def test_overload_is_answered_before_the_image_is_looked_at(desk: Desk) -> None:
+    """With the wait that the request would have had; nothing is reported, for nothing has begun."""
+    desk.origin._requests._paces.answered("photos", 0.0, 30.0)
+    hold = threading.Event()
+    desk.segment.run = lambda arrays: hold.wait(30) and []  # type: ignore[method-assign,assignment,func-returns-value]
+    replies: Queue[InferReply] = Queue()
+    image = Path(__file__).read_bytes()
+    plan = desk.plan
+    assert plan is not None
+    threading.Thread(target=desk.origin.submit, args=("photos", (), lambda _: None)).start()
+    assert eventually(lambda: desk.origin.in_flight == 1)
+    desk.intake.take("photos", InferRequest(request_id="r2", image=image, top=1), replies.put)
+    reply = replies.get(timeout=10)
+    hold.set()
+    assert reply.busy_ms is not None
+    assert reply.busy_ms > 10_000
+    assert str(reply.error).startswith("busy: it would have waited 30.0 s, more than longest_wait_s")
+    assert desk.reports.empty()
+
+
+def test_a_full_queue_of_images_is_answered_busy(
+    desk: Desk, photographs: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every request has its one answer all the same."""
+    hold = threading.Event()
+    monkeypatch.setattr("edge_agent.intake.load_image", lambda _: hold.wait(30) and None)
+    replies: Queue[InferReply] = Queue()
+    for number in range(QUEUE_LENGTH + 2):
+        desk.intake.take("photos", InferRequest(request_id=f"r{number}", image=b"", top=1), replies.put)
+        if number == 0:
+            assert eventually(lambda: desk.intake._worker.waiting == 0)
+    busy = replies.get(timeout=10)
+    assert str(busy.error).startswith(f"busy: {QUEUE_LENGTH} images wait already")
+    assert busy.busy_ms is not None
+    hold.set()
+    others = {replies.get(timeout=10).request_id for _ in range(QUEUE_LENGTH + 1)}
+    assert len({busy.request_id, *others}) == QUEUE_LENGTH + 2
