@@ -125,6 +125,8 @@ def least_inputs(kind: str) -> int:
     return _LEAST_INPUTS_OF.get(kind, 1)
 
 
+FLEXBUFFER_KINDS = frozenset(("TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"))
+"""The custom ops that runtimes bring along; all keep their options in a FlexBuffer."""
 LEAST_OUTPUTS = {"TOPK_V2": 2, "UNIQUE": 2, "NON_MAX_SUPPRESSION_V4": 2, "NON_MAX_SUPPRESSION_V5": 3}
 NO_OUTPUTS = frozenset(
     ("CALL_ONCE", "ASSIGN_VARIABLE", "HASHTABLE_IMPORT", "CUSTOM", "CALL", "WHILE", "STABLEHLO_WHILE")

@@ -9,9 +9,18 @@ from math import isfinite, prod
 
 from models.details import detail_tensors
 from models.flatbuffer import Table
+from models.flexbuffer import is_whole_flexbuffer
 from models.modelfile import ModelFile, OperatorRecord, SubgraphRecord, TensorRecord
 from models.operands import operand_fault
-from models.operators import LEAST_OUTPUTS, MAY_LACK_INPUTS, NO_OUTPUTS, OUTPUT_COUNTS, least_inputs, options_name
+from models.operators import (
+    FLEXBUFFER_KINDS,
+    LEAST_OUTPUTS,
+    MAY_LACK_INPUTS,
+    NO_OUTPUTS,
+    OUTPUT_COUNTS,
+    least_inputs,
+    options_name,
+)
 from models.schema import OPTIONS, OPTIONS_2, Model, Operator, Quantization, SignatureDef
 from models.schema import Tensor as TensorSlots
 from models.sparsity import stored_elements
@@ -110,6 +119,9 @@ def _check_operator(model: ModelFile, op: OperatorRecord, words: str) -> None:
         chosen = {type_: layouts.get(type_) for slot, layouts in unions if (type_ := op.table.scalar(slot, "B"))}
         fits = all(layout is not None and layout.name == wanted for layout in chosen.values())
         _require(model, fits and (options is None or bool(chosen)), f"{words} does not have the options of its kind")
+    if op.code.custom and kind in FLEXBUFFER_KINDS:
+        whole = is_whole_flexbuffer(op.table.raw(Operator.CUSTOM_OPTIONS) or b"")
+        _require(model, whole, f"{words} has options that are no whole FlexBuffer")
     offset = op.table.scalar(Operator.LARGE_CUSTOM_OFFSET, "Q")
     if offset > 1:
         model.span(offset, op.table.scalar(Operator.LARGE_CUSTOM_SIZE, "Q"))
