@@ -109,6 +109,23 @@ def test_a_full_queue_refuses_at_once(executor: Executor) -> None:
     assert {done.get(timeout=10).error, done.get(timeout=10).error} == {None}
 
 
+def test_the_backlog_is_told_by_what_ran_before(executor: Executor) -> None:
+    """Of the queue and of what runs, so that nobody waits for it in vain."""
+    assert executor.backlog_s == 0.0
+    for _ in range(3):
+        run(executor, Spinning())
+    held = Held()
+    done: Queue[Outcome] = Queue()
+    executor.submit(cast(Segment, held), INPUT, time.monotonic_ns(), done.put)
+    held.started.wait(10)
+    alone_s = executor.backlog_s
+    executor.submit(cast(Segment, held), INPUT, time.monotonic_ns(), done.put)
+    assert executor.backlog_s == pytest.approx(2 * alone_s)
+    assert alone_s > 0.0
+    held.let_go.set()
+    done.get(timeout=10), done.get(timeout=10)
+
+
 def test_an_emulated_machine_takes_its_factor_of_the_cpu_time() -> None:
     """Slowness is reckoned from what the thread itself computed."""
     slow = Executor(compute_factor=4.0)
