@@ -12,7 +12,7 @@ from coordinator.errors import ProblemError
 from coordinator.estimates import HIGHEST_LOAD
 from coordinator.evaluation import Circumstances, LinkFigures
 from coordinator.problem import MAX_NUMBER, MIN_MBPS, Link, Model, Node, Problem
-from coordinator.site import DeploymentState, LinkState, NodeState, Pair, Refusal, State, last_heard_of, load_of
+from coordinator.site import DeploymentState, LinkState, NodeState, Pair, Refusal, State, load_of
 
 MAX_DOUBLINGS = 6
 JOINING = "it has joined only just: what is measured of it may still change"
@@ -25,6 +25,8 @@ class Surroundings:
     sessions: Mapping[str, str]
     loads: Mapping[str, float]
     links: Mapping[Pair, LinkFigures]
+    heard_at: Mapping[str, float]
+    """By node: when something new was last heard from it, or of a link that reaches it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class Assembly:
 def surroundings(state: State, now: float) -> Surroundings:
     """What is believed of the site now."""
     usable = {name: node for name, node in state.nodes.items() if node.usable}
+    heard_at = {name: node.spoke_at for name, node in usable.items()}
+    for (_, dst), link in state.links.items():
+        if dst in heard_at:
+            heard_at[dst] = max(heard_at[dst], link.arrived_at)
     return Surroundings(
         sessions={name: node.session for name, node in usable.items()},
         loads={name: load_of(node, state).load(now) for name, node in usable.items()},
@@ -47,6 +53,7 @@ def surroundings(state: State, now: float) -> Surroundings:
             for pair, link in state.links.items()
             if pair[0] in usable and pair[1] in usable
         },
+        heard_at=heard_at,
     )
 
 
@@ -74,7 +81,7 @@ def circumstances(
         suspects={
             name: suspicion.reason
             for name, suspicion in deployment.suspect_nodes.items()
-            if name in site.sessions and not suspicion.is_over(last_heard_of(name, state), now)
+            if name in site.sessions and not suspicion.is_over(site.heard_at[name], now)
         },
         suspect_links={
             pair: suspicion.reason
