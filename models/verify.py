@@ -36,14 +36,14 @@ class _Verification:
         if self._tables_left < 0:
             raise self._buffer.broken("it names more tables than it has room for")
         table = self._buffer.table(position)
-        for slot, width in enumerate(layout.widths[: len(table.offsets)]):
-            at = table.field(slot, int(width))
+        for slot, (width, offset) in enumerate(zip(layout.widths, table.offsets, strict=False)):
+            if offset:
+                table.field(slot, int(width))
+                _aligned(self._buffer, position + offset, int(width))
+        for child in layout.offsets:
+            at = table.field(child.slot, 4)
             if at is not None:
-                _aligned(self._buffer, at, int(width))
-        for offset in layout.offsets:
-            at = table.field(offset.slot, 4)
-            if at is not None:
-                self._follow(table, offset, at)
+                self._follow(table, child, at)
 
     def _follow(self, table: Table, offset: Scalars | Text | Child | Children | Union, at: int) -> None:
         buffer = self._buffer
