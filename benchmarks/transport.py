@@ -1,8 +1,8 @@
-"""Round trips of the tensor transport against a bare socket: the payload out, 4 KB back, between two processes.
+"""Round trips of the tensor transport, open and with CURVE, against a bare socket: the payload out, 4 KB back.
 
     python benchmarks/transport.py
 
-Both are measured in turns, so that both see the same machine; the ratio is that of the medians.
+Between two processes on loopback, measured in turns, so that all see the same machine; ratios are of the medians.
 """
 
 import multiprocessing
@@ -11,12 +11,14 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from multiprocessing.connection import Connection
 
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.deliveries import Delivery
+from edge_agent.keys import NodeKey, make_key
 from edge_agent.transport import Transport
 from edge_agent.wire import FailureMessage, Route, TensorsMessage, TransferRecord
 
@@ -24,6 +26,8 @@ ROUND_TRIPS = {4_000: 400, 600_000: 200, 3_000_000: 60}
 REPLY_BYTES = 4_096
 SLICES = 20
 ROUTE = Route("benchmark", 1, bytes(16), 0)
+LOOPBACK = "tcp://127.0.0.1:0"
+MANNERS = ("open", "CURVE")
 
 
 class Answering:
@@ -47,13 +51,31 @@ class Answering:
         """Not timed here."""
 
 
+def key_of(manner: str) -> NodeKey | None:
+    """A new key, or none where tensors run open."""
+    return make_key() if manner == "CURVE" else None
+
+
+def public(key: NodeKey | None) -> str | None:
+    """What the other end has to know of a key."""
+    return key.public if key else None
+
+
 def serve(connection: Connection) -> None:
-    """The far end, a process of its own: answers on a transport and on a bare socket."""
+    """The far end, a process of its own: answers on both transports and on a bare socket."""
     reply = TensorsMessage(ROUTE, (np.zeros(REPLY_BYTES, np.int8),))
-    with Transport("far", "tcp://127.0.0.1:0") as transport, socket.create_server(("127.0.0.1", 0)) as listener:
-        transport.start(Answering(lambda _: transport.send("near", reply)))
-        connection.send((transport.endpoint, listener.getsockname()))
-        transport.connect("near", connection.recv())
+    with ExitStack() as stack:
+        transports = {}
+        for manner in MANNERS:
+            key = key_of(manner)
+            transport = stack.enter_context(Transport("far", LOOPBACK, key))
+            transport.start(Answering(lambda _, transport=transport: transport.send("near", reply)))  # type: ignore[misc]  # mypy cannot type a default in a lambda
+            transports[manner] = transport
+            connection.send((transport.endpoint, public(key)))
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        connection.send(listener.getsockname())
+        for manner in MANNERS:
+            transports[manner].connect("near", *connection.recv())
         bare, _ = listener.accept()
         with bare:
             bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -81,20 +103,25 @@ def timed_ms(round_trip: Callable[[], None], times: int) -> list[float]:
 
 
 def main() -> None:
-    """Print a row for each size."""
+    """Print a row for each size and manner."""
     near_end, far_end = multiprocessing.Pipe()
     far = multiprocessing.get_context("spawn").Process(target=serve, args=(far_end,), daemon=True)
     far.start()
     answers: queue.SimpleQueue[TensorsMessage] = queue.SimpleQueue()
-    endpoint, address = near_end.recv()
-    with Transport("near", "tcp://127.0.0.1:0") as transport, socket.create_connection(address) as bare:
+    with ExitStack() as stack:
+        peers = [near_end.recv() for _ in MANNERS]
+        bare = stack.enter_context(socket.create_connection(near_end.recv()))
         bare.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        transport.start(Answering(answers.put))
-        transport.connect("far", endpoint)
-        near_end.send(transport.endpoint)
+        transports = {}
+        for manner, peer in zip(MANNERS, peers, strict=True):
+            key = key_of(manner)
+            transports[manner] = stack.enter_context(Transport("near", LOOPBACK, key))
+            transports[manner].start(Answering(answers.put))
+            transports[manner].connect("far", *peer)
+            near_end.send((transports[manner].endpoint, public(key)))
         back = bytearray(REPLY_BYTES)
 
-        def over_transport(values: npt.NDArray[np.int8]) -> None:
+        def over_transport(transport: Transport, values: npt.NDArray[np.int8]) -> None:
             transport.send("far", TensorsMessage(ROUTE, (values,)))
             answers.get(timeout=30)
 
@@ -103,20 +130,23 @@ def main() -> None:
             bare.sendall(values.data)
             receive_into(bare, memoryview(back))
 
-        print(f"{'bytes':>10} {'socket p50 ms':>14} {'transport p50 ms':>17} {'p99 ms':>8} {'ratio':>6}")
+        print(f"{'bytes':>10} {'way':<7} {'p50 ms':>8} {'p99 ms':>8} {'to socket':>10} {'to open':>8}")
         for size, times in ROUND_TRIPS.items():
             values = np.random.default_rng(1).integers(-128, 127, size, np.int8)
-            by_socket: list[float] = []
-            by_transport: list[float] = []
+            ways: dict[str, Callable[[], None]] = {"socket": lambda: over_socket(values)}  # noqa: B023  # called at once
+            for manner, transport in transports.items():
+                ways[manner] = lambda transport=transport: over_transport(transport, values)  # type: ignore[misc]  # noqa: B023  # as above
+            taken_ms: dict[str, list[float]] = {way: [] for way in ways}
             for turn in range(SLICES + 1):
-                socket_ms = timed_ms(lambda: over_socket(values), times // SLICES)  # noqa: B023  # called at once
-                transport_ms = timed_ms(lambda: over_transport(values), times // SLICES)  # noqa: B023  # called at once
-                if turn > 0:  # the first turn warms up
-                    by_socket += socket_ms
-                    by_transport += transport_ms
-            p50_socket, p50 = statistics.median(by_socket), statistics.median(by_transport)
-            p99 = statistics.quantiles(by_transport, n=100)[98]
-            print(f"{size:>10} {p50_socket:>14.3f} {p50:>17.3f} {p99:>8.3f} {p50 / p50_socket:>6.1f}")
+                for way, round_trip in ways.items():
+                    slice_ms = timed_ms(round_trip, times // SLICES)
+                    if turn > 0:  # the first turn warms up
+                        taken_ms[way] += slice_ms
+            p50_ms = {way: statistics.median(each) for way, each in taken_ms.items()}
+            for way, each in taken_ms.items():
+                p99_ms = statistics.quantiles(each, n=100)[98]
+                ratios = f"{p50_ms[way] / p50_ms['socket']:>10.1f} {p50_ms[way] / p50_ms['open']:>8.2f}"
+                print(f"{size:>10} {way:<7} {p50_ms[way]:>8.3f} {p99_ms:>8.3f} {ratios}")
     far.join(10)
 
 

@@ -23,8 +23,10 @@ _FIRST_SPREAD: Final = 0.25  # relative spread assumed of a single sample
 _MOST_VARIANCE: Final = 1.0
 _CEILING_SPREAD: Final = 0.5  # relative spread of a bandwidth that is only known from above
 _CEILING_MARGIN: Final = 0.5  # a ceiling counts only where it is below half of what was believed
+_DISBELIEF: Final = math.log(0.75)
 _DOUBTFUL_MOVE: Final = 0.15  # a link that went 15 % along with others is sampled itself
 _MBPS_MIN: Final = 0.001
+_CARRIED_S: Final = 5.0  # after a transfer at its pace, only a slow transfer shows that the link dropped
 
 Method = Literal["probe", "transfer"]
 
@@ -107,6 +109,7 @@ class LinkEstimator:
         self._gone_along = 0.0
         self._is_bound = False
         self._suspect: float | None = None
+        self._carried, self._carried_at = 0.0, -math.inf  # what a paced transfer has shown at least, in the logarithm
         self._at = -math.inf
         self._method: Method = "probe"
         self._estimate: LinkEstimate | None = None  # made when asked for, kept until something is learned
@@ -216,6 +219,7 @@ class LinkEstimator:
 
     def _at_least(self, mbps: float, at: float) -> Move | None:
         sample = math.log(max(mbps, _MBPS_MIN))
+        self._carried, self._carried_at = sample, at
         if self._suspect is not None and self._suspect < sample:
             self._suspect = None
         # A bound, or what other links did, may have made us believe in less than what has just been seen.
@@ -238,6 +242,10 @@ class LinkEstimator:
         variance = min(self._variance + walk_per_s * age_s, _MOST_VARIANCE)
         if is_first or self._is_bound:
             self._restart(sample, max(noise, _FIRST_SPREAD**2) if is_first else noise)
+        elif method == "probe" and sample < self._carried + _DISBELIEF and at - self._carried_at < _CARRIED_S:
+            # The machines were busy with something else while they were probed.
+            self._suspect = sample
+            return None
         elif self._suspect is not None and abs(sample - self._suspect) < abs(residual):
             # Two in a row that are nearer to each other than to the mean: it was a jump.
             self._restart(sample, max(_LEAST_JUMP_SPREAD**2, (self._suspect - sample) ** 2 / 4))

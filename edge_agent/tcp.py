@@ -18,6 +18,12 @@ SUPPORTED: Final = sys.platform == "linux"
 _MAX_PACING_RATE: Final = 47  # SO_MAX_PACING_RATE, which Python does not name
 _UNPACED: Final = 2**32 - 1
 _SLOWEST_PACE: Final = 1_000  # bytes per second
+_BUFFER_LOCK: Final = 72  # SO_BUF_LOCK, which Python does not name either
+_SHORT_ROUND_TRIP_US: Final = 1_024  # below it Linux paces in bursts of 32 to 64 KB (ip-sysctl, tcp_tso_rtt_log)
+_BUFFERED_S: Final = 0.004
+_LEAST_BUFFER_BYTES: Final = 8_192
+_WIDE_BUFFER_BYTES: Final = 262_144  # as much as the largest probe
+_LEAST_ROUND_TRIP: Final = struct.Struct("=148xI")  # tcpi_min_rtt, in microseconds
 _BYTES_RECEIVED: Final = struct.Struct("=128xQ")  # tcpi_bytes_received in Linux's struct tcp_info
 
 Ends = tuple[object, object]
@@ -55,8 +61,22 @@ class TcpConnection:
         with suppress(OSError), _borrowed(self.descriptor) as borrowed:
             if _ends(borrowed) == self._ends:
                 borrowed.setsockopt(socket.SOL_SOCKET, _MAX_PACING_RATE, struct.pack("=I", rate))
+                _buffer(borrowed, bytes_per_s)
                 if bytes_per_s is None:
                     _forget_rate(borrowed)
+
+
+def _buffer(borrowed: socket.socket, bytes_per_s: float | None) -> None:
+    """Where the round trip is short, keep so little in the kernel that a burst of it passes in milliseconds."""
+    information = borrowed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LEAST_ROUND_TRIP.size)
+    rtt_us = _LEAST_ROUND_TRIP.unpack(information)[0]
+    if bytes_per_s is None or rtt_us >= _SHORT_ROUND_TRIP_US:
+        borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WIDE_BUFFER_BYTES)
+        with suppress(OSError):  # the kernel may widen it again: Linux has this since 5.14
+            borrowed.setsockopt(socket.SOL_SOCKET, _BUFFER_LOCK, struct.pack("=I", 0))
+        return
+    wanted = max(round(bytes_per_s * (rtt_us / 1e6 + _BUFFERED_S)), _LEAST_BUFFER_BYTES)
+    borrowed.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wanted // 2)  # Linux doubles it
 
 
 def _forget_rate(borrowed: socket.socket) -> None:

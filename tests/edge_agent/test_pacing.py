@@ -181,3 +181,18 @@ def test_a_transfer_at_its_pace_lifts_a_bound() -> None:
     assert estimator.sampled_mbps == pytest.approx(20.0)
     estimator.transfer(TENSOR_BYTES, 8 * TENSOR_BYTES / 18_000 + RTT_MS, None, 3.0, 18.0)
     assert estimator.mbps == pytest.approx(18.0)
+
+
+def test_low_probes_among_transfers_at_their_pace_are_not_believed() -> None:
+    """Two machines that are busy make every probe look slow; a link that dropped makes the transfers slow too."""
+    estimator = LinkEstimator()
+    estimator.ping(RTT_MS)
+    estimator.probe(20.0, 1.0)
+    at_pace_ms = 8 * TENSOR_BYTES / 18_000 + RTT_MS
+    for at in range(2, 20):
+        estimator.transfer(TENSOR_BYTES, at_pace_ms, None, float(at), 18.0)
+        estimator.probe(6.0, at + 0.2)
+        estimator.probe(6.0, at + 0.4)
+    assert estimator.mbps == pytest.approx(20.0)
+    estimator.transfer(TENSOR_BYTES, 8 * TENSOR_BYTES / 6_000 + RTT_MS, None, 20.0, 18.0)
+    assert estimator.mbps == pytest.approx(6.0, rel=0.02)
