@@ -19,6 +19,8 @@ ANSWER_S = 2.0
 """How long a session that the broker remembers as alive has to say so."""
 TIE_S = 1.0
 """Two that connected within this time of each other are told apart by their ids."""
+ECHO_S = 10.0
+"""How long the broker has to return our own question, before we do without."""
 MAX_RIVALS = 16
 MAX_BIRTHS = 10
 BIRTHS_PERIOD_S = 1.0
@@ -112,7 +114,17 @@ class Presence:
         with self._lock:
             if self._winner is not None:
                 raise NodeNameTakenError(self._node, self._winner.session)
-            if self._remembered is not None and self._question is None and self._clock_s() >= self._answer_by:
+            now = self._clock_s()
+            if self._question is not None and self._session.connected and now - self._connected_at > ECHO_S:
+                log.warning(
+                    "the broker does not return the status of %s to it, so another agent of this name would not be "
+                    "noticed: let this node read what it writes under nodes/%s/status",
+                    self._node,
+                    self._node,
+                )
+                self._question = None
+                born = self._settle()
+            elif self._remembered is not None and self._question is None and now >= self._answer_by:
                 log.info("another session of %s does not answer: it counts as gone", self._node)
                 born = self._settle()
             elif self._owes_birth:

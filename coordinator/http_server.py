@@ -57,19 +57,10 @@ class HttpServer:
     def __init__(self, settings: HttpSettings) -> None:
         self._host = settings.host
         self._tokens = None if settings.tokens_file is None else Tokens(settings.tokens_file)
-        if self._tokens is None and not is_loopback(settings.host):
-            raise ListenError(
-                f"http.host {settings.host} serves more than this machine: give http.tokens_file "
-                "(`splitrail site init` makes one) or keep it on 127.0.0.1"
-            )
         self._tls = _tls_context(settings)
-        if self._tls is None and self._tokens is not None and not is_loopback(settings.host):
-            log.warning(
-                "http.host %s is served without TLS, and agents send their tokens over https alone: "
-                "give http.certificate_file and http.key_file",
-                settings.host,
-            )
         self._socket = _listening_socket(settings.host, settings.port)
+        if not ipaddress.ip_address(self._socket.getsockname()[0]).is_loopback:
+            self._check_exposure()
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
 
@@ -110,18 +101,24 @@ class HttpServer:
             self._thread.join()
         self._socket.close()
 
+    def _check_exposure(self) -> None:
+        """What serves others than this machine needs tokens, and TLS for them."""
+        if self._tokens is None:
+            self._socket.close()
+            raise ListenError(
+                f"http.host {self._host} serves more than this machine: give http.tokens_file "
+                "(`splitrail site init` makes one) or keep it on 127.0.0.1"
+            )
+        if self._tls is None:
+            log.warning(
+                "http.host %s is served without TLS, and agents send their tokens over https alone: "
+                "give http.certificate_file and http.key_file",
+                self._host,
+            )
+
     def _serve(self, server: uvicorn.Server) -> None:
         with asyncio.Runner(loop_factory=PatientLoop) as runner:
             runner.run(server.serve(sockets=[self._socket]))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address, or every one that a name stands for, is this machine's alone."""
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except OSError:
-        return False
-    return all(ipaddress.ip_address(str(entry[4][0]).partition("%")[0]).is_loopback for entry in found)
 
 
 def _tls_context(settings: HttpSettings) -> ssl.SSLContext | None:

@@ -271,6 +271,22 @@ def test_births_that_queued_while_it_was_away_send_nobody_away(mosquitto: Privat
         assert not node.ended.is_set()
 
 
+def test_a_broker_that_tells_a_node_nothing_of_itself_keeps_it_out_only_so_long(
+    tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An ACL without that right is said, and the node goes on as well as it can."""
+    monkeypatch.setattr(presence, "ECHO_S", 0.3)
+    acl = tmp_path / "acl"
+    acl.write_text("topic write #\n")
+    acl.chmod(0o644)
+    with (
+        PrivateMosquitto(tmp_path / "mosquitto", extra_configuration=f"acl_file {acl}\n") as own,
+        Node(own, site, "run") as node,
+    ):
+        assert eventually(lambda: node.births == 1)
+    assert "let this node read what it writes under nodes/pi/status" in caplog.text
+
+
 def test_a_rival_that_never_leaves_is_answered_only_so_often(mosquitto: PrivateMosquitto, site: str) -> None:
     """Not even a hostile client of the same name makes a node publish without limit."""
     with Observer(mosquitto, site) as observer, Node(mosquitto, site, "run", name="pi") as node:
