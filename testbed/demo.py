@@ -62,7 +62,10 @@ class MachineFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
-    """The demo's figures, as `--json` writes them; machines and links are emulated, every energy figure modelled."""
+    """The demo's figures, as `--json` writes them; machines and links are emulated, every energy figure modelled.
+
+    Tensors and broker run open, on loopback only.
+    """
 
     emulated: bool = True
     energy: str = "modelled, whole boards"

@@ -182,7 +182,8 @@ def profile_table(profiles: Sequence[NodeProfile], kinds: Sequence[str]) -> Tabl
 def comparison_table(comparison: Comparison, adaptive: str) -> Table:
     """The run's end: every strategy's figures in one row."""
     table = Table(
-        title="per inference; machines and links emulated, energy modelled (whole boards)",
+        title="per inference; machines and links emulated, energy modelled (whole boards);\n"
+        "tensors and broker run open, on loopback only",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         pad_edge=False,

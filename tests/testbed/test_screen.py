@@ -73,6 +73,7 @@ def test_energy_is_marked_as_modelled() -> None:
     assert "origin J,  total J," in text
     assert " modelled  modelled" in text
     assert "machines and links emulated, energy modelled" in text
+    assert "tensors and broker run open, on loopback only" in text
 
 
 def test_profile_names_the_dearest_ops() -> None:
