@@ -221,7 +221,7 @@ class Agent:
     def on_failure(self, message: FailureMessage, src: str) -> None:
         """Another node gave a request up."""
         self._origin.heard(src)
-        self._pipeline.pass_failure(message)
+        self._pipeline.pass_failure(message, src)
 
     def on_transfer_record(self, message: TransferRecord, src: str) -> None:
         """Another node tells how long a hop of our request took it."""

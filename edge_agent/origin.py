@@ -157,13 +157,15 @@ class Origin:
         self._end_if_complete(request)
 
     def transferred(self, where: Route, src: str, size_bytes: int, transfer_ms: float) -> None:
-        """The hop `where` has been timed by its sender `src`; what is no hop of a request of ours is ignored."""
+        """The hop `where` has been timed by its sender `src`; what is no hop of that node and request is ignored."""
         with self._lock:
-            self._passed(where)
             request = self._requests.get(where.request)
             hops = route(request.plan) if request is not None else ()
-            if request is None or not 0 < where.hop < len(hops):
+            if request is None:
+                self._passed(where)
+            if request is None or not 0 < where.hop < len(hops) or hops[where.hop - 1].node != src:
                 return
+            self._passed(where)
             request.transfers[where.hop] = TransferReport(
                 src=src, dst=hops[where.hop].node, size_bytes=size_bytes, transfer_ms=transfer_ms
             )

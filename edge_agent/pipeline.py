@@ -9,7 +9,7 @@ from typing import Protocol
 from broker.messages import Plan
 from edge_agent.errors import ExecutorBusyError, TransportError, WireError
 from edge_agent.executor import Executor, Outcome
-from edge_agent.routes import Hop, route
+from edge_agent.routes import Hop, named_nodes, route
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
 from models.runtime import Segment
@@ -66,7 +66,10 @@ class Pipeline:
             self._tell(src, FailureMessage(where, reason))
             return
         hops = route(plan)
-        if where.hop >= len(hops) or hops[where.hop].node != self._node:
+        if not 0 < where.hop < len(hops) or hops[where.hop - 1].node != src:
+            log.warning("%s sent tensors that plan %d of %s does not have it send", src, plan.epoch, plan.deployment)
+            return
+        if hops[where.hop].node != self._node:
             self._fail(plan, where, f"hop {where.hop} of this plan is not for {self._node}")
             return
         if plan.origin == self._node:
@@ -81,12 +84,12 @@ class Pipeline:
         else:
             self._compute(plan, hop, message)
 
-    def pass_failure(self, message: FailureMessage) -> None:
-        """A failure that another node told: the origin's to know; without the plan, perhaps of a request of ours."""
+    def pass_failure(self, message: FailureMessage, src: str) -> None:
+        """A failure that the agent `src` told: the origin's to know; without the plan, perhaps of a request of ours."""
         plan = self._plan_of(message.route)
         if plan is None:
             self._requests.failed(message.route, message.reason)
-        else:
+        elif src in named_nodes(plan):
             self._fail(plan, message.route, message.reason)
 
     def _compute(self, plan: Plan, hop: Hop, message: TensorsMessage) -> None:

@@ -113,7 +113,7 @@ class Site:
         if self.held is not None:
             self.held.append((src, dst, message))
         elif isinstance(message, FailureMessage):
-            self.nodes[dst].pipeline.pass_failure(message)
+            self.nodes[dst].pipeline.pass_failure(message, src)
         elif isinstance(message, TensorsMessage):
             size = sum(tensor.nbytes for tensor in message.tensors)
             self.nodes["pi"].origin.transferred(message.route, src, size, 1.0)

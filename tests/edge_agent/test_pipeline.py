@@ -115,7 +115,7 @@ def test_a_failure_reaches_its_request_even_when_the_origin_has_dropped_the_plan
     [identity] = [request.attempt for request in pi.origin._requests]
     pi.plans = [new]
     where = Route("photos", 1, identity, 1, plan_digest(old))
-    pi.pipeline.pass_failure(FailureMessage(where, "laptop does not know epoch 1"))
+    pi.pipeline.pass_failure(FailureMessage(where, "laptop does not know epoch 1"), "laptop")
     report = ended.get(timeout=10).report
     assert (report.error, report.epoch) == (None, 9)
 
@@ -183,8 +183,8 @@ def test_a_result_that_tells_of_hops_beyond_its_plan_is_ignored(site: Site) -> N
     [identity] = [request.attempt for request in pi.origin._requests]
     here = Route("photos", 1, identity, 3)
     pi.origin.delivered(TensorsMessage(here, INPUT, (StageRecord(4, 1, 1),)))
-    for hop in (1, 2, 3):
-        pi.origin.transferred(Route("photos", 1, identity, hop), "pc", 8, 1.0)
+    for hop, src in enumerate(("pi", "laptop", "pc"), 1):
+        pi.origin.transferred(Route("photos", 1, identity, hop), src, 8, 1.0)
     assert ended.empty()
     pi.origin.delivered(TensorsMessage(here, INPUT, (StageRecord(3, 1, 1),)))
     assert ended.get(timeout=10).report.error is None
@@ -204,3 +204,25 @@ def test_tensors_for_a_hop_that_is_not_ours_are_refused(site: Site) -> None:
     site.nodes["pc"].pipeline.arrive(TensorsMessage(Route("photos", 1, identity, 1, plan_digest(plan)), INPUT), "pi")
     assert ended.empty()
     assert [miss.epoch for miss in site.nodes["pi"].misses] == [1]
+
+
+def test_tensors_and_failures_of_nodes_that_have_no_say_in_them_are_ignored(site: Site) -> None:
+    """An agent speaks for the hops that the plan gives it alone."""
+    plan = plan_of(("pi", 0, 3), ("laptop", 3, 10), way_back=("laptop", "pi"))
+    site.adopt(plan)
+    site.held = []
+    ended = site.begin()
+    pi = site.nodes["pi"]
+    [attempt] = [request.attempt for request in pi.origin._requests]
+    to_laptop = Route("photos", 1, attempt, 1, plan_digest(plan))
+    back = Route("photos", 1, attempt, 2, plan_digest(plan))
+    site.nodes["laptop"].pipeline.arrive(TensorsMessage(to_laptop, INPUT), "pc")
+    pi.pipeline.arrive(TensorsMessage(back, INPUT), "pc")
+    pi.origin.transferred(to_laptop, "pc", 1, 1.0)
+    pi.pipeline.pass_failure(FailureMessage(to_laptop, "believe me"), "pc")
+    assert ended.empty()
+    assert not pi.misses
+    site.release()
+    finished = ended.get(timeout=10)
+    assert finished.outputs is not None
+    assert finished.outputs[0].tolist() == [10.0] * 3
