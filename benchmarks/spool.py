@@ -191,7 +191,7 @@ def lines(seconds: float) -> Iterator[str]:
         p50, p99 = (statistics.median(values) for values in zip(*((t.p50_ms, t.p99_ms) for t in times), strict=True))
         yield f"  {way:8} {p50:6.3f}  {p99:6.3f}  {max(t.longest_ms for t in times):8.3f}"
     ratio = statistics.median(t.p50_ms for t in found["spooled"]) / statistics.median(t.p50_ms for t in found["bare"])
-    yield f"  A spooled publication takes {ratio:.1f} times a bare one; the writing alone is the last line."
+    yield f"  A spooled publication takes {ratio:.1f} times a bare one, of which `writing` is the spool's file alone."
     yield f"Through the whole path until stored, in messages a second (median of {ROUNDS} turns):"
     for way, per_s in rates.items():
         yield f"  {way:8} {statistics.median(per_s):6.0f}"
