@@ -4,6 +4,7 @@ Decisions are elsewhere (epochs, routes, pipeline, origin); here is only which m
 """
 
 import contextlib
+import contextlib
 import logging
 import signal
 import threading
@@ -362,16 +363,13 @@ def run_agent(settings: AgentSettings) -> None:
     stop = threading.Event()
     # Until it has joined, it may wait for a broker for ever.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    agent = Agent(settings)
-    try:
+    with contextlib.closing(Agent(settings)) as agent, contextlib.suppress(KeyboardInterrupt):
         agent.start()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         due_s = SWEEP_S
         while not stop.wait(due_s):
             due_s = agent.tick()
-    finally:
-        agent.close()
 
 
 def _words(plan: Plan) -> str:

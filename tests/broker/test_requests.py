@@ -103,7 +103,7 @@ def test_every_request_is_answered_once_though_its_broker_is_killed(tmp_path: Pa
 
 @pytest.mark.parametrize("run", ["first", "second"])
 def test_a_request_is_sent_again_to_an_origin_that_is_back(run: str, mosquitto: PrivateMosquitto, site: str) -> None:
-    """What it was asked before is lost, with its connection or its run; the caller waits for one answer, and gets it."""
+    """What it was asked before is lost, with its connection or its run; the caller waits for one answer and gets it."""
     taken = threading.Event()
     with (
         Session(mosquitto.settings, site=site, client_id=f"{site}-client") as client,
