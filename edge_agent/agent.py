@@ -4,7 +4,6 @@ Decisions are elsewhere (epochs, routes, pipeline, origin); here is only which m
 """
 
 import contextlib
-import contextlib
 import logging
 import signal
 import threading
