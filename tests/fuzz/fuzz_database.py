@@ -38,18 +38,18 @@ def run(data: bytes) -> None:
     directory.mkdir()
     path = directory / "file.sqlite"
     path.write_bytes(data[1:])
-    use = _use_store if data[:1] < b"\x80" else _use_spool
+    use = use_store if data[:1] < b"\x80" else use_spool
     with contextlib.suppress(StoreError, SpoolError, SpoolFailedError):
         use(path)
 
 
-def _use_store(path: Path) -> None:
+def use_store(path: Path) -> None:
     with contextlib.closing(SqliteTelemetryStore(path, retention_s=1e9)) as store:
         store.record(READING, 1.0)
         store.flush()
 
 
-def _use_spool(path: Path) -> None:
+def use_spool(path: Path) -> None:
     with contextlib.closing(Spool(path, session="s2", max_bytes=100_000)) as spool:
         for held in spool.held():
             spool.read(held.session, held.first, held.last)
@@ -61,7 +61,7 @@ def seeds() -> Iterator[bytes]:
     """An empty file, an empty store and spool, and ones with a message."""
     yield b"\0"
     yield b"\xff"
-    uses: tuple[tuple[bytes, Callable[[Path], None]], ...] = ((b"\0", _use_store), (b"\xff", _use_spool))
+    uses: tuple[tuple[bytes, Callable[[Path], None]], ...] = ((b"\0", use_store), (b"\xff", use_spool))
     for mark, use in uses:
         path = scratch(f"seed-{os.getpid()}.sqlite")
         for part in path.parent.glob(f"{path.name}*"):

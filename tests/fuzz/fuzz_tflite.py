@@ -13,7 +13,7 @@ from models.metadata import attach_metadata
 from models.preprocessing import read_labels, read_preprocessing
 from models.slicer import slice_model
 
-MOST_SLICES = 4
+MOST_SLICES = 2
 
 
 def run(data: bytes) -> None:
