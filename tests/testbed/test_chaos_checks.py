@@ -105,12 +105,14 @@ def test_leaders_do_not_interleave() -> None:
 
 
 def test_what_is_held_too_much() -> None:
-    """Threads and descriptors may not grow; an agent is measured by the agent that held the most."""
+    """Threads and descriptors may not grow; an agent is measured by the agent that held the most, and a little more."""
     agents = ("pi", "pc")
+    many = msgspec.structs.replace(HOLDINGS, threads=17)
     more = msgspec.structs.replace(HOLDINGS, threads=13)
     before: Mapping[str, Holdings] = {"pi": more, "pc": HOLDINGS, "coordinator": HOLDINGS}
     assert nothing_held(before, {"pc": more, "coordinator": HOLDINGS}, agents) == ""
     assert nothing_held(before, {"coordinator": more}, agents) == "coordinator has 13 threads, had 10"
+    assert nothing_held(before, {"pc": many}, agents) == "pc has 17 threads, had 13"
     hoarder = msgspec.structs.replace(HOLDINGS, segments=9)
     assert nothing_held(before, {"pi": hoarder}, agents) == "pi holds 9 segments"
     assert nobody_left({"pi": 7}, {7}) == ""
