@@ -95,8 +95,8 @@ def in_order_of_terms(plans: Sequence[Plan]) -> str:
 def nothing_held(before: Mapping[str, Holdings], after: Mapping[str, Holdings], agents: Collection[str]) -> str:
     """No process holds more threads or descriptors than before the first fault, or segments of plans that are gone.
 
-    Agents are one program: each is held to the most that any of them held, as its part in the plan may have changed, and
-    may have sent its first large tensor since.
+    Agents are one program: each is held to the most that any of them held, as its part in the plan may have changed,
+    and it may have sent its first large tensor since.
     """
     faults = []
     for name, held in sorted(after.items()):
