@@ -4,12 +4,10 @@ What the messages mean is the receiver's concern; what their times say of a link
 """
 
 import contextlib
-import itertools
 import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -20,9 +18,10 @@ from edge_agent.endpoints import check_peer_endpoint
 from edge_agent.errors import SendError, TransportError, WireError
 from edge_agent.inbox import Inbox, claimed_sender
 from edge_agent.keys import NodeKey
-from edge_agent.lines import InFlight, Line, ReplyKey
+from edge_agent.lines import InFlight, ReplyKey
 from edge_agent.links import Slope
-from edge_agent.looks import Look, Messages
+from edge_agent.looks import Messages
+from edge_agent.outgoing import Outgoing
 from edge_agent.sockets import Arrived, TensorSockets
 from edge_agent.wire import (
     Acknowledgement,
@@ -43,10 +42,6 @@ __all__ = ["Delivery", "ProbeResult", "Sendable", "Transport", "TransportCounter
 
 log = logging.getLogger("splitrail.transport")
 
-MAX_OWED_MESSAGES: Final = 256
-MAX_OWED_BYTES: Final = 256 * 2**20
-MAX_OWED_BYTES_IN_ALL: Final = 512 * 2**20
-MAX_QUEUED_COMMANDS: Final = 4_096
 _TURN_MS: Final = 250
 
 Sendable: TypeAlias = TensorsMessage | FailureMessage | TransferRecord
@@ -68,39 +63,13 @@ class TransportCounters:
     """Connections that were ended: refused, or held by strangers, or filled with what makes no message."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Connect:
-    peer: str
-    endpoint: str
-    key: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Disconnect:
-    peer: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Send:
-    peer: str
-    messages: Messages
-
-
-@dataclass(frozen=True, slots=True)
-class _Pace:
-    peer: str
-
-
-_Command: TypeAlias = _Connect | _Disconnect | _Send | _Pace
-
-
 class Transport:
     """The tensor plane's end on a node: it listens on one endpoint and holds one connection to each peer.
 
     Opened by the constructor, it takes in nothing before `start`. All methods may be called from any thread. With a key
     everything is encrypted, and only peers are heard that were connected to and hold the key given there.
-    What is under way to a peer is bounded in messages and bytes, and so is what is under way in all; a send beyond that
-    is a SendError.
+    What is under way is bounded, as `edge_agent.outgoing` says, and what comes in, as `edge_agent.sockets` and
+    `edge_agent.connections` say.
     """
 
     def __init__(self, node: str, listen: str, key: NodeKey | None = None) -> None:
@@ -113,14 +82,9 @@ class Transport:
         self._is_open = key is None
         self.endpoint = self._sockets.endpoint
         """Where this transport listens, with the port that was taken."""
-        self._lock = threading.Lock()
-        self._lines: dict[str, Line] = {}
-        self._endpoints: dict[str, tuple[str, str | None]] = {}
-        self._looking: set[str] = set()
-        self._commands: deque[_Command] = deque()
+        self._outgoing = Outgoing(self._sockets)
         self._closing = False
-        self._tokens = itertools.count(1)
-        self._malformed = self._undelivered = self._refused = 0
+        self._malformed = self._refused = 0
         self._thread: threading.Thread | None = None
 
     def start(self, receiver: TensorReceiver, links: LinkObserver | None = None) -> None:
@@ -130,10 +94,9 @@ class Transport:
 
     def close(self) -> None:
         """Close every socket and end the thread; what is queued is dropped. Calling it again does nothing."""
-        with self._lock:
-            if self._closing:
-                return
-            self._closing = True
+        if not self._outgoing.close():
+            return
+        self._closing = True
         if self._thread is not None:
             self._sockets.wake()
             self._thread.join()
@@ -156,26 +119,14 @@ class Transport:
             raise TransportError(endpoint, f"{peer} announces no tensor key: set tensors.security to curve there")
         if key is not None and self._is_open:
             raise TransportError(endpoint, f"{peer} encrypts its tensors: set tensors.security to curve here")
-        with self._lock:
-            before = self._endpoints.get(peer)
-            if self._closing or before == (endpoint, key):
-                return
-            if before is not None and before[1] != key:
-                self._commands.append(_Disconnect(peer))
-            self._endpoints[peer] = (endpoint, key)
-            self._admission.admit(peer, key)
-            self._replace_line(peer)
-            self._commands.append(_Connect(peer, endpoint, key))
+        self._admission.admit(peer, key)
+        self._outgoing.connect(peer, endpoint, key)
         self._notify()
 
     def disconnect(self, peer: str) -> None:
         """Forget `peer` and hear it no more; what is under way to it is dropped, its own connections are cut."""
-        with self._lock:
-            if self._endpoints.pop(peer, None) is None:
-                return
-            self._admission.dismiss(peer)
-            self._undelivered += self._lines.pop(peer).owed
-            self._commands.append(_Disconnect(peer))
+        self._admission.dismiss(peer)
+        self._outgoing.disconnect(peer)
         self._notify()
 
     def pace(self, peer: str, mbps: float | None) -> None:
@@ -183,13 +134,8 @@ class Transport:
 
         Only Linux can hold it; elsewhere it must not be called.
         """
-        with self._lock:
-            line = self._lines.get(peer)
-            if line is None or line.pace_mbps == mbps or self._closing:
-                return
-            line.pace(mbps)
-            self._commands.append(_Pace(peer))
-        self._notify()
+        if self._outgoing.pace(peer, mbps):
+            self._notify()
 
     def send(self, peer: str, message: Sendable) -> None:
         """Queue a message to `peer`; its arrays must not change until it is delivered.
@@ -202,7 +148,7 @@ class Transport:
 
     def ping(self, peer: str) -> None:
         """Ask `peer` for a sign of life; its round trip is reported if the line was idle. SendError as for `send`."""
-        token = next(self._tokens)
+        token = self._outgoing.token()
         self._submit(peer, [encode(Ping(token))], token)
 
     def probe(self, peer: str, chunks: int, chunk_bytes: int) -> None:
@@ -211,81 +157,38 @@ class Transport:
         On a line that is paced the pace is lifted for it: it waits until the line is idle, and what is sent after it
         waits until it is back. A probe that waits so already stands for this one too.
         """
-        token = next(self._tokens)
+        token = self._outgoing.token()
         payload = os.urandom(chunk_bytes)  # a compressing tunnel must not flatter the link
         messages = [encode(ProbeChunk(token, index, chunks, payload)) for index in range(chunks)]
-        with self._lock:
-            line = self._lines.get(peer)
-            if line is not None and line.look is not None:
-                return
-            if line is not None and line.pace_mbps is not None and not self._closing:
-                self._begin_look(peer, line, token, messages)
-                return
-        self._submit(peer, messages, token)
+        self._outgoing.probe(peer, messages, token)
+        self._notify()
 
     def in_flight(self, peer: str) -> InFlight | None:
         """The oldest message to `peer` that awaits its reply; None where the line is idle or the peer unknown."""
-        with self._lock:
-            line = self._lines.get(peer)
-            return line.in_flight(time.monotonic_ns()) if line else None
+        return self._outgoing.in_flight(peer)
 
     @property
     def peers(self) -> tuple[str, ...]:
         """The peers that are connected to, reachable or not."""
-        with self._lock:
-            return tuple(self._endpoints)
+        return self._outgoing.peers
 
     @property
     def counters(self) -> TransportCounters:
         """What has gone out, come in and been dropped."""
         sockets = self._sockets
-        undelivered = self._undelivered + sockets.dropped
+        undelivered = self._outgoing.undelivered + sockets.dropped
         return TransportCounters(
             sockets.sent_bytes, sockets.received_bytes, self._malformed, undelivered, self._refused, sockets.cut
         )
 
     def _submit(self, peer: str, messages: Messages, key: ReplyKey | None) -> None:
-        size_bytes = _size_bytes(messages)
-        with self._lock:
-            line = self._lines.get(peer)
-            if self._closing or line is None:
-                raise SendError(peer, "the transport is closed" if self._closing else "no such peer is connected")
-            full = line.owed >= MAX_OWED_MESSAGES or (line.owed and line.owed_bytes + size_bytes > MAX_OWED_BYTES)
-            owed_bytes = sum(each.owed_bytes for each in self._lines.values())
-            full = full or (owed_bytes and owed_bytes + size_bytes > MAX_OWED_BYTES_IN_ALL)
-            queue: list[Messages] | deque[_Command] = line.look.held if line.look else self._commands
-            if full or len(queue) >= MAX_QUEUED_COMMANDS:
-                raise SendError(peer, f"its queue is full ({line.owed} messages, {line.owed_bytes} bytes under way)")
-            if key is not None:
-                line.send(key, size_bytes, time.monotonic_ns())
-            if line.look:
-                line.look.held.append(messages)
-                return
-            self._commands.append(_Send(peer, messages))
+        self._outgoing.submit(peer, messages, key)
         self._notify()
 
-    def _begin_look(self, peer: str, line: Line, probe: int, messages: Messages) -> None:
-        """Take the place of its ping and its probe in the order of the line; the lock is held."""
-        at_ns, ping = time.monotonic_ns(), next(self._tokens)
-        line.look = Look(ping, probe, messages)
-        line.send(ping, _size_bytes([encode(Ping(ping))]), at_ns)
-        line.send(probe, _size_bytes(messages), at_ns)
-        self._looking.add(peer)
-        self._sockets.wake()
-
     def _notify(self) -> None:
-        # The I/O thread itself looks at the commands after each turn.
+        # The I/O thread itself looks at what is to be sent after each turn.
         if threading.current_thread() is not self._thread:
-            with self._lock:
-                if not self._closing:
-                    self._sockets.wake()
-
-    def _replace_line(self, peer: str) -> None:
-        old = self._lines.get(peer)
-        self._undelivered += old.owed if old else 0
-        self._looking.discard(peer)
-        self._lines[peer] = Line(time.monotonic_ns(), old.pace_mbps if old else None)
-        self._commands.append(_Pace(peer))
+            self._outgoing.wake()
 
     def _run(self, receiver: TensorReceiver, links: LinkObserver | None) -> None:
         inbox = Inbox(receiver, lambda identity, message: self._sockets.reply(identity, encode(message)))
@@ -296,80 +199,16 @@ class Transport:
                     _tell(self._take_message, inbox, arrived)
                 else:
                     self._take_reply(arrived.peer, arrived, receiver, links)
-            while self._commands:
-                self._carry_out(self._commands.popleft())
-            if self._looking:
-                self._advance_looks()
+            self._outgoing.carry_out()
             at = time.monotonic()
             if at >= next_police:
                 next_police = at + _TURN_MS / 1_000
                 self._sockets.look_after()
             if at >= next_look:
                 next_look = at + 1.0
-                self._look_after_lines()
-
-    def _carry_out(self, command: _Command) -> None:
-        match command:
-            case _Connect(peer, endpoint, key):
-                self._sockets.open(peer, endpoint, key)
-                self._sockets.admission_changed()
-            case _Disconnect(peer):
-                self._sockets.shut(peer)
-                self._sockets.dismiss(peer)
-            case _Send(peer, messages):
-                for frames in messages:
-                    self._sockets.send(peer, frames)
-            case _Pace(peer):
-                with self._lock:
-                    line = self._lines.get(peer)
-                    is_lifted = line is None or (line.look is not None and line.look.step != "draining")
-                    mbps = line.pace_mbps if line else None
-                if not is_lifted:
-                    self._sockets.pace(peer, None if mbps is None else mbps * 1e6 / 8)
-
-    def _advance_looks(self) -> None:
-        at_ns = time.monotonic_ns()
-        with self._lock:
-            for peer in tuple(self._looking):
-                line = self._lines[peer]
-                look = line.look
-                if look is None:
-                    self._looking.discard(peer)
-                elif look.step == "draining" and line.is_next(look.ping):
-                    self._sockets.pace(peer, None)
-                    line.sent_late(look.ping, at_ns)
-                    look.goes_on("pinging", at_ns)
-                    self._sockets.send(peer, encode(Ping(look.ping)))
-                elif look.step == "pinging" and line.is_next(look.probe):
-                    line.sent_late(look.probe, at_ns)
-                    look.goes_on("probing", at_ns)
-                    for frames in look.messages:
-                        self._sockets.send(peer, frames)
-                elif (look.step == "probing" and not line.awaits(look.probe)) or look.is_overdue(at_ns):
-                    self._end_look(peer, line, look)
-
-    def _end_look(self, peer: str, line: Line, look: Look) -> None:
-        """Hold the line to its pace again, and send what was held back; the lock is held."""
-        line.look = None
-        self._looking.discard(peer)
-        if look.step == "pinging":
-            line.forget(look.probe)  # it was never sent
-        self._sockets.pace(peer, None if line.pace_mbps is None else line.pace_mbps * 1e6 / 8)
-        for messages in look.held:
-            for frames in messages:
-                self._sockets.send(peer, frames)
-
-    def _look_after_lines(self) -> None:
-        at_ns = time.monotonic_ns()
-        with self._lock:
-            silent = [peer for peer, line in self._lines.items() if line.is_silent(at_ns)]
-            quiet = [peer for peer, line in self._lines.items() if line.wants_heartbeat(at_ns)]
-            for peer in silent:
-                self._replace_line(peer)
-                self._commands.append(_Connect(peer, *self._endpoints[peer]))
-        for peer in quiet:
-            with contextlib.suppress(SendError):  # it was disconnected since
-                self.ping(peer)
+                for peer in self._outgoing.look_after():
+                    with contextlib.suppress(SendError):  # it was disconnected since
+                        self.ping(peer)
 
     def _take_message(self, inbox: Inbox, arrived: Arrived) -> None:
         identity, *frames = arrived.frames
@@ -390,12 +229,9 @@ class Transport:
             self._malformed += 1
             return
         key, message = reply
-        with self._lock:
-            line = self._lines.get(peer)
-            settled = line.settle(key, arrived.at_ns) if line else None
-            if settled is None:
-                return
-            self._undelivered += settled.lost
+        settled = self._outgoing.settle(peer, key, arrived.at_ns)
+        if settled is None:
+            return
         elapsed_ms = settled.elapsed_ns / 1e6
         match message:
             case Acknowledgement(route):
@@ -409,10 +245,6 @@ class Transport:
             case ProbeReply() if links:
                 slope = Slope(message.counted_bytes, message.counted_ns)
                 _tell(links.on_probe, ProbeResult(peer, settled.size_bytes, elapsed_ms, slope))
-
-
-def _size_bytes(messages: Messages) -> int:
-    return sum(len(frame) for frames in messages for frame in frames)
 
 
 def _decoded_reply(frames: Sequence[Frame]) -> tuple[ReplyKey, WireMessage] | None:

@@ -14,7 +14,8 @@ import zmq
 from received import Received
 
 from edge_agent.errors import SendError, TransportError
-from edge_agent.transport import MAX_OWED_MESSAGES, Transport
+from edge_agent.outgoing import MAX_OWED_MESSAGES
+from edge_agent.transport import Transport
 from edge_agent.wire import (
     MAGIC,
     WIRE_VERSION,
