@@ -11,6 +11,7 @@ new ones, each in turn on this machine; the slowest node's time counts, as if al
 import argparse
 import dataclasses
 import itertools
+import os
 import random
 import statistics
 import tempfile
@@ -150,6 +151,7 @@ def main() -> None:
         convert_zoo_model(arguments.model, "none", "random", path)
     runtime = runtime_identity()
     print(f"{arguments.model}, three agents on loopback, no emulation, 1 thread each; {runtime.name} {runtime.version}")
+    print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
     nodes = tuple(
         EmulatedNode(node, tier, 1.0, NOT_METERED, "emulated: one of three on this machine")  # type: ignore[arg-type]  # the tiers above are Tiers
         for node, tier in zip(NODES, TIERS, strict=True)

@@ -84,7 +84,7 @@ class Watch:
 
     def heard(self, node: str, now_ns: int) -> None:
         """A sign of life has come from a node."""
-        if node not in self._gone:
+        if node not in self._gone and (node in self._heard_ns or len(self._heard_ns) < NODES_KEPT):
             self._heard_ns[node] = now_ns
         self._suspects.heard(node, now_ns / 1e9)
 
