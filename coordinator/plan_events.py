@@ -17,6 +17,8 @@ from coordinator.traffic import Window
 
 LONGEST_LOAD_MS = 60_000.0
 """A node that says that it loaded for longer is not believed."""
+LONGEST_EPOCH_STEP = 2**24
+"""No site makes as many plans unheard; a plan that claims more would leave no number for the next one."""
 MAX_SUSPECTS = 256
 """Of each kind, for each deployment."""
 
@@ -105,7 +107,7 @@ def _suspecting(
 def with_plan(plan: Plan, state: State) -> State:
     """The state after a plan was published, by us, by another coordinator or by an earlier run."""
     deployment = state.deployments.get(plan.deployment)
-    if deployment is None:
+    if deployment is None or plan.epoch > deployment.epoch + LONGEST_EPOCH_STEP:
         return state
     before, declared = deployment.plan, deployment.declared
     # The number of a plan counts whoever has made it: agents may hold it.
