@@ -7,11 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 from fuzz_database import use_spool, use_store
+from made_site import declared, folded, plan_message, received, whole_site
 from messages_to_fuzz import examples
 
 from broker.errors import MalformedMessageError
 from broker.messages import Leader, NodeProfile, PlanReady
 from broker.topics import LEADER, PROFILE, READY, Topic
+from coordinator.configuration import PlanningSettings
+from coordinator.deciding import PublishPlan, decide
 from coordinator.errors import StoreError
 from coordinator.status_report import StatusReport
 from splitrail.commands.status import rendered
@@ -54,3 +57,11 @@ def test_a_database_whose_schema_is_no_text_is_damaged(use: Callable[[Path], Non
         use(path)
     except StoreError as error:
         assert "file.sqlite" in str(error)
+
+
+def test_a_plan_of_the_last_epoch_leaves_room_for_the_next() -> None:
+    """A plan that claims the highest number that can travel does not end a deployment's planning."""
+    state = folded([declared(), *whole_site(), *received(plan_message(2**32 - 1, ("pi", 0, 4)))])
+    assert state.deployments["photos"].epoch == 0
+    plans = [each.plan for each in decide(state, 0.0, PlanningSettings()) if isinstance(each, PublishPlan)]
+    assert [plan.epoch for plan in plans] == [1]
