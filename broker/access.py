@@ -18,6 +18,7 @@ from broker.topics import (
     MISS,
     PLAN,
     PROFILE,
+    QUESTION,
     READY,
     REPLY,
     ROOT,
@@ -85,6 +86,7 @@ ACCESS: tuple[Access, ...] = (
     Access(STORED, (_COORDINATOR,), (_NODE_ITSELF, _COORDINATOR, _ADMIN)),
     Access(SPOOL, _KEPT_BY_NODE, _FOR_COORDINATOR),
     Access(LEADER, (_COORDINATOR,), (_NODE, _COORDINATOR, _CLIENT, _ADMIN)),
+    Access(QUESTION, (_NODE_ITSELF,), (_NODE_ITSELF, _ADMIN)),
 )
 
 

@@ -100,6 +100,14 @@ class NodeStatus(Message, frozen=True):
     """At a birth: for how long this session has been connected; of two agents of one name the longer one stays."""
 
 
+class NameQuestion(Message, frozen=True):
+    """A session that has connected asks who lives under its node's name: who does repeats its birth."""
+
+    node: Name
+    question: Name
+    """A word of its own, by which the asker knows when it has heard all that came before."""
+
+
 class ModelReference(Message, frozen=True):
     """A model by content; the file behind `url` is used only if its sha256 matches."""
 

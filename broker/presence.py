@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Callable
 
 from broker.errors import NodeNameTakenError
-from broker.messages import NodeAnnouncement, NodeStatus
+from broker.messages import NameQuestion, NodeAnnouncement, NodeStatus
 from broker.session import Incoming, Outgoing, Session
-from broker.topics import STATUS
+from broker.topics import QUESTION, STATUS
 
 ANSWER_S = 2.0
 """How long a session that the broker remembers as alive has to say so."""
@@ -52,9 +52,9 @@ def outlives(session: str, connected_s: float, rival: NodeStatus) -> bool:
 class Presence:
     """Keeps the retained status of `node` true: born in this session, unless another session holds the name.
 
-    After each connection it asks first, by the death of a session that never lived: who lives under this name repeats
-    its birth, and nobody else heeds it. `on_birth` is called after each birth that follows a connection, on the network
-    thread or on that of the caller. Call `attend` often.
+    After each connection it asks first: who lives under this name repeats its birth, and nobody else reads the
+    question. `on_birth` is called after each birth that follows a connection, on the network thread or on that of the
+    caller. Call `attend` often.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Presence:
         self._questions = itertools.count(1)
         self._connected_at = clock_s()
         self._question: str | None = None
-        """The session that never lived, until the broker has returned its death."""
+        """What we asked, until the broker has returned it: what was retained or queued for us comes before."""
         self._remembered: str | None = None
         """The other session that is alive for all that the broker has told."""
         self._answer_by = 0.0
@@ -89,6 +89,7 @@ class Presence:
         self._owes_birth = False
         session.on_connected(self._ask)
         session.on(STATUS, self._hear, levels=(node,))
+        session.on(QUESTION, self._hear_question, levels=(node,))
 
     def join(self) -> None:
         """Wait until the name is this session's: a moment, or two seconds if one that is gone seems to hold it.
@@ -117,8 +118,8 @@ class Presence:
             now = self._clock_s()
             if self._question is not None and self._session.connected and now - self._connected_at > ECHO_S:
                 log.warning(
-                    "the broker does not return the status of %s to it, so another agent of this name would not be "
-                    "noticed: let this node read what it writes under nodes/%s/status",
+                    "the broker does not return the question of %s to it, so another agent of this name would not be "
+                    "noticed: let this node read what it writes to nodes/%s/question",
                     self._node,
                     self._node,
                 )
@@ -138,17 +139,33 @@ class Presence:
             self._settled.clear()
             self._remembered = None
             self._question = f"{self._session_id}.{next(self._questions)}"
-            question = NodeStatus(node=self._node, session=self._question, state="offline")
-        self._session.publish(STATUS, question, self._node)
+            question = NameQuestion(node=self._node, question=self._question)
+        self._session.publish(QUESTION, question, self._node)
+
+    def _hear_question(self, incoming: Incoming[NameQuestion]) -> None:
+        born = False
+        with self._lock:
+            if incoming.message.question == self._question:
+                self._question = None
+                self._answer_by = self._clock_s() + ANSWER_S
+                born = self._remembered is None and self._settle()
+            elif not self._is_own(incoming.message.question) and self._settled.is_set():
+                self._repeat()
+        if born:
+            self._on_birth()
+
+    def _is_own(self, question: str) -> bool:
+        return question.rpartition(".")[0] == self._session_id
 
     def _hear(self, incoming: Incoming[NodeStatus]) -> None:
         status = incoming.message
         with self._lock:
             if self._question is not None:
-                born = self._hear_history(status)
-            elif incoming.retained or status.session == self._session_id:
+                self._hear_history(status)
                 return
-            elif status.state == "online":
+            if incoming.retained or status.session == self._session_id:
+                return
+            if status.state == "online":
                 born = self._meet(status)
             elif self._settled.is_set():
                 self._repeat()
@@ -158,18 +175,12 @@ class Presence:
         if born:
             self._on_birth()
 
-    def _hear_history(self, status: NodeStatus) -> bool:
-        """What comes before the answer to our own question was retained, or queued while we were away."""
-        if status.session == self._question:
-            self._question = None
-            if self._remembered is None:
-                return self._settle()
-            self._answer_by = self._clock_s() + ANSWER_S
-        elif status.state == "online" and status.session != self._session_id:
+    def _hear_history(self, status: NodeStatus) -> None:
+        """What comes before our own question was retained, or queued while we were away."""
+        if status.state == "online" and status.session != self._session_id:
             self._remembered = status.session
         elif status.session == self._remembered:
             self._remembered = None
-        return False
 
     def _meet(self, rival: NodeStatus) -> bool:
         """Another session of this name is alive: one of the two leaves."""

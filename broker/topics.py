@@ -20,6 +20,7 @@ from broker.messages import (
     Leader,
     LinkReading,
     Message,
+    NameQuestion,
     NodeLoad,
     NodeProfile,
     NodeStatus,
@@ -109,6 +110,7 @@ MISS = Topic("nodes/{node}/missed", StageMiss, 1, False, "a hop that did not com
 STORED = Topic("nodes/{node}/stored", TelemetryStored, 1, False, "up to where a node's telemetry is stored")
 SPOOL = Topic("nodes/{node}/spool", SpoolReport, 1, True, "what waits in a node's spool, and what was dropped")
 LEADER = Topic("leader", Leader, 1, True, "which coordinator leads the site")
+QUESTION = Topic("nodes/{node}/question", NameQuestion, 1, False, "an agent asks whether another has its name")
 
 TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of families of different payloads
     STATUS,
@@ -127,4 +129,5 @@ TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of
     STORED,
     SPOOL,
     LEADER,
+    QUESTION,
 )
