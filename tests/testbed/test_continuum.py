@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 from eventually import eventually
 
+from broker.connection import BrokerSettings
+from broker.errors import ConnectionFailedError
 from broker.messages import NodeStatus
-from broker.session import Incoming
-from broker.topics import PROFILE, STATUS
+from broker.mosquitto import free_port
+from broker.session import Incoming, Session
+from broker.site_directory import SiteDirectory
+from broker.topics import LINK, PROFILE, STATUS
 from coordinator.configuration import DeploymentSettings
 from edge_agent.configuration import PowerSettings
-from testbed.continuum import Continuum, EmulatedNode
+from testbed.continuum import BROKER, COORDINATOR, Continuum, EmulatedNode
 from testbed.errors import ProcessFailedError, UnknownLinkError
 from testbed.shaping import LinkShape
 from testbed.traces import constant
@@ -65,7 +69,8 @@ def test_a_node_dies_and_comes_back(tmp_path: Path, zoo_model: Callable[..., Pat
     states: list[str] = []
 
     def witness(incoming: Incoming[NodeStatus]) -> None:
-        states.append(incoming.message.state)
+        if states[-1:] != [incoming.message.state]:  # a birth may be told again
+            states.append(incoming.message.state)
 
     with continuum(tmp_path, zoo_model("mobilenetv2"), PI, LAPTOP) as running:
         with running.session("witness") as session:
@@ -75,10 +80,51 @@ def test_a_node_dies_and_comes_back(tmp_path: Path, zoo_model: Callable[..., Pat
             running.check()
             assert eventually(lambda: states == ["online", "offline"], 20)
             running.start("laptop")
-            assert eventually(lambda: states == ["online", "offline", "online"], 20)
+            assert eventually(lambda: states == ["online", "offline", "online"], 40), states
         with pytest.raises(UnknownLinkError, match="no node 'pc'; the nodes are: pi, laptop"):
             running.kill("pc")
     assert processes_below(tmp_path) == []
+
+
+def test_a_process_is_paused_and_rivalled(tmp_path: Path, zoo_model: Callable[..., Path]) -> None:
+    """A paused process is held by the kernel until it is resumed; a second one of its identity ends with code 2."""
+    with continuum(tmp_path, zoo_model("mobilenetv2"), PI, LAPTOP) as running:
+        pids = running.pids()
+        assert set(pids) == {BROKER, COORDINATOR, "pi", "laptop"}
+        for name in (BROKER, "laptop"):
+            running.pause(name)
+            assert eventually(lambda name=name: state_of(pids[name]) == "T")  # type: ignore[misc]  # as in the continuum
+            running.resume(name)
+            assert eventually(lambda name=name: state_of(pids[name]) != "T")  # type: ignore[misc]  # as above
+        rivals = [running.start_rival(name) for name in ("laptop", COORDINATOR)]
+        assert all(rival.wait(60) for rival in rivals)
+        assert [rival.exit_code for rival in rivals] == [2, 2]
+        running.pause("pi")  # the end does not wait for it
+        assert running.pids() == pids
+    assert processes_below(tmp_path) == []
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_continuum_with_locks(tmp_path: Path, zoo_model: Callable[..., Path]) -> None:
+    """Members of a site come together over TLS and CURVE; who is none cannot sign in."""
+    locks = SiteDirectory.create(tmp_path / "site", site="testbed", hosts=("127.0.0.1",), port=free_port())
+    for node in (PI, LAPTOP):
+        locks.add_node(node.name, node.tier)
+    deployment = DeploymentSettings(name="photos", model=zoo_model("mobilenetv2"), origin="pi")
+    linked: set[tuple[str, str]] = set()
+    with (
+        Continuum((PI, LAPTOP), SHAPES, (deployment,), tmp_path, locks=locks) as running,
+        running.session("watcher") as watcher,
+    ):
+        watcher.on(LINK, lambda incoming: linked.add((incoming.message.src, incoming.message.dst)))
+        assert eventually(lambda: len(linked) == 2, 60)
+        assert {node.name for node in running.status().nodes if node.online} == {"pi", "laptop"}
+        stranger = Session(BrokerSettings(host="127.0.0.1", port=locks.record.port), site="testbed", client_id="no")
+        with pytest.raises(ConnectionFailedError):
+            stranger.start()
 
 
 def agents_logs_once_profiled(directory: Path, caches: Path, model: Path) -> list[str]:
