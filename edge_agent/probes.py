@@ -39,7 +39,8 @@ class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         Meta(
             ge=0.5,
             le=3_600,
-            description="Seconds between bandwidth probes of a link; none while transfers that are not paced show its bandwidth.",
+            description="Seconds between bandwidth probes of a link; none while transfers that are not paced "
+            "show its bandwidth.",
         ),
     ] = 2.0
     max_probe_bytes_per_minute: Annotated[
