@@ -31,6 +31,7 @@ from broker.messages import (
     StageMiss,
     TelemetryStored,
 )
+from broker.texts import with_bounded_texts
 
 ROOT = "splitrail/v1"
 _VARIABLE = re.compile(r"\{\w+\}")
@@ -64,8 +65,8 @@ class Topic(Generic[M]):
         return match.groups() if match else None
 
     def encode(self, message: M) -> bytes:
-        """The message as UTF-8 JSON."""
-        return msgspec.json.encode(message)
+        """The message as UTF-8 JSON; a text that is too long for those who hear it is cut."""
+        return msgspec.json.encode(with_bounded_texts(message))
 
     def decode(self, address: str, payload: bytes) -> M:
         """The message in `payload`; MalformedMessageError says what does not fit.
