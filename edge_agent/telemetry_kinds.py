@@ -12,6 +12,7 @@ import msgspec
 from broker.errors import MalformedMessageError
 from broker.finite import first_non_finite
 from broker.messages import EnergyReading, InferenceReport, LinkReading, NodeLoad, SpoolMark, StageMiss, Telemetry
+from broker.texts import with_bounded_texts
 from broker.topics import ENERGY, INFERENCE, LINK, LOAD, MISS, Topic
 
 
@@ -53,7 +54,7 @@ def encode(telemetry: Telemetry) -> bytes:
     where = first_non_finite(telemetry)
     if where is not None:
         raise MalformedMessageError(KINDS[kind_of(telemetry)].topic.pattern, f"{where} is not a finite number")
-    return msgspec.json.encode(telemetry)
+    return msgspec.json.encode(with_bounded_texts(telemetry))
 
 
 def decode(kind: str, payload: bytes, mark: SpoolMark) -> Telemetry:
