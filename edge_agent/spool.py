@@ -38,6 +38,12 @@ PRAGMA user_version = {SCHEMA_VERSION};
 COMMIT;
 """
 
+_MISTYPED = """
+SELECT 1 FROM run WHERE typeof(number) <> 'integer' OR typeof(session) <> 'text'
+UNION ALL SELECT 1 FROM message WHERE typeof(id) <> 'integer' OR typeof(kind) <> 'text' OR typeof(payload) <> 'blob'
+    OR typeof(recorded_at) <> 'real' OR typeof(recorded_s) <> 'real' LIMIT 1
+"""
+
 log = logging.getLogger("splitrail.agent")
 
 
@@ -285,7 +291,10 @@ def _is_damaged(path: Path) -> bool:
                 raise SpoolError(
                     path, f"was written by a newer splitrail (version {version}); upgrade, or name another `spool.file`"
                 )
-            return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok")
+            if connection.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                return True
+            # SQLite takes a changed header of a row for another type, and a quick check does not look.
+            return bool(tables and connection.execute(_MISTYPED).fetchone() is not None)
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode in _DAMAGED and is_ours:
             return True
