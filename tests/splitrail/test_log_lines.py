@@ -13,6 +13,10 @@ def record(message: str, *arguments: object, exc_info: object = None) -> logging
     return logging.LogRecord("splitrail", logging.WARNING, __file__, 1, message, arguments, exc_info)
 
 
+def fail() -> None:
+    raise ValueError(HOSTILE)
+
+
 def test_what_others_sent_stays_within_its_line() -> None:
     """Escapes, line ends and marks that turn the writing round are shown as question marks."""
     line = PrintableFormatter("splitrail: %(message)s").format(record("dropped a message from %s", HOSTILE))
@@ -22,7 +26,7 @@ def test_what_others_sent_stays_within_its_line() -> None:
 def test_a_trace_keeps_its_lines() -> None:
     """A fault of ours is still told over several lines, each of them safe."""
     try:
-        raise ValueError(HOSTILE)
+        fail()
     except ValueError:
         lines = PrintableFormatter("%(message)s").format(record("failed", exc_info=sys.exc_info())).split("\n")
     assert len(lines) > 3
