@@ -98,6 +98,8 @@ class NodeStatus(Message, frozen=True):
     """Set at a birth, absent at a death."""
     connected_s: NonNegative = 0.0
     """At a birth: for how long this session has been connected; of two agents of one name the longer one stays."""
+    term: Term = 0
+    """At a birth: the highest term that the node has heard of, below which it follows no plan."""
 
 
 class NameQuestion(Message, frozen=True):

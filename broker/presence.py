@@ -54,7 +54,7 @@ class Presence:
 
     After each connection it asks first: who lives under this name repeats its birth, and nobody else reads the
     question. `on_birth` is called after each birth that follows a connection, on the network thread or on that of the
-    caller. Call `attend` often.
+    caller; `term` tells the highest term that this node has heard of. Call `attend` often.
     """
 
     def __init__(
@@ -65,6 +65,7 @@ class Presence:
         session_id: str,
         announcement: NodeAnnouncement,
         on_birth: Callable[[], None] = lambda: None,
+        term: Callable[[], int] = lambda: 0,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self._session = session
@@ -72,6 +73,7 @@ class Presence:
         self._session_id = session_id
         self._announcement = announcement
         self._on_birth = on_birth
+        self._term = term
         self._clock_s = clock_s
         self._lock = threading.RLock()
         self._questions = itertools.count(1)
@@ -234,5 +236,6 @@ class Presence:
             state="online",
             announcement=self._announcement,
             connected_s=max(0.0, now - self._connected_at),
+            term=self._term(),
         )
         self._session.publish(STATUS, birth, self._node)

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 
 from broker.messages import Leader
 
+LONGEST_TERM_STEP = 2**20
+"""No site has as many leaders unheard; one that claims more would leave no term for the next one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -95,7 +98,7 @@ class Heard:
 
 @dataclass(frozen=True, slots=True)
 class TermSeen:
-    """A plan or a notice of this term was heard."""
+    """A plan, a notice or a birth of this term was heard."""
 
     term: int
     at: float
@@ -128,7 +131,8 @@ def apply(event: Event, known: Leadership) -> Step:
         case Heard(message, retained, at):
             return _heard_another(message, at, known, retained=retained), ()
         case TermSeen(term, at):
-            return (_succeeded(term, None, at, known) if term > known.term else known), ()
+            believed = known.term < term <= known.term + LONGEST_TERM_STEP
+            return (_succeeded(term, None, at, known) if believed else known), ()
         case Tick(at, connected):
             return _tick(at, known, connected=connected)
         case Stop():

@@ -56,7 +56,11 @@ def with_ready(ready: PlanReady, at: float, state: State) -> State:
     """The state after a node said that it is ready for the plan in force, or cannot be."""
     deployment = state.deployments.get(ready.deployment)
     node = state.nodes.get(ready.node)
-    if deployment is None or deployment.plan is None or node is None or ready.epoch != deployment.plan.epoch:
+    if deployment is None or node is None:
+        return state
+    if _knows_newer(ready, deployment):
+        return with_deployment(state, replace(deployment, plan=None, epoch=ready.epoch, ready=frozenset()))
+    if deployment.plan is None or ready.epoch != deployment.plan.epoch:
         return state
     before = deployment.refusals.get(ready.node)
     if ready.ready:
@@ -76,6 +80,12 @@ def with_ready(ready: PlanReady, at: float, state: State) -> State:
         count=before.count + 1 if before is not None and same_session else 1,
     )
     return with_deployment(state, replace(deployment, refusals={**deployment.refusals, ready.node: refusal}))
+
+
+def _knows_newer(ready: PlanReady, deployment: DeploymentState) -> bool:
+    """Whether the origin follows a plan that neither the broker nor our store remembers: its next one is above that."""
+    is_origin = ready.node == deployment.declared.origin
+    return is_origin and deployment.epoch < ready.epoch <= deployment.epoch + LONGEST_EPOCH_STEP
 
 
 def with_miss(miss: StageMiss, at: float, state: State) -> State:

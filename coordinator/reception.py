@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from broker.messages import DeploymentNotice, Plan, Telemetry
+from broker.messages import DeploymentNotice, NodeStatus, Plan, Telemetry
 from broker.session import Incoming, Session
 from broker.topics import (
     DEPLOYMENT,
@@ -107,7 +107,8 @@ class Reception:
             message, now = incoming.message, self._clock()
             if owner(message) != incoming.levels:
                 return
-            if isinstance(message, Plan):
+            if isinstance(message, Plan | NodeStatus):
+                # A birth tells of it where the broker and our store have lost it: agents follow nobody below.
                 self._on_term(message.term)
             if isinstance(message, Telemetry):
                 self._store.record(message, now)

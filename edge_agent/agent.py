@@ -168,6 +168,7 @@ class Agent:
             session_id=self._session_id,
             announcement=self._announcement,
             on_birth=self._republish,
+            term=lambda: self._plans.highest_term,
         )
 
     def start(self) -> None:

@@ -42,6 +42,11 @@ class PlanBook:
         self._reports: dict[tuple[str, int], PlanReady] = {}
         self._highest_term = 0
 
+    @property
+    def highest_term(self) -> int:
+        """The highest term that was heard of, 0 before the first."""
+        return self._highest_term
+
     def lead(self, term: int) -> None:
         """A coordinator leads under this term: plans of lower ones count no more."""
         with self._lock:

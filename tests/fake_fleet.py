@@ -29,7 +29,7 @@ from coordinator.service import Coordinator
 class FakeAgent:
     """One node: it announces itself and says what it is told to say."""
 
-    def __init__(self, broker: BrokerSettings, site: str, node: str, *, protocol: int = 1) -> None:
+    def __init__(self, broker: BrokerSettings, site: str, node: str, *, protocol: int = 1, term: int = 0) -> None:
         self.node = node
         self.session_id = new_session_id()
         self.notices: list[DeploymentNotice] = []
@@ -42,6 +42,7 @@ class FakeAgent:
             node=node,
             session_id=self.session_id,
             announcement=announcement(node, protocol=protocol, memory_mb=10_000.0),
+            term=lambda: term,
         )
         self._session.on(DEPLOYMENT, lambda incoming: self.notices.append(incoming.message))
         self._session.on(PLAN, lambda incoming: self.plans.append(incoming.message))
@@ -116,6 +117,11 @@ class FakeAgent:
             mark=mark,
         )
         self._session.publish(INFERENCE, report, "photos", report.origin)
+
+    def is_ready(self, epoch: int) -> None:
+        self._session.publish(
+            READY, PlanReady(deployment="photos", epoch=epoch, node=self.node, ready=True), "photos", self.node
+        )
 
     def refuse(self, epoch: int, reason: str) -> None:
         refusal = PlanReady(deployment="photos", epoch=epoch, node=self.node, ready=False, reason=reason)

@@ -158,6 +158,15 @@ def test_epochs_go_on_when_the_broker_forgot_and_the_coordinator_was_away(
     assert plans[1].term > plans[0].term
 
 
+def test_what_store_and_broker_have_both_lost_the_agents_tell(settings: CoordinatorSettings) -> None:
+    """Births tell the highest term, the origin's reports the highest epoch: the next plan counts with the agents."""
+    with coordinating(settings), FakeAgent(settings.broker, settings.site, "pi", term=7) as pi:
+        assert eventually(lambda: [notice for notice in pi.notices if notice.term > 7])
+        pi.is_ready(17)
+        pi.profile(pi.notices[-1].model)
+        assert eventually(lambda: [plan for plan in pi.plans if (plan.term, plan.epoch) == (8, 18)])
+
+
 def test_another_protocol_is_shown_and_never_planned(settings: CoordinatorSettings) -> None:
     """A node of another version is in the status with the reason."""
     with (

@@ -150,6 +150,13 @@ def test_a_term_that_a_plan_shows_counts() -> None:
     assert not known.leads_at(1.25)
 
 
+def test_a_term_beyond_belief_is_ignored() -> None:
+    """One node must not be able to use up the terms that are left."""
+    known, _ = after(leading(), TermSeen(2**31, 1.2))
+    assert known.term == 1
+    assert known.leads_at(1.25)
+
+
 def test_while_the_broker_is_away_nothing_is_sent() -> None:
     """Whatever waited in the queue would come out late."""
     _, sent = after(leading(), *(Tick(1.0 + number, connected=False) for number in range(60)))
