@@ -1,7 +1,7 @@
 """Doubts a model that is whole as a file: what it says must hold together, where a runtime crashes if it does not.
 
-Its rules were found by giving mutated models to LiteRT 2.3 in a process of its own; what a runtime refuses in words
-is left to it.
+Most rules come from models with wrong fields that killed LiteRT 2.3, the others from their like; what a runtime refuses
+in words is left to it.
 """
 
 import struct

@@ -1,4 +1,4 @@
-"""Models that are whole as files and yet would crash the runtime are refused; each rule was learnt from a crash."""
+"""Models that are whole as files and yet would crash the runtime are refused, by name."""
 
 import struct
 from collections.abc import Callable, Sequence
