@@ -8,7 +8,7 @@ DEMO_EXTRAS = agent,coordinator,convert,experiments
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check wheel docs mosquitto clean
+.PHONY: help demo test check fuzz wheel docs mosquitto clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -24,6 +24,9 @@ check: $(VENV)/.ready-for-development ## lint, formatting, types and the directi
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 	$(VENV)/bin/lint-imports
+
+fuzz: $(VENV)/.ready-for-development ## fuzz every parser (ARGS="wire --seconds 600" picks one)
+	@$(VENV)/bin/python tests/fuzz/campaign.py $(ARGS)
 
 wheel: $(VENV)/.ready-for-development ## build dist/splitrail-*.whl, to install on other machines
 	$(RUN) pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
