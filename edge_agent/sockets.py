@@ -9,6 +9,7 @@ import secrets
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
@@ -124,27 +125,19 @@ class TensorSockets:
         Only who holds the secret of `key` (Z85) is spoken to; None where tensors run open.
         """
         self.shut(peer)
-        dealer = self._context.socket(zmq.DEALER)
-        # Each has a routing id of its own, which no other peer can know: two lives of one name never clash, and nobody
-        # takes another's place.
-        dealer.setsockopt(zmq.ROUTING_ID, f"{self._node}/{secrets.token_hex(16)}".encode())
-        dealer.setsockopt(zmq.MAXMSGSIZE, _MAX_REPLY_BYTES)
-        dealer.setsockopt(zmq.SNDHWM, MAX_QUEUED_MESSAGES)
-        dealer.setsockopt(zmq.RCVHWM, MAX_QUEUED_REPLIES)
-        dealer.setsockopt(zmq.RECONNECT_IVL, 100)
-        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
-        dealer.setsockopt(zmq.CONNECT_TIMEOUT, 5_000)
-        _set_options(dealer, ipv6=True)
-        if self._key is not None and key is not None:
-            _set_key(dealer, self._key)
-            dealer.setsockopt_string(zmq.CURVE_SERVERKEY, key)
-        monitor = self._monitor(dealer)
-        try:
-            dealer.connect(endpoint)
-        except zmq.ZMQError as error:
-            log.warning("cannot connect to %s at %s: %s", peer, endpoint, error.strerror)
-            self._discard(dealer, monitor)
-            return
+        with ExitStack() as undo:
+            try:
+                dealer = self._context.socket(zmq.DEALER)
+                undo.callback(dealer.close, linger=0)
+                self._set_up(dealer, key)
+                monitor = self._monitor(dealer)
+                undo.callback(self._discard, dealer, monitor)
+                dealer.connect(endpoint)
+            except zmq.ZMQError as error:
+                # Of too many peers some have to do without: the thread that serves the others goes on.
+                log.warning("cannot connect to %s at %s: %s", peer, endpoint, error.strerror)
+                return
+            undo.pop_all()
         self._dialled[peer] = _Dialled(dealer, monitor)
         self._monitors[monitor] = self._names[dealer] = peer
         self._poller.register(dealer, zmq.POLLIN)
@@ -221,6 +214,21 @@ class TensorSockets:
         self._router.monitor(None, 0)
         self._context.destroy(linger=0)
         os.close(self._wake)
+
+    def _set_up(self, dealer: "zmq.Socket[bytes]", key: str | None) -> None:
+        # Each has a routing id of its own, which no other peer can know: two lives of one name never clash, and nobody
+        # takes another's place.
+        dealer.setsockopt(zmq.ROUTING_ID, f"{self._node}/{secrets.token_hex(16)}".encode())
+        dealer.setsockopt(zmq.MAXMSGSIZE, _MAX_REPLY_BYTES)
+        dealer.setsockopt(zmq.SNDHWM, MAX_QUEUED_MESSAGES)
+        dealer.setsockopt(zmq.RCVHWM, MAX_QUEUED_REPLIES)
+        dealer.setsockopt(zmq.RECONNECT_IVL, 100)
+        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
+        dealer.setsockopt(zmq.CONNECT_TIMEOUT, 5_000)
+        _set_options(dealer, ipv6=True)
+        if self._key is not None and key is not None:
+            _set_key(dealer, self._key)
+            dealer.setsockopt_string(zmq.CURVE_SERVERKEY, key)
 
     def _messages(self, socket: "zmq.Socket[bytes]") -> Iterator[Arrived]:
         peer = self._names.get(socket)

@@ -386,6 +386,38 @@ def test_a_dead_connection_is_made_anew(start: Callable[..., Node], monkeypatch:
             thread.join(PATIENCE_S)
 
 
+def test_too_many_peers_do_not_stop_the_transport(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those for whom there are no sockets are warned about; the others are served, and another once there is room."""
+    context = zmq.Context()
+    context.max_sockets = 12
+    with monkeypatch.context() as patched:
+        patched.setattr(zmq, "Context", lambda: context)
+        edge = Node("edge")
+    fog = Node("fog")
+    try:
+        with caplog.at_level(logging.WARNING):
+            edge.transport.connect("fog", fog.transport.endpoint)
+            for number in range(20):
+                edge.transport.connect(f"n{number}", "tcp://127.0.0.1:1")
+            eventually(lambda: "cannot connect to n19 at tcp://127.0.0.1:1: Too many open files" in caplog.text)
+        edge.transport.send("fog", tensors(1))
+        assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(1)
+        for number in range(20):
+            edge.transport.disconnect(f"n{number}")
+        late = Node("late")
+        try:
+            edge.transport.connect("late", late.transport.endpoint)
+            edge.transport.send("late", tensors(2))
+            assert late.received.tensors.get(timeout=PATIENCE_S)[0].route == route(2)
+        finally:
+            late.transport.close()
+    finally:
+        edge.transport.close()
+        fog.transport.close()
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1:5757", "tcp://127.0.0.1", "ipc:///tmp/x", "tcp://no host:1", ""])
 def test_a_listening_address_must_make_sense(listen: str) -> None:
     """What is not tcp://HOST:PORT is refused with the form that would be right."""
