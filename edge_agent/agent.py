@@ -140,7 +140,14 @@ class Agent:
             segment_of=self._preparation.segment,
             send=self._transport.send,
         )
-        self._intake = Intake(self._origin, cache, active=self._plans.active, reported=self._telemetry.publish)
+        self._intake = Intake(
+            self._origin,
+            cache,
+            active=self._plans.active,
+            is_coming=self._plans.is_coming,
+            longest_wait_s=settings.longest_wait_s,
+            reported=self._telemetry.publish,
+        )
         self._answered = Answered()
         self._prober = LinkProber(
             settings.node,
@@ -206,6 +213,7 @@ class Agent:
         """What is due by the clock: late requests, the readings of load and energy; the seconds until the next call."""
         self._presence.attend()
         due_s = self._origin.sweep()
+        self._intake.sweep()
         self._plans.let_drained_go(time.monotonic())
         for reading in self._instruments.due():
             self._telemetry.publish(reading)

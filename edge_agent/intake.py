@@ -4,6 +4,8 @@ Decoding takes milliseconds, so it has a thread and a bounded queue of its own.
 """
 
 import logging
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,10 +42,14 @@ class _Arrival:
     deployment: str
     request: InferRequest
     answer: Answer
+    arrived_s: float
 
 
 class Intake:
-    """Takes InferRequests for this origin's deployments; `answer` is called once for each, on any thread."""
+    """Takes InferRequests for this origin's deployments; `answer` is called once for each, on any thread.
+
+    A request that finds a plan whose nodes still load (`is_coming`) waits for it, `longest_wait_s` at most.
+    """
 
     def __init__(
         self,
@@ -51,11 +57,17 @@ class Intake:
         cache: ModelCache,
         *,
         active: Callable[[str], Plan | None],
+        is_coming: Callable[[str], bool],
+        longest_wait_s: float,
         reported: Callable[[InferenceReport], None],
     ) -> None:
         self._origin = origin
         self._cache = cache
         self._active = active
+        self._is_coming = is_coming
+        self._longest_wait_s = longest_wait_s
+        self._lock = threading.Lock()
+        self._early: list[_Arrival] = []
         self._reported = reported
         self._classifiers: dict[str, _Classifier] = {}
         self._worker = Worker("intake", QUEUE_LENGTH, self._handle)
@@ -63,11 +75,20 @@ class Intake:
     def take(self, deployment: str, request: InferRequest, answer: Answer) -> None:
         """Queue a request; one that would wait for too long, or finds the queue full, is answered at once."""
         busy = self._origin.refusal(deployment, waiting=self._worker.waiting)
-        if busy is None and not self._worker.submit(_Arrival(deployment, request, answer)):
+        if busy is None and not self._worker.submit(_Arrival(deployment, request, answer, time.monotonic())):
             wait_ms = self._origin.wait_ms(deployment, waiting=QUEUE_LENGTH)
             busy = Busy(f"busy: {QUEUE_LENGTH} images wait already, for {wait_ms / 1e3:.1f} s", wait_ms)
         if busy is not None:
             answer(InferReply(request_id=request.request_id, error=busy.reason, busy_ms=busy.wait_ms))
+
+    def sweep(self) -> None:
+        """Go on with what waits for its plan, once that is there or does not come; called about every 100 ms."""
+        with self._lock:
+            early, self._early = self._early, []
+        for arrival in early:
+            if self._must_wait(arrival) or not self._worker.submit(arrival):
+                with self._lock:
+                    self._early.append(arrival)
 
     def close(self) -> None:
         """Finish the image in hand, drop what waits, and end the thread."""
@@ -84,6 +105,11 @@ class Intake:
             self._refuse(arrival, f"{type(error).__name__}: {error}")
 
     def _begin(self, arrival: _Arrival) -> None:
+        if self._must_wait(arrival):
+            with self._lock:
+                if len(self._early) < QUEUE_LENGTH:
+                    self._early.append(arrival)
+                    return
         plan = self._active(arrival.deployment)
         if plan is None:
             self._refuse(arrival, f"no plan of {arrival.deployment} is ready yet; `splitrail status` shows why")
@@ -100,6 +126,11 @@ class Intake:
             classifier.preprocessing,
         )
         self._origin.submit(arrival.deployment, (tensor,), lambda done: self._answer(arrival, classifier, done))
+
+    def _must_wait(self, arrival: _Arrival) -> bool:
+        """Whether a plan is on its way for an arrival that has none yet and has not waited for too long."""
+        waited_s = time.monotonic() - arrival.arrived_s
+        return waited_s < self._longest_wait_s and self._is_coming(arrival.deployment)
 
     def _answer(self, arrival: _Arrival, classifier: _Classifier, finished: Finished) -> None:
         if finished.busy_ms is not None:

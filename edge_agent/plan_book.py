@@ -85,6 +85,11 @@ class PlanBook:
         """The plan that new requests start under."""
         return self._epochs.get(deployment, Epochs()).active
 
+    def is_coming(self, deployment: str) -> bool:
+        """Whether requests have no plan to start under only because the nodes of one still load."""
+        known = self._epochs.get(deployment, Epochs())
+        return known.newest is not None and known.active is None
+
     def ready_plans(self, deployment: str) -> tuple[Plan, ...]:
         """All plans that requests can run under, the newest first."""
         return self._epochs.get(deployment, Epochs()).ready_plans

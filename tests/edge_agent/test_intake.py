@@ -19,7 +19,7 @@ from models.runtime import Segment
 class Desk:
     """An intake whose origin runs the whole model on the spot."""
 
-    def __init__(self, model: Path, directory: Path) -> None:
+    def __init__(self, model: Path, directory: Path, longest_wait_s: float = 10.0) -> None:
         cache = ModelCache(directory)
         held = cache.add(model)
         reference = ModelReference(
@@ -45,7 +45,15 @@ class Desk:
             ask=lambda _: None,
             is_loading=lambda _: False,
         )
-        self.intake = Intake(self.origin, cache, active=lambda _: self.plan, reported=self.reports.put)
+        self.is_coming = False
+        self.intake = Intake(
+            self.origin,
+            cache,
+            active=lambda _: self.plan,
+            is_coming=lambda _: self.is_coming,
+            longest_wait_s=longest_wait_s,
+            reported=self.reports.put,
+        )
 
     def active(self, _: str) -> Plan | None:
         """The plan."""
@@ -101,6 +109,33 @@ def test_without_a_plan_the_client_is_told(desk: Desk, photographs: tuple[Path, 
     """It is not left to its timeout."""
     desk.plan = None
     assert "no plan of photos is ready yet" in str(desk.ask(photographs[0].read_bytes()).error)
+
+
+def test_a_request_waits_for_a_plan_that_is_on_its_way(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """As after the restart of an origin, which loads for a moment what it has computed before."""
+    plan, desk.plan, desk.is_coming = desk.plan, None, True
+    replies: Queue[InferReply] = Queue()
+    desk.intake.take("photos", InferRequest(request_id="r1", image=photographs[0].read_bytes()), replies.put)
+    assert eventually(lambda: desk.intake._early)
+    desk.intake.sweep()
+    assert replies.empty()
+    desk.plan, desk.is_coming = plan, False
+    desk.intake.sweep()
+    assert replies.get(timeout=30).error is None
+
+
+def test_a_plan_that_does_not_come_is_waited_for_so_long(
+    tmp_path: Path, zoo_model: Callable[..., Path], photographs: tuple[Path, ...]
+) -> None:
+    """The client learns of it before it gives up by itself."""
+    desk = Desk(zoo_model("mobilenetv2"), tmp_path, longest_wait_s=0.05)
+    desk.plan, desk.is_coming = None, True
+    replies: Queue[InferReply] = Queue()
+    desk.intake.take("photos", InferRequest(request_id="r1", image=photographs[0].read_bytes()), replies.put)
+    assert eventually(lambda: desk.intake.sweep() or not replies.empty())
+    assert "no plan of photos is ready yet" in str(replies.get().error)
+    desk.intake.close()
+    desk.executor.close()
 
 
 def test_overload_is_answered_before_the_image_is_looked_at(desk: Desk) -> None:
