@@ -38,9 +38,16 @@ class Jobs:
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
-    def add(self, key: Hashable, urgency: int, run: Callable[[], None], delay_s: float = 0.0) -> None:
-        """Do `run` once it is due; the least `urgency` comes first. Beyond MOST_JOBS it is dropped with a warning."""
+    def add(
+        self, key: Hashable, urgency: int, run: Callable[[], None], delay_s: float = 0.0, *, is_retry: bool = False
+    ) -> None:
+        """Do `run` once it is due; the least `urgency` comes first. Beyond MOST_JOBS it is dropped with a warning.
+
+        A retry is of what was asked before all that waits: it gives way to a job of its key.
+        """
         with self._changed:
+            if is_retry and key in self._jobs:
+                return
             if key not in self._jobs and len(self._jobs) >= MOST_JOBS:
                 log.warning("%d jobs wait already: %s is dropped", MOST_JOBS, key)
                 return

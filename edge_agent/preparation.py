@@ -97,7 +97,11 @@ class Preparation:
         try:
             if computing_segments(plan, self._settings.node) and not self._load(plan, began_s):
                 self._jobs.add(
-                    (PLANS, plan.deployment), PLANS, lambda: self._prepare(plan, began_s), delay_s=RETRY_ROOM_S
+                    (PLANS, plan.deployment),
+                    PLANS,
+                    lambda: self._prepare(plan, began_s),
+                    delay_s=RETRY_ROOM_S,
+                    is_retry=True,
                 )
                 return
         except ClosingError:
@@ -157,6 +161,7 @@ class Preparation:
                 PROFILES,
                 lambda: self._profile(notice, min(2 * retry_s, LONGEST_RETRY_S)),
                 delay_s=retry_s,
+                is_retry=True,
             )
             return
         if len(self._profiled_models) >= MODELS_KNOWN:

@@ -79,7 +79,7 @@ class Shelf:
     @property
     def models_held(self) -> frozenset[str]:
         """The models, by sha256, that segments here were cut from."""
-        return frozenset(model for model, _, _ in self._segments)
+        return frozenset(model for model, _, _ in self.held)
 
     def hold(self, holdings: Holdings) -> None:
         """Free what none of these plans needs, and no fallback of theirs."""

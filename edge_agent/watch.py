@@ -102,7 +102,8 @@ class Watch:
         still_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
         if still_ns > STOOD_STILL_NS:
             for request in requests:
-                request.patient_from_ns += still_ns
+                # One that has come since we go on has its whole time, and no more.
+                request.patient_from_ns = min(request.patient_from_ns + still_ns, now_ns)
 
     def allowed_ms(self, leg: Leg) -> float:
         """The time that a leg has; 0 where nothing of it is predicted."""

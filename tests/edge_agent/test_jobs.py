@@ -68,6 +68,25 @@ def test_a_job_may_wait_for_its_time(jobs: Jobs) -> None:
     assert done == ["now", "later"]
 
 
+def test_a_retry_gives_way_to_what_was_asked_since(jobs: Jobs) -> None:
+    """A plan that waits for room must not push out the newer one that came as it was tried."""
+    done: list[str] = []
+    began, newer_waits = threading.Event(), threading.Event()
+
+    def try_older() -> None:
+        began.set()
+        newer_waits.wait(10)
+        jobs.add("photos", 0, lambda: done.append("older"), is_retry=True)
+
+    jobs.add("photos", 0, try_older)
+    assert began.wait(10)
+    jobs.add("photos", 0, lambda: done.append("newer"))
+    newer_waits.set()
+    assert eventually(lambda: done == ["newer"])
+    jobs.add("photos", 0, lambda: done.append("again"), is_retry=True)
+    assert eventually(lambda: done == ["newer", "again"])
+
+
 def test_what_waits_is_bounded(jobs: Jobs) -> None:
     """What comes beyond is dropped, with a warning."""
     done: list[int] = []

@@ -1,5 +1,7 @@
 """Which segments a node holds, and what it does where there is no room for more."""
 
+import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,3 +153,29 @@ def test_what_was_loaded_for_a_plan_that_is_gone_is_freed(shelved: Shelved) -> N
     shelf.load(plan, shelved.model)
     shelf.release_unheld()
     assert keys(shelf) == set()
+
+
+def test_what_is_held_may_be_read_while_it_changes(shelved: Shelved) -> None:
+    """Plans drain on another thread than the one that loads and prunes the cache."""
+    shelf, plans = shelved.shelf(), [shelved.plan(cut) for cut in shelved.cuts]
+    shelf.hold(Holdings(tuple(plans), (), ()))
+    for plan in plans:
+        shelf.load(plan, shelved.model)
+    segments = dict(shelf._segments)
+    stop = threading.Event()
+
+    def change() -> None:
+        while not stop.is_set():
+            shelf._segments.clear()
+            shelf._segments.update(segments)
+
+    thread, before_s = threading.Thread(target=change), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(60_000):  # one in 7,000 met a change, before it was read at once
+            assert shelf.models_held <= {shelved.reference.sha256}
+    finally:
+        stop.set()
+        thread.join()
+        sys.setswitchinterval(before_s)

@@ -67,6 +67,17 @@ def test_a_process_that_stood_still_blames_nobody_for_it() -> None:
     assert request.patient_from_ns == 60_000 * MS
 
 
+def test_what_began_after_a_standstill_gets_no_more_than_its_time() -> None:
+    """And its sign, which comes soon after, teaches nothing of hours."""
+    seen, hour_ns = watch(), 3_600_000 * MS
+    request = on_its_way(hour_ns - MS)
+    seen.look([request], hour_ns)
+    assert seen.left_ms(request, hour_ns) == seen.allowed_ms(legs(THREE)[0])
+    before_ms = seen.allowed_ms(legs(THREE)[0])
+    seen.passed(request, 1, [request], hour_ns + 20 * MS)
+    assert seen.allowed_ms(legs(THREE)[0]) == pytest.approx(before_ms, rel=0.1)
+
+
 def test_a_node_that_was_born_again_is_avoided_until_it_has_loaded() -> None:
     """Or has had the time for it, for its report may be lost."""
     seen = watch()
