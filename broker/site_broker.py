@@ -35,19 +35,18 @@ def reload_broker(site: SiteDirectory, pid: int | None = None) -> bool:
 
     `pid` where it was started with another pid file. SiteError if that is no Mosquitto, or not ours to tell.
     """
-    running = _pid_of(site) if pid is None else pid
-    if running is None:
+    return _tell(site, pid, signal.SIGHUP)
+
+
+def save_broker(site: SiteDirectory, pid: int | None = None) -> bool:
+    """Have the broker write down what it retains, or a killed one would come back with what was cleared a minute ago.
+
+    It has when this returns. `pid`, False and SiteError as for `reload_broker`, ConnectionFailedError if it is gone.
+    """
+    if not _tell(site, pid, signal.SIGUSR1):
         return False
-    if _program(running) != "mosquitto":
-        if pid is None:
-            return False
-        raise SiteError(f"process {pid} is no Mosquitto: give the broker's --pid, or none where it has its pid file")
-    try:
-        os.kill(running, signal.SIGHUP)
-    except PermissionError:
-        raise SiteError(
-            f"the broker, process {running}, is another user's: run this as that user, or send it SIGHUP yourself"
-        ) from None
+    # It looks at its signals once in every turn, and letting somebody in takes it several.
+    _admits(site, ADMIN)
     return True
 
 
@@ -165,6 +164,24 @@ def _answering(site: SiteDirectory, name: str) -> BrokerSettings:
             return msgspec.structs.replace(settings, start_timeout_s=SIGN_IN_TIMEOUT_S)
     assert failure is not None  # there is always loopback to try
     raise failure
+
+
+def _tell(site: SiteDirectory, pid: int | None, number: signal.Signals) -> bool:
+    running = _pid_of(site) if pid is None else pid
+    if running is None:
+        return False
+    if _program(running) != "mosquitto":
+        if pid is None:
+            return False
+        raise SiteError(f"process {pid} is no Mosquitto: give the broker's --pid, or none where it has its pid file")
+    try:
+        os.kill(running, number)
+    except PermissionError:
+        raise SiteError(
+            f"the broker, process {running}, is another user's: run this as that user, "
+            f"or send it {number.name} yourself"
+        ) from None
+    return True
 
 
 def _pid_of(site: SiteDirectory) -> int | None:

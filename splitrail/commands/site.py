@@ -18,7 +18,7 @@ from rich.table import Table
 
 from broker.errors import ConnectionFailedError, SiteError
 from broker.messages import Tier
-from broker.site_broker import await_exclusion, clear_traces, reload_broker
+from broker.site_broker import await_exclusion, clear_traces, reload_broker, save_broker
 from broker.site_directory import TLS_PORT, SiteDirectory
 from broker.site_record import COORDINATOR, Member, SiteRecord, expiry_warnings
 from splitrail.option_types import whole_number
@@ -157,7 +157,7 @@ def _revoke(arguments: argparse.Namespace) -> None:
     site.revoke(name)
     reload_broker(site, arguments.pid)
     try:
-        _take_effect(site, name)
+        _take_effect(site, name, arguments.pid)
     except ConnectionFailedError as error:
         raise SiteError(
             f"{name} is shut out by the site's files, but no broker could be told: {error}; repeat this once it runs"
@@ -166,7 +166,7 @@ def _revoke(arguments: argparse.Namespace) -> None:
     _warn(site.record)
 
 
-def _take_effect(site: SiteDirectory, name: str) -> None:
+def _take_effect(site: SiteDirectory, name: str, pid: int | None) -> None:
     """See to it that the broker refuses who was shut out, and that everybody forgets the node."""
     if (site.directory_of(name) / "password").is_file():
         await_exclusion(site, name)
@@ -176,6 +176,8 @@ def _take_effect(site: SiteDirectory, name: str) -> None:
     if site.record.member(name).role == "node":
         cleared = clear_traces(site, name)
         print(f"its death is published; topics that it had left on the broker: {cleared}")
+        if not save_broker(site, pid):
+            print("the broker, which runs elsewhere, writes that down within a minute, and at once at a SIGUSR1")
 
 
 def _renew(arguments: argparse.Namespace) -> None:

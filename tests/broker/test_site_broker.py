@@ -15,7 +15,7 @@ from broker.messages import EnergyReading, LinkReading, NodeLoad, NodeStatus, Sp
 from broker.mosquitto import PrivateMosquitto
 from broker.presence import last_will, new_session_id
 from broker.session import Incoming, Session
-from broker.site_broker import await_exclusion, clear_traces, reload_broker
+from broker.site_broker import await_exclusion, clear_traces, reload_broker, save_broker
 from broker.site_directory import SiteDirectory
 from broker.topics import ENERGY, LINK, LOAD, SPOOL, STATUS
 
@@ -120,6 +120,28 @@ def test_a_revocation_outlives_the_broker(secured: SiteDirectory, running: Priva
         assert clear_traces(secured, "pi") <= 1
 
 
+def test_a_revoked_node_is_not_born_again_by_a_broker_that_was_killed(
+    secured: SiteDirectory, running: PrivateMosquitto
+) -> None:
+    """Its birth, with the key that lets it in at its peers, is gone from the broker's disk too."""
+    pi = Member(secured, "pi", "pi")
+    with pi.session:
+        be_born(pi, "pi")
+        assert eventually(lambda: pi.states_of("pi"))
+        assert save_broker(secured)
+        secured.revoke("pi")
+        assert reload_broker(secured)
+        await_exclusion(secured, "pi")
+        clear_traces(secured, "pi")
+        assert save_broker(secured)
+        running.kill()
+        running.start()
+    late = Member(secured, "admin", "late")
+    with late.session:
+        assert eventually(lambda: late.states_of("pi"))
+        assert late.states_of("pi") == [(pi.session_id, "offline")]
+
+
 def test_what_makes_no_sense_as_a_status_is_cleared(secured: SiteDirectory, running: PrivateMosquitto) -> None:
     """A node that left something else where its status belongs leaves nothing."""
     with Session(secured.broker_settings("pi"), site=SITE, client_id="pi") as session:
@@ -143,6 +165,7 @@ def test_a_broker_that_was_not_told_is_noticed(
 def test_without_a_broker_there_is_nobody_to_tell(secured: SiteDirectory) -> None:
     """No pid file, or one that a broker left behind: no process is signalled."""
     assert not reload_broker(secured)
+    assert not save_broker(secured)
     (secured.broker / "mosquitto.pid").write_text(f"{os.getpid()}\n")
     assert not reload_broker(secured)
     with pytest.raises(ConnectionFailedError, match="no MQTT broker listens there"):
