@@ -1,20 +1,41 @@
-"""One HTTP connection whose patience is bounded: with requests that do not come, and answers that nobody takes.
+"""HTTP connections whose patience is bounded: with requests that do not come, and answers that nobody takes.
 
 What is answered is the application's; how many connections there may be is said here too.
 """
 
 import asyncio
+import socket
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 256
+MAX_HANDSHAKES = 256
+"""So many more may be there before their TLS handshake has ended."""
 MAX_HEAD_BYTES = 16_384
 REQUEST_TIMEOUT_S = 10.0
 """From the connection, or from the answer before, until the head of a request has come."""
 TAKING_TIMEOUT_S = 30.0
 """How long a client may take nothing of its answer."""
 HANDSHAKE_TIMEOUT_S = 5.0
+
+
+class BoundedListener(socket.socket):
+    """A listening socket that hangs up on surplus clients: those whose handshake lasts are not the web server's yet."""
+
+    def __init__(self, family: int, kind: int) -> None:
+        super().__init__(family, kind)
+        self._accepted: list[socket.socket] = []
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """The next client; ConnectionAbortedError, which an event loop expects, for one too many."""
+        client, address = super().accept()
+        self._accepted = [each for each in self._accepted if each.fileno() >= 0]
+        if len(self._accepted) >= MAX_CONNECTIONS + MAX_HANDSHAKES:
+            client.close()
+            raise ConnectionAbortedError
+        self._accepted.append(client)
+        return client, address
 
 
 class PatientLoop(asyncio.SelectorEventLoop):

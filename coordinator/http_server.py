@@ -22,7 +22,7 @@ from starlette.routing import Route
 
 from coordinator.configuration import HttpSettings
 from coordinator.errors import ListenError
-from coordinator.http_connection import MAX_HEAD_BYTES, PatientConnection, PatientLoop
+from coordinator.http_connection import MAX_HEAD_BYTES, BoundedListener, PatientConnection, PatientLoop
 from coordinator.http_tokens import Door, Tokens
 from coordinator.status_report import StatusReport
 
@@ -151,7 +151,7 @@ def _listening_socket(host: str, port: int) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         with contextlib.ExitStack() as undo:
-            listening = undo.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listening = undo.enter_context(BoundedListener(family, socket.SOCK_STREAM))
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
             listening.listen(128)

@@ -318,6 +318,31 @@ def test_one_connection_too_many_is_hung_up_on(server: HttpServer, monkeypatch: 
     assert eventually(lambda: not is_refused(server))
 
 
+def test_handshakes_that_do_not_end_are_bounded_too(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever connects and says nothing takes no more than a place, and that only until it has gone."""
+    monkeypatch.setattr(http_connection, "MAX_CONNECTIONS", 1)
+    monkeypatch.setattr(http_connection, "MAX_HANDSHAKES", 2)
+    monkeypatch.setattr(http_connection, "HANDSHAKE_TIMEOUT_S", 60.0)
+    certificate, key = write_certificate(tmp_path, "127.0.0.1")
+    address = ("127.0.0.1", serve(HttpSettings(port=0, certificate_file=certificate, key_file=key)).port)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    with contextlib.ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(socket.create_connection(address, 10))
+        with socket.create_connection(address, 10) as surplus, contextlib.suppress(ConnectionError):
+            assert surplus.recv(1) == b""
+
+    def is_served() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(address, 10) as plain:
+            trusting.wrap_socket(plain, server_hostname="127.0.0.1").close()
+            return True
+        return False
+
+    assert eventually(is_served)
+
+
 def is_refused(server: HttpServer) -> bool:
     try:
         return get(server, "/healthz")[0] != 200
