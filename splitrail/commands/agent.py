@@ -1,6 +1,7 @@
 """`splitrail agent`: the agent of this node, until it is told to stop."""
 
 import argparse
+import os
 from pathlib import Path
 
 EXAMPLE = "splitrail agent --config agent.yaml"
@@ -17,5 +18,7 @@ def run(arguments: argparse.Namespace) -> int:
     from edge_agent.configuration import AgentSettings  # noqa: PLC0415  # as above
     from splitrail.settings import load_settings  # noqa: PLC0415  # as above
 
-    run_agent(load_settings(arguments.config, AgentSettings))
+    settings = load_settings(arguments.config, AgentSettings)
+    os.umask(0o077)  # models, segments and telemetry that waits are nobody else's to read
+    run_agent(settings)
     return 0

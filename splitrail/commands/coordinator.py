@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import threading
 import time
@@ -39,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         stop.set()
 
     before = signal.signal(signal.SIGTERM, interrupt), signal.getsignal(signal.SIGINT)
+    mask = os.umask(0o077)  # models and telemetry are nobody else's to read
     try:
         with Coordinator(settings, _print_changes) as coordinator:
             signal.signal(signal.SIGTERM, finish)
@@ -51,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     finally:
         signal.signal(signal.SIGTERM, before[0])
         signal.signal(signal.SIGINT, before[1])
+        os.umask(mask)
     return 0
 
 

@@ -1,6 +1,7 @@
 """`splitrail infer`: real images through a deployment, with the answer and where its time and energy went."""
 
 import argparse
+import logging
 import threading
 import uuid
 from pathlib import Path
@@ -16,6 +17,7 @@ from broker.topics import DEPLOYMENT, INFER
 from models.images import load_image
 from splitrail.client_settings import ClientSettings
 from splitrail.errors import SplitrailError
+from splitrail.log_lines import log_to_stderr
 from splitrail.option_types import whole_number
 from splitrail.settings import load_settings
 from splitrail.terminal import printable
@@ -59,6 +61,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send each image in turn and print its answer."""
+    log_to_stderr(logging.WARNING, "splitrail: %(message)s")
     for path in arguments.images:
         load_image(path)  # a wrong image is found here, before the first one is sent
     settings = _settings(arguments)

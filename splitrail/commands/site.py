@@ -21,6 +21,7 @@ from broker.messages import Tier
 from broker.site_broker import await_exclusion, clear_traces, reload_broker, save_broker
 from broker.site_directory import TLS_PORT, SiteDirectory
 from broker.site_record import COORDINATOR, Member, SiteRecord, expiry_warnings
+from splitrail.log_lines import log_to_stderr
 from splitrail.option_types import whole_number
 
 EXAMPLE = "splitrail site init workshop --site home --host broker.local --host 192.168.1.10"
@@ -100,7 +101,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Do what is asked; 0 once it is done."""
-    logging.basicConfig(stream=sys.stderr, level=logging.ERROR, format="splitrail: %(message)s")
+    log_to_stderr(logging.ERROR, "splitrail: %(message)s")
     try:
         arguments.act(arguments)
     except (FileExistsError, FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:

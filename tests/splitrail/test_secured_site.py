@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import stat
 import sys
 import urllib.error
 import urllib.request
@@ -96,7 +97,10 @@ def test_a_site_runs_with_everything_locked_and_shuts_a_node_out(
     photographs: tuple[Path, ...],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """From the files that the commands made: split, encrypted, answered; then without the node that was revoked."""
+    """From the files that the commands made: split, encrypted, answered; then without the node that was revoked.
+
+    What agents and coordinator write is nobody else's to read.
+    """
     image = photographs[0].read_bytes()
     http_port = free_port()
     site = make_site(tmp_path / "site", zoo_model("mobilenetv2", "int8"), http_port)
@@ -137,4 +141,8 @@ def test_a_site_runs_with_everything_locked_and_shuts_a_node_out(
         assert processes["laptop"].running
         assert statuses["laptop"].state == "offline"
         assert statuses["pi"].state == "online"
+
+        made = [*(site.path / "nodes/pi/cache").rglob("*"), *(site.path / "coordinator").glob("telemetry*")]
+        assert {"pi.curve", "home-pi.sqlite", "telemetry.sqlite"} <= {path.name for path in made}
+        assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
     assert "its death is published" in capsys.readouterr().out
