@@ -92,7 +92,7 @@ def signed_in(
         site.broker_settings(user),
         client_id=f"{user}-{uuid.uuid4().hex}",
         will=will,
-        on_connected=lambda: [connection.subscribe(each, 1) for each in filters],  # type: ignore[func-returns-value]
+        on_connected=lambda: [connection.subscribe(each, 1) for each in filters],  # type: ignore[func-returns-value]  # for its effect
         on_message=hear,
     )
     connection.start()

@@ -142,7 +142,7 @@ def test_overload_is_answered_before_the_image_is_looked_at(desk: Desk) -> None:
     """With the wait that the request would have had; nothing is reported, for nothing has begun."""
     desk.origin._requests._paces.answered("photos", 0.0, 30.0)
     hold = threading.Event()
-    desk.segment.run = lambda arrays: hold.wait(30) and []  # type: ignore[method-assign,assignment,func-returns-value]
+    desk.segment.run = lambda arrays: hold.wait(30) and []  # type: ignore[method-assign,assignment,func-returns-value]  # it hangs
     replies: Queue[InferReply] = Queue()
     image = Path(__file__).read_bytes()
     plan = desk.plan

@@ -233,7 +233,7 @@ def test_a_node_that_goes_after_its_part_is_not_needed_any_more(site: Site) -> N
     assert eventually(lambda: request.awaited == 2)
     pi.origin.lose("laptop")
     assert request.phase == "under way"
-    site.nodes["pc"].pipeline.arrive = held  # type: ignore[method-assign]
+    site.nodes["pc"].pipeline.arrive = held  # type: ignore[method-assign]  # it goes on
     pi.origin.lose("pc")
     assert ended.get(timeout=10).report.fallback == "pc has gone"
 
