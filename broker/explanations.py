@@ -70,7 +70,10 @@ def explain_refusal(reason: ReasonCode, username: str | None) -> str:
         return "the broker does not speak MQTT 5: use Mosquitto 1.6 or later"
     if is_sign_in(reason):
         if username is None:
-            return "the broker admits no anonymous clients: set broker.username and broker.password_file"
+            return (
+                "the broker admits no anonymous clients: set broker.username and broker.password_file "
+                "(`splitrail site` makes both for each member)"
+            )
         return (
             f"the broker refuses the user {username!r} or its password: "
             "correct broker.username and broker.password_file"

@@ -61,7 +61,8 @@ def exposures(broker: BrokerSettings) -> tuple[str, ...]:
     if not is_loopback(broker.host):
         if not broker.encrypted and broker.username is None:
             found.append(
-                "anyone on the way can read and change what is said: connect over TLS (broker.ca_file), under a name"
+                "anyone on the way can read and change what is said: connect over TLS (broker.ca_file), under a name "
+                "(`splitrail site` makes what that takes)"
             )
         elif not broker.encrypted:
             found.append("the password travels readable for anyone on the way: connect over TLS (broker.ca_file)")

@@ -8,7 +8,7 @@ from testbed.paper.scenario import PROBING
 EMULATED_WORDS = (
     "Emulated, on one host: the machines (compute stretched to their published times), the links (a proxy that holds "
     "bytes back as the trace says) and the contention on the fog node (compute stretched by a schedule). Real: the "
-    "agents, the coordinator, the broker, the inference and its tensors."
+    "agents, the coordinator, the broker, the inference and its tensors; broker and tensors run open, on loopback only."
 )
 SIMULATED_WORDS = (
     "Simulated, in virtual time: compute (from profiles), links, messages and the loading of segments. Real: the link "

@@ -139,7 +139,10 @@ def guarded(tmp_path: Path) -> Iterator[PrivateMosquitto]:
 def test_the_broker_admits_nobody_without_a_name(guarded: PrivateMosquitto) -> None:
     """Anonymous clients are refused at once, even where the start would wait for ever."""
     reason = reason_of_failure(BrokerSettings(port=guarded.port, start_timeout_s=0))
-    assert reason == "the broker admits no anonymous clients: set broker.username and broker.password_file"
+    assert reason == (
+        "the broker admits no anonymous clients: set broker.username and broker.password_file "
+        "(`splitrail site` makes both for each member)"
+    )
 
 
 def test_the_broker_refuses_a_wrong_password(guarded: PrivateMosquitto, tmp_path: Path) -> None:

@@ -194,7 +194,7 @@ def test_a_file_of_no_authority_is_named(tmp_path: Path, content: str | None, sa
         (BrokerSettings(host="localhost", username="pi"), None),
         (BrokerSettings(host="::1"), None),
         (BrokerSettings(host="broker.example", username="pi"), "the password travels readable"),
-        (BrokerSettings(host="192.0.2.1"), "anyone on the way can read and change"),
+        (BrokerSettings(host="192.0.2.1"), "under a name (`splitrail site` makes what that takes)"),
         (BrokerSettings(host="192.0.2.1", tls=True), "may admit anyone"),
         (BrokerSettings(host="192.0.2.1", ca_file=Path("ca.crt"), username="pi"), None),
     ],
