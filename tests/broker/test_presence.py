@@ -293,7 +293,7 @@ def test_a_rival_that_never_leaves_is_answered_only_so_often(mosquitto: PrivateM
         for number in range(200):
             rival = NodeStatus(node="pi", session=f"z-rival{number}", state="online", announcement=ANNOUNCEMENT)
             node.presence._hear(Incoming(rival, ("pi",), False, None, None))
-        observer.session.publish(STATUS, NodeStatus(node="pi", session="end", state="offline"), "pi")
+        node.session.publish(STATUS, NodeStatus(node="pi", session="end", state="offline"), "pi")
         births = 0
         while (heard := observer.next()) != ("offline", "end"):
             births += heard == ("online", "run")
