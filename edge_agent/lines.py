@@ -23,6 +23,8 @@ class InFlight:
 
     size_bytes: int
     waiting_ms: float
+    is_probed: bool = False
+    """A probe waits until the line is idle, or is on it: another one would not be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,8 @@ class Line:
         oldest = next(iter(self._owed.values()), None)
         if oldest is None:
             return None
-        return InFlight(oldest.size_bytes, (at_ns - max(oldest.sent_ns, self._heard_ns)) / 1e6)
+        waiting_ms = (at_ns - max(oldest.sent_ns, self._heard_ns)) / 1e6
+        return InFlight(oldest.size_bytes, waiting_ms, is_probed=self.look is not None)
 
     def wants_heartbeat(self, at_ns: int) -> bool:
         """Nothing has come for a while, so ask for a sign of life; True once for each while.

@@ -202,13 +202,15 @@ class LinkWatch:
     def due(self, at: float, in_flight: InFlight | None) -> Due:
         """What to send now; what is returned counts as sent. A busy line is left alone, but its delay is judged.
 
-        Where tensors are paced they do not show the bandwidth, so a busy line is probed as well as an idle one.
+        Where tensors are paced they do not show the bandwidth, so a busy line is probed as well as an idle one, by one
+        probe at a time: another would be paid for and not sent.
         """
         if self._has_answered:
             self._has_answered, self._answered_at = False, at
         if in_flight is not None:
             self._judge_waiting(in_flight, at)
-            probe = self._due_probe(at) if self._pace.mbps is not None else None
+            wants_probe = self._pace.mbps is not None and not in_flight.is_probed
+            probe = self._due_probe(at) if wants_probe else None
             return Due(probe=probe) if probe is not None else _NOTHING
         ping = at - self._pinged_at >= self._settings.ping_interval_s and self._budget.take(PING_BYTES, at)
         if ping:

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.lines import HEARTBEAT_NS, SILENCE_NS, Line
+from edge_agent.lines import HEARTBEAT_NS, SILENCE_NS, InFlight, Line
+from edge_agent.looks import Look
 
 SECOND_NS = 1_000_000_000
 
@@ -130,3 +131,12 @@ def test_a_message_that_goes_out_late_keeps_its_place() -> None:
     assert line.awaits(2)
     line.forget(2)
     assert line.owed == 0
+
+
+def test_a_busy_line_tells_whether_it_is_probed() -> None:
+    """So that nobody asks for another probe, which would not be sent."""
+    line = Line(0)
+    line.send(1, 5_000, at_ns=100)
+    assert line.in_flight(1_000_100) == InFlight(5_000, 1.0)
+    line.look = Look(2, 3, ())
+    assert line.in_flight(1_000_100) == InFlight(5_000, 1.0, is_probed=True)

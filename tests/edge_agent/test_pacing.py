@@ -23,13 +23,18 @@ ROUTE = Route("d", 1, bytes(16), 0)
 class PacedLink:
     """A watched link of a known rate that is filled with tensors, always or now and then, held to the watch's pace."""
 
-    def __init__(self, mbps: float, *, saturated: bool, noise: float, seed: int) -> None:
-        """Its samples differ by `noise`; probes see the whole link, tensors its paced part."""
+    def __init__(self, mbps: float, *, saturated: bool, noise: float, seed: int, drain_s: float = 0.0) -> None:
+        """Its samples differ by `noise`; probes see the whole link, tensors its paced part.
+
+        On a busy line a probe waits for `drain_s` until what was sent before it is there; others are not sent then.
+        """
         self.watch = LinkWatch(LinkSettings(), pacing=SHARE)
         self.mbps, self._saturated, self._noise = mbps, saturated, noise
         self._random = random.Random(seed)
         self._at = self._spare_s = 0.0
+        self._drain_s = drain_s
         self._probed: ProbeResult | None = None
+        self._answered_at = 0.0
 
     def run(self, seconds: float) -> None:
         """Let time pass."""
@@ -40,10 +45,12 @@ class PacedLink:
             busy = self._saturated or self._random.random() < 0.3
             if busy:
                 self._transfer(pace_mbps)
-            due = self.watch.due(self._at, InFlight(TENSOR_BYTES, 10.0) if busy else None)
+            is_probed = self._probed is not None
+            due = self.watch.due(self._at, InFlight(TENSOR_BYTES, 10.0, is_probed) if busy or is_probed else None)
             if due.ping or self._at < 1.0:
                 self.watch.round_trip(RTT_MS)
-            if due.probe is not None:
+            if due.probe is not None and not is_probed:
+                self._answered_at = self._at + self._drain_s * busy
                 self._send_probe(due.probe.chunks * due.probe.chunk_bytes)
 
     @property
@@ -74,7 +81,7 @@ class PacedLink:
         )
 
     def _answer_probe(self) -> None:
-        if self._probed is not None:
+        if self._probed is not None and self._at >= self._answered_at:
             self.watch.probed(self._probed, self._at)
             self._probed = None
 
@@ -107,6 +114,15 @@ def test_an_hour_of_pacing_does_not_spiral(saturated: bool) -> None:
         known.append(link.known_mbps)
     assert sum(known) / len(known) == pytest.approx(20.0, rel=0.05)
     assert min(known) > 12.0
+
+
+def test_a_probe_that_waits_is_paid_for_once() -> None:
+    """On a line where each has to wait for tensors, asking again and again would leave no bytes to see a rise with."""
+    link = PacedLink(5.0, saturated=True, noise=0.02, seed=1, drain_s=3.0)
+    for mbps in (5.0, 60.0, 15.0, 30.0):
+        link.mbps = mbps
+        link.run(12)
+        assert link.known_mbps == pytest.approx(mbps, rel=0.15)
 
 
 def test_what_is_told_of_the_link_is_what_tensors_get() -> None:
