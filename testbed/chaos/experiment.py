@@ -117,14 +117,15 @@ def run_chaos(options: ChaosOptions, step: Step, told: Told) -> Results:
 
 
 def _made(directory: Path) -> Path:
-    """The directory, made anew; ExperimentError if it cannot be, or holds something already."""
+    """The directory, made anew, by its absolute path; ExperimentError if it cannot be, or holds something already."""
     try:
         directory.mkdir(parents=True)
     except OSError as error:
         raise ExperimentError(
             f"{directory}: cannot be used: {error.strerror}; name another --out, or remove what is there"
         ) from None
-    return directory
+    # Paths in settings count from the settings' own directory, ours from where the command was given.
+    return directory.absolute()
 
 
 def unsplit_answers(model: Path, images: Sequence[bytes]) -> tuple[Answer, ...]:

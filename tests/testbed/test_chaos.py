@@ -43,10 +43,11 @@ def broken(results: Results) -> list[str]:
 
 
 def test_a_handful_of_faults_under_load(
-    tmp_path: Path, zoo_model: Callable[..., Path], photographs: tuple[Path, ...]
+    tmp_path: Path, zoo_model: Callable[..., Path], photographs: tuple[Path, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Dead origin, dead broker, stopped node, cut link, full disk: every check holds after each of them."""
-    results = played(SHORT, tmp_path / "out", zoo_model("mobilenetv2"), photographs)
+    monkeypatch.chdir(tmp_path)
+    results = played(SHORT, Path("out"), zoo_model("mobilenetv2"), photographs)
     assert broken(results) == []
     assert [trial.fault for trial in results.trials] == [
         each.name for each in faults(secured=False) if each.name in SHORT
