@@ -55,7 +55,9 @@ def after_miss(before: Suspicion | None, miss: StageMiss, at: float, heard_at: f
 
 
 def reason_of(miss: StageMiss) -> str:
-    """The miss in words."""
+    """The miss in words; one that nothing was allowed for is no matter of time."""
+    if not miss.allowed_ms:
+        return f"{miss.suspect} failed in its part of a request of {miss.node}, whose log says why"
     allowed = f"{miss.allowed_ms:.0f} ms allowed"
     if miss.delivered:
         return f"{miss.node} waited {miss.waited_ms:.0f} ms for {miss.suspect}, {allowed}"

@@ -53,6 +53,13 @@ def split() -> State:
     return state
 
 
+def test_a_node_that_failed_is_not_said_to_be_late() -> None:
+    """It answered that it cannot go on, so nobody waited for it."""
+    failed = msgspec.structs.replace(miss_message(), waited_ms=35.0, allowed_ms=0.0)
+    _, plans = carry_out(after(split(), failed, at=5.0), 5.0)
+    assert plans[0].reason == "pc failed in its part of a request of pi, whose log says why"
+
+
 def test_a_silent_node_is_planned_around_at_once() -> None:
     """The plan says who waited for whom, and for how long."""
     _, plans = carry_out(after(split(), miss_message(), at=5.0), 5.0)
