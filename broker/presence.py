@@ -34,6 +34,11 @@ def new_session_id() -> str:
     return uuid.uuid4().hex[:16]
 
 
+def agent_client_id(node: str, session_id: str) -> str:
+    """The client identifier under which the broker knows this run of the node's agent."""
+    return f"agent-{node}-{session_id}"
+
+
 def last_will(node: str, session_id: str) -> Outgoing[NodeStatus]:
     """The death that the broker publishes if this run of the node vanishes, or the session when it closes."""
     return Outgoing(STATUS, NodeStatus(node=node, session=session_id, state="offline"), (node,))

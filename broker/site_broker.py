@@ -21,6 +21,7 @@ from broker.connection import BrokerSettings, Connection
 from broker.errors import ConnectionFailedError, MalformedMessageError, SignInRefusedError, SiteError
 from broker.explanations import explain_failure
 from broker.messages import NodeStatus
+from broker.presence import agent_client_id
 from broker.site_directory import LOCAL_HOSTS, SiteDirectory
 from broker.site_record import ADMIN
 from broker.topics import LINK, LOAD, STATUS
@@ -69,7 +70,8 @@ def await_exclusion(site: SiteDirectory, name: str) -> None:
 def clear_traces(site: SiteDirectory, node: str) -> int:
     """Publish the death of a node's last session and clear what it left retained; how many topics that were.
 
-    Coordinator and peers forget the node, and its tensor key, by its death. ConnectionFailedError, SiteError.
+    Coordinator and peers forget the node, and its tensor key, by its death; what the broker keeps for its return is
+    dropped. ConnectionFailedError, SiteError.
     """
     retained: dict[str, bytes] = {}
     happened: dict[str, bytes] = {}
@@ -92,8 +94,16 @@ def clear_traces(site: SiteDirectory, node: str) -> int:
         publish({LOAD.address(site.record.site, node): b""}, connection, retain=False)
         happened.clear()
         status = STATUS.address(site.record.site, node)
-        last = {address: _death(address, left) if address == status else b"" for address, left in retained.items()}
+        told = _status(status, retained.get(status, b""))
+        last = dict.fromkeys(retained, b"")
+        if told is not None:
+            last[status] = STATUS.encode(NodeStatus(node=node, session=told.session, state="offline"))
         publish(last, connection, retain=True)
+    if told is not None:
+        # Mosquitto (seen in 2.0.11) ends a session that is away anew at each SIGHUP that finds its user gone, and uses
+        # it after it is freed (https://github.com/eclipse-mosquitto/mosquitto/issues/3418 has the list): take it away.
+        with _connected(site, ADMIN, (), lambda _message: None, client_id=agent_client_id(node, told.session)):
+            pass
     return len(last)
 
 
@@ -108,13 +118,12 @@ def _retained_families(site: str, node: str) -> tuple[str, ...]:
     return (*own, topic_filter(LINK, site, Grant("node", own="dst"), node))
 
 
-def _death(address: str, payload: bytes) -> bytes:
-    """The death of the session that a status tells of; nothing where it tells of none."""
+def _status(address: str, payload: bytes) -> NodeStatus | None:
+    """What a node said of itself; None where that is nothing, or makes no sense."""
     try:
-        status = STATUS.decode(address, payload)
+        return STATUS.decode(address, payload)
     except MalformedMessageError:
-        return b""
-    return STATUS.encode(NodeStatus(node=status.node, session=status.session, state="offline"))
+        return None
 
 
 def _admits(site: SiteDirectory, name: str) -> bool:
@@ -127,7 +136,11 @@ def _admits(site: SiteDirectory, name: str) -> bool:
 
 @contextlib.contextmanager
 def _connected(
-    site: SiteDirectory, name: str, filters: tuple[str, ...], hear: Callable[[MQTTMessage], None]
+    site: SiteDirectory,
+    name: str,
+    filters: tuple[str, ...],
+    hear: Callable[[MQTTMessage], None],
+    client_id: str | None = None,
 ) -> Iterator[Connection]:
     """A connection as a member, with these subscriptions."""
 
@@ -138,7 +151,7 @@ def _connected(
 
     connection = Connection(
         _answering(site, name),
-        client_id=f"site-{uuid.uuid4().hex[:12]}",
+        client_id=client_id or f"site-{uuid.uuid4().hex[:12]}",
         will=None,
         on_connected=subscribe,
         on_message=hear,

@@ -22,7 +22,7 @@ from broker.messages import (
     PowerModel,
     ProfileFailure,
 )
-from broker.presence import Presence, last_will, new_session_id
+from broker.presence import Presence, agent_client_id, last_will, new_session_id
 from broker.session import Incoming, Session
 from broker.topics import (
     DEPLOYMENT,
@@ -65,6 +65,7 @@ log = logging.getLogger("splitrail.agent")
 
 SWEEP_S = 0.1
 LEAST_SWEEP_S = 0.005
+MOST_PEERS = 256  # as many nodes as a coordinator plans with
 
 
 class Agent:
@@ -90,7 +91,7 @@ class Agent:
         self._session = Session(
             settings.broker,
             site=settings.site,
-            client_id=f"agent-{settings.node}-{self._session_id}",
+            client_id=agent_client_id(settings.node, self._session_id),
             last_will=last_will(settings.node, self._session_id),
         )
         self._telemetry = TelemetryOutbox(
@@ -265,6 +266,9 @@ class Agent:
             return
         if status.announcement is None or status.announcement.protocol != PROTOCOL_VERSION:
             log.warning("%s speaks another protocol than %s: no tensors go there", status.node, PROTOCOL_VERSION)
+            return
+        if known is None and len(self._peers) >= MOST_PEERS:
+            log.warning("%s is ignored: %d nodes are known already", status.node, MOST_PEERS)
             return
         self._peers[status.node] = status
         try:

@@ -8,12 +8,14 @@ import msgspec
 import pytest
 from eventually import eventually
 from messages_to_send import ANNOUNCEMENT, energy
+from paho.mqtt.client import Client, MQTTv5
+from paho.mqtt.enums import CallbackAPIVersion
 from secured_site import SITE, make_secured_site
 
 from broker.errors import ConnectionFailedError, SignInRefusedError, SiteError
 from broker.messages import EnergyReading, LinkReading, NodeLoad, NodeStatus, SpoolReport
 from broker.mosquitto import PrivateMosquitto
-from broker.presence import last_will, new_session_id
+from broker.presence import agent_client_id, last_will, new_session_id
 from broker.session import Incoming, Session
 from broker.site_broker import await_exclusion, clear_traces, reload_broker, save_broker
 from broker.site_directory import SiteDirectory
@@ -140,6 +142,37 @@ def test_a_revoked_node_is_not_born_again_by_a_broker_that_was_killed(
     with late.session:
         assert eventually(lambda: late.states_of("pi"))
         assert late.states_of("pi") == [(pi.session_id, "offline")]
+
+
+def test_what_the_broker_keeps_for_a_revoked_node_is_dropped(secured: SiteDirectory, running: PrivateMosquitto) -> None:
+    """Its session does not wait for it: Mosquitto would end it again at each reload, and crash when it runs out."""
+    session_id = new_session_id()
+    client_id = agent_client_id("pi", session_id)
+    with Session(secured.broker_settings("pi"), site=SITE, client_id=client_id) as session:
+        session.publish(STATUS, NodeStatus(node="pi", session=session_id, state="online"), "pi")
+        secured.revoke("pi")
+        assert reload_broker(secured)
+        await_exclusion(secured, "pi")
+        assert eventually(lambda: not session.connected)
+        clear_traces(secured, "pi")
+        assert not has_session(secured, client_id)
+
+
+def has_session(site: SiteDirectory, client_id: str) -> bool:
+    """Whether the broker holds a session under this identifier; it holds none any more then."""
+    settings = site.broker_settings("admin")
+    assert settings.password_file is not None
+    found: list[bool] = []
+    client = Client(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=MQTTv5)
+    client.tls_set(str(settings.ca_file))
+    client.username_pw_set("admin", settings.password_file.read_text().strip())
+    client.on_connect = lambda _client, _data, flags, _reason, _properties: found.append(flags.session_present)
+    client.connect(settings.host, settings.port, clean_start=False)
+    client.loop_start()
+    assert eventually(lambda: found)
+    client.disconnect()
+    client.loop_stop()
+    return found[0]
 
 
 def test_what_makes_no_sense_as_a_status_is_cleared(secured: SiteDirectory, running: PrivateMosquitto) -> None:
