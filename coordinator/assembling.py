@@ -67,7 +67,7 @@ def circumstances(
     refusal_s: float,
 ) -> Circumstances:
     """All that a plan of this deployment hangs on now; `others` is what other deployments' plans take of each node."""
-    sha256 = deployment.declared.model.reference.sha256
+    sha256, stays = deployment.declared.model.reference.sha256, deployment.declared.stays
     return Circumstances(
         sessions=site.sessions,
         profiled=frozenset(name for name in site.sessions if (name, sha256) in state.profiles),
@@ -81,12 +81,12 @@ def circumstances(
         suspects={
             name: suspicion.reason
             for name, suspicion in deployment.suspect_nodes.items()
-            if name in site.sessions and not suspicion.is_over(site.heard_at[name], now)
+            if name in site.sessions and suspicion.leaves_out(site.heard_at[name], now, plan_stays=stays)
         },
         suspect_links={
             pair: suspicion.reason
             for pair, suspicion in deployment.suspect_links.items()
-            if pair in site.links and not suspicion.is_over(state.links[pair].arrived_at, now)
+            if pair in site.links and suspicion.leaves_out(state.links[pair].arrived_at, now, plan_stays=stays)
         },
     )
 

@@ -30,3 +30,8 @@ class Deployment:
     requests_per_s: float = 0.0
     stages: tuple[PlanStage, ...] = ()
     """The split of a static deployment that was given by hand; () where the strategy decides."""
+
+    @property
+    def stays(self) -> bool:
+        """Whether its plan is to stay as it is for as long as its nodes are there."""
+        return self.strategy in {"static", "fog-only", "cloud-only"}

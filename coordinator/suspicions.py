@@ -9,6 +9,8 @@ from broker.messages import StageMiss
 
 FIRST_PATIENCE_S = 2.0
 LONGEST_PATIENCE_S = 60.0
+SILENT_S = 15.0
+"""Of nodes something is heard every second, of a link that does not change every 10 s, by default."""
 FORGOTTEN_S = 600.0
 """Who has done well for so long since its last miss starts anew."""
 LATE_S = 5.0
@@ -36,6 +38,10 @@ class Suspicion:
         """Whether it is healthy again; `heard_at` is when something new was heard of it last."""
         # A clock that was set back must not keep it out.
         return now < self.at or (now - self.at >= self.patience_s and heard_at > self.at)
+
+    def leaves_out(self, heard_at: float, now: float, *, plan_stays: bool) -> bool:
+        """Whether it is planned without. A plan that is to stay outlasts what is slow, and ends with what is silent."""
+        return not self.is_over(heard_at, now) and (not plan_stays or now - heard_at >= SILENT_S)
 
 
 def after_miss(before: Suspicion | None, miss: StageMiss, at: float, heard_at: float) -> Suspicion:

@@ -24,7 +24,7 @@ from coordinator import plan_events
 from coordinator.configuration import PlanningSettings
 from coordinator.site import State
 from coordinator.state import Received, apply
-from coordinator.suspicions import FIRST_PATIENCE_S, FORGOTTEN_S, LONGEST_PATIENCE_S, Suspicion, after_miss
+from coordinator.suspicions import FIRST_PATIENCE_S, FORGOTTEN_S, LONGEST_PATIENCE_S, SILENT_S, Suspicion, after_miss
 
 PROMPT = PlanningSettings(join_s=0.0, confidence=0.0, switch_cost=0.0, least_dwell_s=0.0)
 
@@ -51,6 +51,21 @@ def split() -> State:
     assert plan is not None
     assert stages(plan) == [("pi", 0, 1), ("pc", 1, 4)]
     return state
+
+
+def test_a_plan_that_is_to_stay_outlasts_what_is_slow() -> None:
+    """A link that has become slow moves no static plan; a node of which nothing is heard any more does."""
+    state, plans = carry_out(folded([declared("static"), *whole_site()]), 10.0)
+    assert [stages(plan) for plan in plans] == [[("pi", 0, 1), ("pc", 1, 4)]]
+    for at in (11.0, 13.0, 15.0, 17.0):
+        state = after(state, miss_message(delivered=False), energy("pc"), link_message("pi", "pc", 3.0), at=at)
+        state, plans = carry_out(state, at)
+        assert plans == []
+    state = after(state, miss_message(), at=20.0)
+    state, plans = carry_out(state, 17.0 + SILENT_S - 0.1)
+    assert plans == []
+    state, plans = carry_out(state, 17.0 + SILENT_S)
+    assert [stages(plan) for plan in plans] == [[("pi", 0, 1), ("laptop", 1, 4)]]
 
 
 def test_a_node_that_failed_is_not_said_to_be_late() -> None:
