@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import pytest
 from eventually import eventually
 
@@ -80,3 +81,26 @@ def test_an_agent_says_once_that_a_peer_has_no_key(
             observer.publish(STATUS, birth, "pi")
         assert eventually(lambda: len(births) >= 3, 20)
         assert len(said()) == 1
+
+
+def test_an_agent_knows_a_bounded_number_of_peers(
+    tmp_path: Path, mosquitto: PrivateMosquitto, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a broker lets anyone announce nodes without end; one that leaves makes room."""
+    monkeypatch.setattr("edge_agent.agent.MOST_PEERS", 2)
+    births: list[NodeStatus] = []
+    with contextlib.ExitStack() as running, caplog.at_level(logging.WARNING, "splitrail.agent"):
+        observer = running.enter_context(Session(mosquitto.settings, site="crowd", client_id="announcer"))
+        observer.on(STATUS, lambda incoming: births.append(incoming.message))
+        agent = Agent(settings_of("pi", "crowd", mosquitto, tmp_path, "open"))
+        running.callback(agent.close)
+        agent.start()
+        assert eventually(lambda: len(births) == 1, 20)
+        crowd = [msgspec.structs.replace(births[0], node=f"pc{number}", session=f"s{number}") for number in range(4)]
+        for birth in crowd[:3]:
+            observer.publish(STATUS, birth, birth.node)
+        assert eventually(lambda: "pc2 is ignored: 2 nodes are known already" in caplog.text, 20)
+        gone = NodeStatus(node="pc0", session="s0", state="offline")
+        observer.publish(STATUS, gone, "pc0")
+        observer.publish(STATUS, crowd[3], "pc3")
+        assert eventually(lambda: set(agent._peers) == {"pc1", "pc3"}, 20)
