@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from leaks_fixture import *  # noqa: F403  # its fixture, which pytest finds here by name
 from mosquitto_fixture import *  # noqa: F403  # its fixtures, which pytest finds here by name
@@ -19,6 +20,10 @@ from models.images import sample_photographs
 REPOSITORY = Path(__file__).parent.parent
 # What a converted model depends on, besides TensorFlow.
 SOURCES = ("zoo.py", "weights.py", "export.py", "calibration.py", "convert.py")
+
+# By default a law must hold within 200 ms, which says more of what else the machine does than of the law.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 def _tensorflow_version() -> str:
