@@ -84,11 +84,7 @@ class Intake:
     def sweep(self) -> None:
         """Go on with what waits for its plan, once that is there or does not come; called about every 100 ms."""
         with self._lock:
-            early, self._early = self._early, []
-        for arrival in early:
-            if self._must_wait(arrival) or not self._worker.submit(arrival):
-                with self._lock:
-                    self._early.append(arrival)
+            self._early = [early for early in self._early if self._must_wait(early) or not self._worker.submit(early)]
 
     def close(self) -> None:
         """Finish the image in hand, drop what waits, and end the thread."""
