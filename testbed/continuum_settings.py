@@ -143,8 +143,13 @@ def agent_settings(
         broker=broker,
         cache=place.caches,
         memory_mb=node.memory_mb,
-        # The links do not carry the broker's messages, so that there is nothing to pace tensors for.
-        tensors=TensorSettings(listen=f"tcp://{LOOPBACK}:{port}", security="open", pacing=None, peers=dict(peers)),
+        tensors=TensorSettings(
+            listen=f"tcp://{LOOPBACK}:{port}",
+            security="open" if place.locks is None else "curve",
+            key_file=place.directory / f"{node.name}.curve",
+            pacing=None,  # the links do not carry the broker's messages: there is nothing to pace tensors for
+            peers=dict(peers),
+        ),
         spool=SpoolSettings(file=manner.spools.get(node.name, place.directory) / f"{node.name}-spool.sqlite"),
         models=place.models(node.name),
         power=node.power,

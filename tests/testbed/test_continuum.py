@@ -115,12 +115,15 @@ def test_a_continuum_with_locks(tmp_path: Path, zoo_model: Callable[..., Path]) 
         locks.add_node(node.name, node.tier)
     deployment = DeploymentSettings(name="photos", model=zoo_model("mobilenetv2"), origin="pi")
     linked: set[tuple[str, str]] = set()
+    births: list[NodeStatus] = []
     with (
         Continuum((PI, LAPTOP), SHAPES, (deployment,), tmp_path, locks=locks) as running,
         running.session("watcher") as watcher,
     ):
         watcher.on(LINK, lambda incoming: linked.add((incoming.message.src, incoming.message.dst)))
+        watcher.on(STATUS, lambda incoming: births.append(incoming.message))
         assert eventually(lambda: len(linked) == 2, 60)
+        assert all(birth.announcement is not None and birth.announcement.tensor_key for birth in births)
         assert {node.name for node in running.status().nodes if node.online} == {"pi", "laptop"}
         stranger = Session(BrokerSettings(host="127.0.0.1", port=locks.record.port), site="testbed", client_id="no")
         with pytest.raises(ConnectionFailedError):
