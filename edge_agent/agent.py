@@ -127,7 +127,7 @@ class Agent:
             compute=self._executor,
             segment_of=self._preparation.segment,
             power=self._powers,
-            limits=Limits(settings.request_timeout_s, settings.longest_wait_s),
+            limits=Limits(settings.request_timeout_s, settings.longest_wait_s, settings.failover),
             missed=self._telemetry.publish,
             ask=self._ask,
             is_loading=self._loading.is_loading,

@@ -134,6 +134,13 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         float,
         Meta(description="A request that would wait for longer is answered `busy` at once.", gt=0, le=3600),
     ] = 10.0
+    failover: Annotated[
+        bool,
+        Meta(
+            description="Whether this origin finishes, or gives to another plan, what a stage does not do in the time "
+            "that its plan predicts; otherwise only a node's death moves a request."
+        ),
+    ] = True
     spool: Annotated[SpoolSettings, Meta(description="The telemetry that waits to be stored.")] = SpoolSettings()
     models: Annotated[ModelServerSettings, Meta(description="The server of models.")] = ModelServerSettings()
     tensors: Annotated[TensorSettings, Meta(description="The tensor transport.")] = TensorSettings()

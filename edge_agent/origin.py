@@ -74,7 +74,7 @@ class Origin:
         self._clock = clock
         self._lock = threading.Lock()
         self._requests = RequestBook(limits)
-        self._watch = Watch(node, is_loading, time.monotonic_ns())
+        self._watch = Watch(node, is_loading, time.monotonic_ns(), is_patient=not limits.failover)
         self._rescuer = Rescuer(
             node,
             lock=self._lock,

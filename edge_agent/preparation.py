@@ -84,7 +84,7 @@ class Preparation:
         """Free the segments that none of these plans needs, and load fallbacks for those that requests begin under."""
         self._shelf.hold(holdings)
         for plan in holdings.served:
-            if not self._shelf.has_fallback(plan):
+            if self._settings.failover and not self._shelf.has_fallback(plan):
                 self._jobs.add((FALLBACKS, plan.deployment), FALLBACKS, lambda plan=plan: self._load_fallback(plan))  # type: ignore[misc]  # mypy cannot type a default in a lambda
 
     def close(self) -> None:

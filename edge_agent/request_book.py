@@ -21,6 +21,8 @@ class Limits:
 
     timeout_s: float
     longest_wait_s: float
+    failover: bool = True
+    """Whether a stage has no more time than its plan predicts, with its spread; otherwise `timeout_s` alone counts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,11 +38,15 @@ class _Late:
 
 
 class Watch:
-    """Times are in nanoseconds of one monotonic clock. While a node `is_loading`, nobody's time runs at it."""
+    """Times are in nanoseconds of one monotonic clock. While a node `is_loading`, nobody's time runs at it.
 
-    def __init__(self, node: str, is_loading: Callable[[str], bool], now_ns: int) -> None:
+    One that `is_patient` finds nothing overdue, and knows only of deaths.
+    """
+
+    def __init__(self, node: str, is_loading: Callable[[str], bool], now_ns: int, *, is_patient: bool = False) -> None:
         self._node = node
         self._is_loading = is_loading
+        self._is_patient = is_patient
         self._gone: dict[str, int | None] = {}
         """When each that has gone was born again, where it was."""
         self._heard_ns: dict[str, int] = {}
@@ -112,7 +116,7 @@ class Watch:
     def left_ms(self, request: Request, now_ns: int) -> float | None:
         """How long the awaited leg may still take; None where nothing is awaited, or nothing of it predicted."""
         leg = request.leg
-        if request.phase != "under way" or leg is None:
+        if self._is_patient or request.phase != "under way" or leg is None:
             return None
         began_ns = now_ns if request.since_ns is None else request.since_ns
         ends = (leg.src, leg.dst, self._node)

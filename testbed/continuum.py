@@ -56,7 +56,8 @@ class Continuum:
     Settings and logs go to `directory`. What is slow to make, models and profiles, is found again in the next
     continuum that is given the same `agent_caches`; without, it goes to `directory` too. `spools` has, by node, the
     directories of the spools that lie elsewhere. With the `locks` of a site, which names the nodes, everything is
-    encrypted and admits its members alone; without, it is open to everybody on this machine. Start and use it from a
+    encrypted and admits its members alone; without, it is open to everybody on this machine. Without `failover` each
+    strategy stands alone: no origin finishes what a plan does not do in its time. Start and use it from a
     thread that lives as long as it: the processes die with the thread that started them.
     """
 
@@ -73,13 +74,18 @@ class Continuum:
         leadership: LeadershipSettings | None = None,
         spools: Mapping[str, Path] | None = None,
         locks: SiteDirectory | None = None,
+        failover: bool = True,
         agent_caches: Path | None = None,
         step: Step = silently,
     ) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._deployments = deployments
         self._manner = Manner(
-            planning or PlanningSettings(), probing or LinkSettings(), leadership or LeadershipSettings(), spools or {}
+            planning or PlanningSettings(),
+            probing or LinkSettings(),
+            leadership or LeadershipSettings(),
+            spools or {},
+            failover,
         )
         self._place = Place(site, directory, agent_caches or directory / "cache", locks)
         self._step = step

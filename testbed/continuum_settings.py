@@ -58,6 +58,7 @@ class Manner:
     probing: LinkSettings
     leadership: LeadershipSettings
     spools: Mapping[str, Path]
+    failover: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +151,7 @@ def agent_settings(
             pacing=None,  # the links do not carry the broker's messages: there is nothing to pace tensors for
             peers=dict(peers),
         ),
+        failover=manner.failover,
         spool=SpoolSettings(file=manner.spools.get(node.name, place.directory) / f"{node.name}-spool.sqlite"),
         models=place.models(node.name),
         power=node.power,

@@ -114,7 +114,10 @@ def run_demo(options: DemoOptions, screen: Screen) -> DemoResult:
     first_mbps = next(filter(None, options.trace.mbps)) * options.trace.scale
     with scratch_directory("splitrail-demo-") as directory:
         before = link_shapes(constant(first_mbps))
-        with Continuum(nodes, before, deployments, directory, probing=PROBING, step=screen.step) as continuum:
+        # Without failover each strategy is seen as it is, and not as an origin that finishes what others do not.
+        with Continuum(
+            nodes, before, deployments, directory, probing=PROBING, failover=False, step=screen.step
+        ) as continuum:
             performance = Performance(continuum, screen, cast, kinds)
             with continuum.session("demo") as session:
                 performance.watch(session)

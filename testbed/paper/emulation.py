@@ -62,6 +62,7 @@ def emulate(scenario: Scenario, contender: Contender, bench: Bench, planning: Pl
             directory,
             planning=planning,
             probing=PROBING,
+            failover=False,  # a split that was fixed is to be seen as it is
             agent_caches=bench.caches,
         ) as continuum,
     ):

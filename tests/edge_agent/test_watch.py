@@ -35,6 +35,12 @@ def test_a_leg_is_overdue_when_its_time_is_over() -> None:
     assert watch().left_ms(request, round((1_000 + allowed_ms) * MS)) == pytest.approx(0.0, abs=1e-3)
 
 
+def test_without_failover_nothing_is_overdue() -> None:
+    """As published systems do it: a stage has until the request itself times out."""
+    patient = Watch("pi", lambda _: False, 0, is_patient=True)
+    assert patient.left_ms(on_its_way(1_000 * MS), 3_600_000 * MS) is None
+
+
 def test_a_queue_that_moves_is_no_miss() -> None:
     """Each answer gives those behind it their time anew, so overload makes no storm of misses."""
     seen = watch()
