@@ -36,6 +36,7 @@ __all__ = ["Arrays", "Busy", "Finished", "Limits", "LocalCompute", "Origin", "Pl
 log = logging.getLogger("splitrail.agent")
 
 REPORT_GRACE_NS: Final = 1_000_000_000  # how long a report waits for the senders' records after its result
+PATIENT_SHARE: Final = 0.5  # of a request's time is spent on its plan at most; in the rest it is finished otherwise
 PATIENCE_NS: Final = 5_000_000_000  # how long a request that nobody can finish now waits for another plan
 
 
@@ -74,7 +75,13 @@ class Origin:
         self._clock = clock
         self._lock = threading.Lock()
         self._requests = RequestBook(limits)
-        self._watch = Watch(node, is_loading, time.monotonic_ns(), is_patient=not limits.failover)
+        self._watch = Watch(
+            node,
+            is_loading,
+            time.monotonic_ns(),
+            longest_ns=round(limits.timeout_s * PATIENT_SHARE * 1e9),
+            is_patient=not limits.failover,
+        )
         self._rescuer = Rescuer(
             node,
             lock=self._lock,

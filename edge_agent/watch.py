@@ -40,12 +40,22 @@ class _Late:
 class Watch:
     """Times are in nanoseconds of one monotonic clock. While a node `is_loading`, nobody's time runs at it.
 
+    Nothing may be awaited beyond `longest_ns` after its request began, so that there is time left to do without it.
     One that `is_patient` finds nothing overdue, and knows only of deaths.
     """
 
-    def __init__(self, node: str, is_loading: Callable[[str], bool], now_ns: int, *, is_patient: bool = False) -> None:
+    def __init__(
+        self,
+        node: str,
+        is_loading: Callable[[str], bool],
+        now_ns: int,
+        *,
+        longest_ns: int,
+        is_patient: bool = False,
+    ) -> None:
         self._node = node
         self._is_loading = is_loading
+        self._longest_ns = longest_ns
         self._is_patient = is_patient
         self._gone: dict[str, int | None] = {}
         """When each that has gone was born again, where it was."""
@@ -111,7 +121,7 @@ class Watch:
 
     def allowed_ms(self, leg: Leg) -> float:
         """The time that a leg has; 0 where nothing of it is predicted."""
-        return self._experience.allowed_ms(leg) or 0.0
+        return min(self._experience.allowed_ms(leg) or 0.0, self._longest_ns / 1e6)
 
     def left_ms(self, request: Request, now_ns: int) -> float | None:
         """How long the awaited leg may still take; None where nothing is awaited, or nothing of it predicted."""
@@ -124,7 +134,10 @@ class Watch:
             # A process that loads stands still; one that is said to load for ever may have stopped.
             request.patient_from_ns = now_ns
         allowed_ms = self._experience.allowed_ms(leg)
-        return None if allowed_ms is None else allowed_ms - (now_ns - request.patient_from_ns) / 1e6
+        if allowed_ms is None:
+            return None
+        left_ns = request.started_ns + self._longest_ns - now_ns
+        return min(allowed_ms - (now_ns - request.patient_from_ns) / 1e6, left_ns / 1e6)
 
     def passed(self, request: Request, hop: int, requests: Iterable[Request], now_ns: int) -> None:
         """A request's tensors have reached a hop: those behind it in the same line wait from now on."""

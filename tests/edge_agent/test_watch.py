@@ -10,6 +10,7 @@ from edge_agent.watch import LONGEST_START_NS, STOOD_STILL_NS, Watch
 from edge_agent.wire import TensorsMessage
 
 MS = 1_000_000
+LONGEST_NS = 15_000 * MS
 THREE = predicted(plan_of(("pi", 0, 3), ("laptop", 3, 7), ("pc", 7, 10), way_back=("pc", "pi")))
 
 
@@ -24,7 +25,7 @@ def on_its_way(at_ns: int) -> Request:
 
 def watch() -> Watch:
     """One at the Pi, where nobody loads."""
-    return Watch("pi", lambda _: False, 0)
+    return Watch("pi", lambda _: False, 0, longest_ns=LONGEST_NS)
 
 
 def test_a_leg_is_overdue_when_its_time_is_over() -> None:
@@ -35,9 +36,17 @@ def test_a_leg_is_overdue_when_its_time_is_over() -> None:
     assert watch().left_ms(request, round((1_000 + allowed_ms) * MS)) == pytest.approx(0.0, abs=1e-3)
 
 
+def test_nothing_is_awaited_until_it_is_too_late_to_do_without() -> None:
+    """However patient a long queue or a loading node has made us."""
+    seen, request = watch(), on_its_way(1_000 * MS)
+    request.started_ns, request.patient_from_ns = 1_000 * MS, 15_990 * MS
+    assert seen.left_ms(request, 15_990 * MS) == pytest.approx(10.0)
+    assert seen.allowed_ms(legs(THREE)[0]) <= LONGEST_NS / MS
+
+
 def test_without_failover_nothing_is_overdue() -> None:
     """As published systems do it: a stage has until the request itself times out."""
-    patient = Watch("pi", lambda _: False, 0, is_patient=True)
+    patient = Watch("pi", lambda _: False, 0, longest_ns=LONGEST_NS, is_patient=True)
     assert patient.left_ms(on_its_way(1_000 * MS), 3_600_000 * MS) is None
 
 
