@@ -58,8 +58,8 @@ deployments:                   # an example: put your own here
 def client_yaml(*, site: str, client: str, host: str, port: int) -> str:
     """A client.yaml for who asks for inferences, and for the status."""
     return f"""\
-# How {client} asks the site {site}, as `splitrail site add-client` made it: `splitrail infer MODEL IMAGE --config
-# client.yaml` and `splitrail status --config client.yaml`. Paths begin here.
+# How {client} asks the site {site}, as `splitrail site add-client` made it: `splitrail infer DEPLOYMENT IMAGE
+# --config client.yaml` and `splitrail status --config client.yaml`. Paths begin here.
 site: {_quoted(site)}
 {_broker_yaml(host, port, client)}
 coordinator: {_quoted(_coordinator_url(host))}

@@ -147,7 +147,8 @@ def _add_client(arguments: argparse.Namespace) -> None:
     site.add_client(arguments.name)
     directory = site.directory_of(arguments.name)
     print(
-        f"give {arguments.name} the directory {directory}, to use as: splitrail infer DEPLOYMENT IMAGE --config client.yaml"
+        f"give {arguments.name} the directory {directory}, to use as: "
+        "splitrail infer DEPLOYMENT IMAGE --config client.yaml"
     )
     _conclude(site, arguments.pid)
 

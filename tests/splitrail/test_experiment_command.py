@@ -106,21 +106,8 @@ def test_no_experiment_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_simulated_experiment(files: Path) -> None:
     """Every contender runs, the files are written, and the same call again runs nothing."""
-    done = run(
-        files,
-        *SIMULATED,
-        "--scale",
-        "1",
-        "--scale",
-        "10",
-        "--repetitions",
-        "1",
-        "--fleet",
-        "30",
-        "--out",
-        "out",
-        "--json",
-    )
+    options = (*SIMULATED, *"--scale 1 --scale 10 --repetitions 1 --fleet 30 --out out".split())
+    done = run(files, *options, "--json")
     assert done.returncode == 0, done.stderr
     results = msgspec.json.decode(done.stdout, type=Results)
     assert results == msgspec.json.decode((files / "out" / "results.json").read_bytes(), type=Results)
@@ -133,21 +120,7 @@ def test_a_simulated_experiment(files: Path) -> None:
     assert "](contenders-simulated.svg)" in report
     assert (files / "out" / "contenders-simulated.svg").read_text().startswith("<?xml")
 
-    again = run(
-        files,
-        *SIMULATED,
-        "--scale",
-        "1",
-        "--scale",
-        "10",
-        "--repetitions",
-        "1",
-        "--fleet",
-        "30",
-        "--out",
-        "out",
-        "--no-plots",
-    )
+    again = run(files, *options, "--no-plots")
     assert again.returncode == 0
     assert "simulated runs" not in again.stderr
     assert "On average, simulated" in again.stdout
