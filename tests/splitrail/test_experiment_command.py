@@ -106,7 +106,7 @@ def test_no_experiment_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_simulated_experiment(files: Path) -> None:
     """Every contender runs, the files are written, and the same call again runs nothing."""
-    options = (*SIMULATED, *"--scale 1 --scale 10 --repetitions 1 --fleet 30 --out out".split())
+    options = (*SIMULATED, *["--scale", "1", "--scale", "10", "--repetitions", "1", "--fleet", "30", "--out", "out"])
     done = run(files, *options, "--json")
     assert done.returncode == 0, done.stderr
     results = msgspec.json.decode(done.stdout, type=Results)
