@@ -14,6 +14,7 @@ from edge_agent.suspicion import Suspects
 
 STOOD_STILL_NS: Final = 500_000_000  # a look that comes so much after the last: this process did not run meanwhile
 LONGEST_LOADING_NS: Final = 5_000_000_000  # VGG16 took 3 s on two busy cores of x86-64, measured
+MOST_STRETCH: Final = 2.0  # of the time that a leg is allowed, by one sign that came too late
 LATE_KEPT: Final = 256
 NODES_KEPT: Final = 1_024
 LONGEST_START_NS: Final = 10_000_000_000  # how long a node that was born again is taken to load
@@ -155,7 +156,9 @@ class Watch:
         late = self._late.get(attempt)
         if late is not None and hop >= late.leg.hop:
             del self._late[attempt]
-            self._experience.measured(late.leg, (now_ns - late.since_ns) / 1e6)
+            # A link that was cut is no slow node: one sign, however late, teaches only so much patience.
+            late_ms = min((now_ns - late.since_ns) / 1e6, MOST_STRETCH * self.allowed_ms(late.leg))
+            self._experience.measured(late.leg, late_ms)
             self._suspects.heard(late.suspect, now_ns / 1e9)
 
     def blame(self, request: Request, leg: Leg) -> Blame:

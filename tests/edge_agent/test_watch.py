@@ -125,6 +125,17 @@ def test_a_sign_that_comes_too_late_teaches_patience() -> None:
     assert seen.allowed_ms(leg) == learned_ms
 
 
+def test_one_sign_that_comes_very_late_does_not_teach_to_wait_as_long_again() -> None:
+    """After a link was cut for a minute, the next cut is not waited out."""
+    seen, request = watch(), on_its_way(0)
+    leg = legs(THREE)[0]
+    before_ms, attempt = seen.allowed_ms(leg), request.attempt
+    seen.missed(request, leg, "laptop", 2_000 * MS)
+    request.abandon()
+    seen.passed_late(attempt, 1, 60_000 * MS)
+    assert before_ms < seen.allowed_ms(leg) < 4.0 * before_ms
+
+
 def test_the_sender_is_blamed_unless_it_alone_is_alive() -> None:
     """A node that the origin never hears from at all proves nothing by its silence."""
     request = on_its_way(0)
