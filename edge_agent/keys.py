@@ -69,7 +69,7 @@ def _load(path: Path) -> NodeKey:
     if mode & 0o077:
         raise NodeKeyError(path, f"others may read the tensor key (mode {mode:04o}): run chmod 600 on it")
     secret = content.removeprefix(_PREFIX).strip()
-    with contextlib.suppress(zmq.ZMQError):
+    with contextlib.suppress(zmq.ZMQError, UnicodeDecodeError):
         if content.startswith(_PREFIX) and len(secret) == KEY_CHARACTERS:
             return NodeKey(zmq.curve_public(secret).decode("ascii"), secret.decode("ascii"))
     raise NodeKeyError(path, "is not a tensor key: remove it, and the agent makes a new one")

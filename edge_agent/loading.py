@@ -33,11 +33,12 @@ class LoadingNodes:
                     self._until_s[plan.deployment, plan.epoch, node] = self._clock_s() + LONGEST_S
 
     def reported(self, report: PlanReady) -> None:
-        """A node has loaded its part of a plan, or cannot."""
-        key = (report.deployment, report.epoch, report.node)
+        """A node has loaded its part of a plan, or cannot; one that the plan took the place of is loaded no more."""
         with self._lock:
-            if key in self._until_s:
-                self._until_s[key] = min(self._until_s[key], self._clock_s() + GRACE_S)
+            for deployment, epoch, node in self._until_s:
+                if (deployment, node) == (report.deployment, report.node) and epoch <= report.epoch:
+                    key = (deployment, epoch, node)
+                    self._until_s[key] = min(self._until_s[key], self._clock_s() + GRACE_S)
 
     def is_loading(self, node: str) -> bool:
         """Whether a node may stand still now because it loads."""

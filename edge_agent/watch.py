@@ -147,7 +147,7 @@ class Watch:
         if leg is None or since_ns is None or leg.hop > hop:
             return
         if leg.hop == hop:
-            self._experience.measured(leg, (now_ns - request.patient_from_ns) / 1e6)
+            self._learn(leg, now_ns - request.patient_from_ns)
         for behind in line(requests, leg, since_ns):
             behind.patient_from_ns, behind.has_asked = now_ns, False
 
@@ -156,10 +156,13 @@ class Watch:
         late = self._late.get(attempt)
         if late is not None and hop >= late.leg.hop:
             del self._late[attempt]
-            # A link that was cut is no slow node: one sign, however late, teaches only so much patience.
-            late_ms = min((now_ns - late.since_ns) / 1e6, MOST_STRETCH * self.allowed_ms(late.leg))
-            self._experience.measured(late.leg, late_ms)
+            self._learn(late.leg, now_ns - late.since_ns)
             self._suspects.heard(late.suspect, now_ns / 1e9)
+
+    def _learn(self, leg: Leg, took_ns: int) -> None:
+        # A link that was cut is no slow node: one sign, however late, teaches only so much patience.
+        took_ms, allowed_ms = took_ns / 1e6, self._experience.allowed_ms(leg)
+        self._experience.measured(leg, took_ms if allowed_ms is None else min(took_ms, MOST_STRETCH * allowed_ms))
 
     def blame(self, request: Request, leg: Leg) -> Blame:
         """Who is to blame for an overdue leg: its sender, unless that is alive and the receiver is not."""

@@ -42,7 +42,12 @@ def test_a_key_that_others_may_read_is_refused(tmp_path: Path) -> None:
         load_or_make_key(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"noise", b"splitrail-curve-secret " + b"~" * 40, b"\xff" * 5_000])
+PREFIX = b"splitrail-curve-secret "
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"noise", PREFIX + b"~" * 40, PREFIX + b"a" * 37 + b"\x8faa", b"\xff" * 5_000]
+)
 def test_a_malformed_key_is_refused(tmp_path: Path, content: bytes) -> None:
     """It is not replaced either: the site may have announced it."""
     path = tmp_path / "pi.curve"

@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 from plans import plan_of
 
@@ -42,6 +43,17 @@ def test_a_plans_nodes_load_until_they_report(clock: Clock) -> None:
     assert loading(nodes) == {"pi", "pc"}
     clock.now_s += GRACE_S
     assert loading(nodes) == set()
+
+
+def test_a_report_ends_the_loading_of_plans_that_were_replaced(clock: Clock) -> None:
+    """A plan that another one follows at once is never prepared, so nobody reports on it."""
+    nodes = LoadingNodes(clock)
+    nodes.planned(PLAN, ())
+    newer = msgspec.structs.replace(PLAN, epoch=PLAN.epoch + 1)
+    nodes.planned(newer, ())
+    nodes.reported(report(newer, "pc"))
+    clock.now_s += GRACE_S
+    assert loading(nodes) == {"pi"}
 
 
 def test_a_report_that_overtook_its_plan_counts(clock: Clock) -> None:
