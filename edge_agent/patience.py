@@ -16,7 +16,10 @@ FACTOR: Final = 3.0
 DEVIATIONS: Final = 4.0  # of what was predicted or learned; TCP's retransmission timer takes as many (RFC 6298)
 FLOOR_MS: Final = 500.0
 """Two lost packets in a row cost a TCP sender 200 + 400 ms at least (Linux's TCP_RTO_MIN, doubled)."""
-LEAST_MEAN_MS: Final = 5.0  # below this a ratio of measured to predicted time tells of the clock, not of the node
+OVERHEAD_MS: Final = FLOOR_MS / 2.0
+"""Of what a leg took beyond its prediction, so much is put down to waiting, which does not grow with the leg."""
+LEAST_MEAN_MS: Final = 100.0
+"""A leg that is predicted to be shorter teaches as if it were so long: a pair's longer legs are judged by it too."""
 MOST_RATIO: Final = 1_000.0
 LEARNING: Final = 0.125  # the weights of a new sample in the mean and in the deviation, as RFC 6298 has them
 LEARNING_DEVIATION: Final = 0.25
@@ -89,7 +92,8 @@ def learn(known: Learned, leg: Leg, measured_ms: float) -> Learned:
     """What is known of a pair after a sign came, on time or late; a plan without predictions teaches nothing."""
     if leg.mean_ms is None:
         return known
-    sample = min(measured_ms / max(leg.mean_ms, LEAST_MEAN_MS), MOST_RATIO)
+    beyond_ms = max(measured_ms - leg.mean_ms - OVERHEAD_MS, 0.0)
+    sample = min(1.0 + beyond_ms / max(leg.mean_ms, LEAST_MEAN_MS), MOST_RATIO)
     away = abs(sample - known.ratio)
     return replace(
         known,

@@ -142,12 +142,12 @@ class Watch:
 
     def passed(self, request: Request, hop: int, requests: Iterable[Request], now_ns: int) -> None:
         """A request's tensors have reached a hop: those behind it in the same line wait from now on."""
-        leg, since_ns = request.leg, request.since_ns
+        leg, since_ns, patient_from_ns = request.leg, request.since_ns, request.patient_from_ns
         request.passed(hop, now_ns)
         if leg is None or since_ns is None or leg.hop > hop:
             return
         if leg.hop == hop:
-            self._learn(leg, now_ns - request.patient_from_ns)
+            self._learn(leg, now_ns - patient_from_ns)
         for behind in line(requests, leg, since_ns):
             behind.patient_from_ns, behind.has_asked = now_ns, False
 

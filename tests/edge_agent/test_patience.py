@@ -94,6 +94,16 @@ def test_steady_slowness_that_the_plan_does_not_know_is_learned(factor: float, a
     assert allowed > factor * 100.0
 
 
+def test_a_short_leg_that_waited_teaches_nothing_of_long_ones() -> None:
+    """Else a millisecond's transfer that took a tenth of a second would let a long stage take minutes."""
+    known, long = Learned(), Leg(1, "pi", "pc", 200.0, 10.0)
+    for measured_ms in (90.0, 240.0, 30.0, 700.0):
+        known = learn(known, Leg(1, "pi", "pc", 2.0, 1.0), measured_ms)
+    allowed = allowed_ms(long, known)
+    assert allowed is not None
+    assert allowed < FLOOR_MS + 1_500.0
+
+
 def test_what_was_learned_is_forgotten_when_the_node_is_quick_again() -> None:
     """So a node that dies is not waited for as long as it once took."""
     known = Learned()

@@ -125,6 +125,22 @@ def test_a_sign_that_comes_too_late_teaches_patience() -> None:
     assert seen.allowed_ms(leg) == learned_ms
 
 
+def test_a_leg_teaches_what_it_took_also_where_the_origin_computes_next() -> None:
+    """Of a leg that ends in the origin's own compute nothing is awaited then; its time is over all the same."""
+    plan = predicted(plan_of(("pi", 0, 3), ("laptop", 3, 7), ("pi", 7, 10)))
+    request = new_request(plan, (np.zeros(3, np.float32),), lambda _: None, 0.0)
+    first = request.first_message().route
+    hour_ns = 3_600_000 * MS
+    seen = Watch("pi", lambda _: False, hour_ns, longest_ns=LONGEST_NS)
+    request.handed_on(
+        TensorsMessage(type(first)(first.deployment, first.epoch, request.attempt, 1, first.plan), ()), hour_ns
+    )
+    before_ms = [seen.allowed_ms(leg) for leg in legs(plan)]
+    seen.passed(request, 1, [request], hour_ns + 5 * MS)
+    seen.passed(request, 2, [request], hour_ns + 30 * MS)
+    assert [seen.allowed_ms(leg) for leg in legs(plan)] == before_ms
+
+
 def test_one_sign_that_comes_very_late_does_not_teach_to_wait_as_long_again() -> None:
     """After a link was cut for a minute, the next cut is not waited out."""
     seen, request = watch(), on_its_way(0)
