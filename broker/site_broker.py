@@ -74,19 +74,23 @@ def clear_traces(site: SiteDirectory, node: str) -> int:
     dropped. ConnectionFailedError, SiteError.
     """
     retained: dict[str, bytes] = {}
-    happened: dict[str, bytes] = {}
+    # Every message, not the newest of each topic: a peer may measure its link to the node once more.
+    happened: set[tuple[str, bytes]] = set()
     heard = threading.Condition()
 
     def hear(message: MQTTMessage) -> None:
         with heard:
-            (retained if message.retain else happened)[message.topic] = bytes(message.payload)
+            if message.retain:
+                retained[message.topic] = bytes(message.payload)
+            else:
+                happened.add((message.topic, bytes(message.payload)))
             heard.notify_all()
 
     def publish(messages: Mapping[str, bytes], connection: Connection, *, retain: bool) -> None:
         """Publish and wait until the broker tells it to us as to everybody: then it has carried it out."""
         for address, payload in messages.items():
             connection.publish(address, payload, qos=1, retain=retain)
-        if not heard.wait_for(lambda: messages.items() <= happened.items(), ECHO_TIMEOUT_S):
+        if not heard.wait_for(lambda: messages.items() <= happened, ECHO_TIMEOUT_S):
             raise SiteError(f"the broker does not take what is to be said of {node!r}: repeat this")
 
     with _connected(site, ADMIN, _retained_families(site.record.site, node), hear) as connection, heard:

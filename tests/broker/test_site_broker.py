@@ -1,6 +1,7 @@
 """Shutting a node out of a running broker: at once, for good, and forgotten by everybody."""
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +182,26 @@ def test_what_makes_no_sense_as_a_status_is_cleared(secured: SiteDirectory, runn
         session._connection.publish(STATUS.address(SITE, "pi"), b"nonsense", qos=1, retain=True)
     assert clear_traces(secured, "pi") == 1
     assert clear_traces(secured, "pi") == 0
+
+
+def test_a_peer_that_goes_on_measuring_does_not_hide_what_is_cleared(
+    secured: SiteDirectory, running: PrivateMosquitto
+) -> None:
+    """Its next reading of the link to the node may come right behind the clearing of the one before."""
+    stop = threading.Event()
+    with Session(secured.broker_settings("laptop"), site=SITE, client_id="laptop") as session:
+
+        def measure() -> None:
+            while not stop.wait(0.002):
+                session._connection.publish(LINK.address(SITE, "laptop", "pi"), b"{}", qos=1, retain=True)
+
+        thread = threading.Thread(target=measure)
+        thread.start()
+        try:
+            assert all(clear_traces(secured, "pi") <= 1 for _ in range(10))
+        finally:
+            stop.set()
+            thread.join()
 
 
 def test_a_broker_that_was_not_told_is_noticed(
