@@ -28,7 +28,7 @@ from broker.topics import (
     Topic,
 )
 from coordinator.state import Connected, Received
-from coordinator.telemetry import TelemetryStore
+from coordinator.telemetry.store import TelemetryStore
 
 MAX_QUEUED: Final = 10_000
 MAX_BATCH: Final = 500

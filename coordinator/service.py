@@ -32,8 +32,8 @@ from coordinator.snapshot import snapshot_of
 from coordinator.state import Connected, DeploymentDeclared, Evaluated, Received, Restored, apply
 from coordinator.status_report import RECENT_S, StatusReport, leadership_report, status_report
 from coordinator.store_snapshot import Office, SnapshotStore
-from coordinator.store_sqlite import SqliteTelemetryStore
-from coordinator.telemetry import StoredUpTo
+from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
+from coordinator.telemetry.store import StoredUpTo
 from models.cache import ModelCache
 
 SNAPSHOT_S = 3.0

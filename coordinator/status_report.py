@@ -21,7 +21,7 @@ from broker.messages import (
 )
 from coordinator.leadership import Leadership
 from coordinator.site import DeploymentState, NodeState, Pair, State, load_of
-from coordinator.telemetry import InferenceSummary, PowerSummary
+from coordinator.telemetry.store import InferenceSummary, PowerSummary
 from splitrail import __version__
 
 RECENT_S = 60.0

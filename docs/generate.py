@@ -13,7 +13,7 @@ from msgspec import inspect
 from broker.messages import Message
 from broker.topics import ROOT, TOPICS, Topic
 from coordinator.configuration import CoordinatorSettings
-from coordinator.store_schema import SCHEMA, SCHEMA_VERSION
+from coordinator.telemetry.sqlite_schema import SCHEMA, SCHEMA_VERSION
 from edge_agent.configuration import AgentSettings
 from splitrail.cli import COMMANDS, command_parser
 from splitrail.settings_reference import reference

@@ -11,7 +11,7 @@ from typing import Any
 from broker.messages import InferReply, Leader, NodeProfile, Plan, SpoolReport, StageMiss, Telemetry
 from broker.session import Incoming, Session
 from broker.topics import ENERGY, INFERENCE, LEADER, LINK, LOAD, MISS, PLAN, PROFILE, REPLY, SPOOL
-from coordinator.telemetry import reporter_of
+from coordinator.telemetry.store import reporter_of
 
 Run = tuple[str, str]
 """A node and its session: one run of an agent."""

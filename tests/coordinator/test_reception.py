@@ -17,7 +17,7 @@ from broker.topics import LINK, PLAN
 from coordinator import reception
 from coordinator.reception import Reception
 from coordinator.state import Connected, Received
-from coordinator.store_sqlite import SqliteTelemetryStore
+from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from broker.errors import MalformedMessageError
 from broker.messages import EnergyReading, Leader, Telemetry, TelemetryStored
-from coordinator.ledger import Ledger, Verdict, fold
+from coordinator.telemetry.ledger import Ledger, Verdict, fold
 from edge_agent.errors import SpoolFailedError
 from edge_agent.spool import Kept
 from edge_agent.spooling import PATIENCE_S, WINDOW, Held

@@ -11,7 +11,7 @@ from scratch_file import scratch
 
 from broker.messages import EnergyReading
 from coordinator.errors import StoreError
-from coordinator.store_sqlite import SqliteTelemetryStore
+from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
 from edge_agent.errors import SpoolError, SpoolFailedError
 from edge_agent.spool import Kept, Spool
 

@@ -28,7 +28,7 @@ from coordinator.membership import presumed_dead
 from coordinator.problem import Objective
 from coordinator.state import Connected, Event, Received, apply
 from coordinator.status_report import status_report
-from coordinator.telemetry import InferenceSummary
+from coordinator.telemetry.store import InferenceSummary
 
 KINDS = (
     NodeStatus,

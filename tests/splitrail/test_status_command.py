@@ -22,7 +22,7 @@ from broker.mosquitto import PrivateMosquitto
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
 from coordinator.service import Coordinator
 from coordinator.status_report import LeadershipReport, NodeReport, StatusReport, status_report
-from coordinator.telemetry import InferenceSummary, PowerSummary
+from coordinator.telemetry.store import InferenceSummary, PowerSummary
 from splitrail.cli import main
 from splitrail.commands.status import rendered
 

@@ -19,8 +19,8 @@ from broker.messages import InferenceReport, Leader, TelemetryStored
 from broker.presence import new_session_id
 from broker.session import Incoming, Session
 from broker.topics import INFERENCE, LEADER, STORED
-from coordinator.store_sqlite import SqliteTelemetryStore
-from coordinator.telemetry import StoredUpTo
+from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
+from coordinator.telemetry.store import StoredUpTo
 from edge_agent.telemetry_outbox import TelemetryOutbox
 
 SITE = "surviving"

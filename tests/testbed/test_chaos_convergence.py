@@ -8,7 +8,7 @@ from broker.messages import ModelReference, NodeProfile, PlanStage, Prediction
 from coordinator.deployment import ModelFacts
 from coordinator.problem import Objective
 from coordinator.status_report import DeploymentReport, NodeReport, PlanReport, StatusReport
-from coordinator.telemetry import InferenceSummary
+from coordinator.telemetry.store import InferenceSummary
 from testbed.chaos.convergence import Truth, unsettled
 from testbed.shaping import LinkShape
 from testbed.traces import constant

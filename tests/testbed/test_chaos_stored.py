@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from broker.messages import EnergyReading, InferenceReport, SpoolMark
-from coordinator.store_sqlite import SqliteTelemetryStore
+from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
 from testbed.chaos.stored import Stored, read_store
 
 

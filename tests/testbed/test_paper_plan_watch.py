@@ -13,7 +13,7 @@ from broker.messages import Message, Plan, PlanReady
 from broker.session import Incoming, Session
 from coordinator.state import Event, Received
 from coordinator.status_report import StatusReport, status_report
-from coordinator.telemetry import InferenceSummary
+from coordinator.telemetry.store import InferenceSummary
 from testbed.errors import ExperimentError, ProcessFailedError
 from testbed.paper import plan_watch
 from testbed.paper.plan_watch import PlanWatch

@@ -8,7 +8,7 @@ from broker.messages import Message
 from broker.session import Incoming, Session
 from coordinator.state import Received
 from coordinator.status_report import StatusReport, status_report
-from coordinator.telemetry import InferenceSummary
+from coordinator.telemetry.store import InferenceSummary
 from testbed.continuum import Continuum
 from testbed.performance import Performance
 from testbed.screen import Cast, Screen

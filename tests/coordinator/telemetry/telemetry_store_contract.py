@@ -12,7 +12,7 @@ from broker.messages import (
     StageReport,
     TransferReport,
 )
-from coordinator.telemetry import InferenceSummary, PowerSummary, Storable, StoredUpTo, TelemetryStore
+from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoredUpTo, TelemetryStore
 
 
 def mark(sequence: int, *, oldest: int = 1, session: str = "s1", age_s: float = 0.0) -> SpoolMark:

@@ -3,7 +3,7 @@
 import sqlite3
 
 from broker.messages import EnergyReading, InferenceReport, LinkReading, NodeLoad, NodeStatus, Plan, StageMiss
-from coordinator.telemetry import Storable
+from coordinator.telemetry.store import Storable
 
 SCHEMA_VERSION = 2
 

@@ -12,10 +12,10 @@ from made_site import birth_message, link_message, plan_message
 from telemetry_store_contract import TelemetryStoreContract, inference, load, mark, miss, reading
 
 from coordinator.errors import StoreError
-from coordinator.store_ledger import MAX_SESSIONS_OF_A_NODE
-from coordinator.store_schema import FIRST
-from coordinator.store_sqlite import SqliteTelemetryStore
-from coordinator.telemetry import StoredUpTo
+from coordinator.telemetry.ledger_table import MAX_SESSIONS_OF_A_NODE
+from coordinator.telemetry.sqlite_schema import FIRST
+from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
+from coordinator.telemetry.store import StoredUpTo
 
 TABLES = (
     "energy",

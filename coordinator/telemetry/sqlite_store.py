@@ -1,6 +1,7 @@
 """The telemetry store in one SQLite file: a writer thread that commits in batches, and short reads beside it.
 
-Which messages it has already is `coordinator.ledger`'s to say, what rows they become `coordinator.store_schema`'s.
+Which messages it has already is `coordinator.telemetry.ledger`'s to say, what rows they become
+`coordinator.telemetry.sqlite_schema`'s.
 """
 
 import fcntl
@@ -16,10 +17,10 @@ from typing import BinaryIO
 
 from broker.messages import NodeStatus, Plan
 from coordinator.errors import StoreError
-from coordinator.ledger import Verdict
-from coordinator.store_ledger import KEPT_S, Ledgers
-from coordinator.store_schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION, insert, prune
-from coordinator.telemetry import InferenceSummary, PowerSummary, Storable, StoredUpTo, reporter_of
+from coordinator.telemetry.ledger import Verdict
+from coordinator.telemetry.ledger_table import KEPT_S, Ledgers
+from coordinator.telemetry.sqlite_schema import MIGRATIONS, SCHEMA, SCHEMA_VERSION, insert, prune
+from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoredUpTo, reporter_of
 from splitrail.percentile import percentile
 
 MAX_QUEUED = 20_000

@@ -1,6 +1,6 @@
 """The ledgers of all nodes' sessions as rows of the SQLite store: bounded, and read back after a restart.
 
-What a ledger says of a message is `coordinator.ledger`'s; transactions are the store's.
+What a ledger says of a message is `coordinator.telemetry.ledger`'s; transactions are the store's.
 """
 
 import sqlite3
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import msgspec
 
 from broker.messages import SpoolMark
-from coordinator.ledger import Ledger, Verdict, fold
-from coordinator.telemetry import StoredUpTo
+from coordinator.telemetry.ledger import Ledger, Verdict, fold
+from coordinator.telemetry.store import StoredUpTo
 
 MAX_SESSIONS_OF_A_NODE = 64
 """A node that restarts for ever has as many at most; the one heard of longest ago is forgotten first."""

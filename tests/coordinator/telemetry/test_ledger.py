@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.messages import SpoolMark
-from coordinator.ledger import MAX_RANGES, Ledger, Verdict, fold
+from coordinator.telemetry.ledger import MAX_RANGES, Ledger, Verdict, fold
 
 
 def mark(sequence: int, oldest: int = 1) -> SpoolMark:
