@@ -30,6 +30,9 @@ PerOp = Annotated[tuple[NonNegative, ...], Meta(max_length=MAX_OPS)]
 Tier = Literal["edge", "fog", "cloud"]
 EnergySource = Literal["measured", "modelled"]
 EnergyScope = Literal["board", "soc", "package", "gpu", "wall"]
+EnergyMethod = Literal["integrated", "scaled", "model"]
+"""A meter's counter over the window itself; the model, scaled to what a meter said of a longer one; the model alone."""
+Throttling = Literal["under-voltage", "frequency capped", "throttled", "soft temperature limit"]
 StrategyName = Literal["exact", "static", "origin-only", "fog-only", "cloud-only", "reap", "neurosurgeon", "dads"]
 
 
@@ -100,6 +103,8 @@ class NodeStatus(Message, frozen=True):
     """At a birth: for how long this session has been connected; of two agents of one name the longer one stays."""
     term: Term = 0
     """At a birth: the highest term that the node has heard of, below which it follows no plan."""
+    at: NonNegative = 0.0
+    """At a birth: when the session began, by the node's clock, s since the Unix epoch; 0 of one that does not say."""
 
 
 class NameQuestion(Message, frozen=True):
@@ -144,6 +149,8 @@ class NodeProfile(Message, frozen=True):
     memory_mb: NonNegative
     """How far the process grew by loading and running the unsplit model."""
     emulated: Text | None = None
+    at: NonNegative = 0.0
+    """When it was measured, by the node's clock, s since the Unix epoch; 0 of a node that does not say."""
 
 
 class ProfileFailure(Message, frozen=True):
@@ -168,6 +175,30 @@ class EnergyReading(Message, frozen=True):
     meter: Text
     source: EnergySource
     scope: EnergyScope
+    resolution_j: NonNegative = 0.0
+    """The smallest step of the counter; 0 where it has none."""
+    emulated: bool = False
+    mark: SpoolMark | None = None
+
+
+class MachineReading(Message, frozen=True):
+    """The state of a node's machine as its operating system tells it; of an emulated node it is the host's."""
+
+    node: Name
+    session: Name
+    at: float
+    """The node's clock, seconds since the Unix epoch."""
+    cpu: Annotated[float, Meta(ge=0.0, le=1.0)]
+    """Share of all cores that was busy since the reading before."""
+    memory_used_mb: NonNegative
+    memory_total_mb: NonNegative
+    agent_memory_mb: NonNegative
+    """The agent's resident set."""
+    temperature_c: float | None = None
+    """The processor's; None where nothing shows it."""
+    throttled: Annotated[tuple[Throttling, ...], Meta(max_length=4)] | None = None
+    """What holds the processor back now; () if nothing does, None where nothing shows it."""
+    emulated: bool = False
     mark: SpoolMark | None = None
 
 
@@ -259,6 +290,19 @@ class PlanReady(Message, frozen=True):
     load_ms: NonNegative = 0.0
 
 
+class StageEnergy(Message, frozen=True):
+    """The energy of a node, all that its scope covers, while it computed one stage."""
+
+    energy_j: NonNegative
+    energy_j_std: NonNegative
+    method: EnergyMethod
+    source: EnergySource
+    """`measured` where a meter was integrated over the stage, else `modelled`, also where a meter scaled the model."""
+    scope: EnergyScope
+    meter: Text
+    """The meter that was read, or that scaled the model; `model` without one."""
+
+
 class StageReport(Message, frozen=True):
     """What one stage of one inference took on its node."""
 
@@ -268,6 +312,8 @@ class StageReport(Message, frozen=True):
     compute_ms: NonNegative
     wait_ms: NonNegative
     """From the arrival of its tensors to the start of its compute."""
+    energy: StageEnergy | None = None
+    """None of a node that does not say."""
 
 
 class TransferReport(Message, frozen=True):
@@ -289,6 +335,16 @@ class NodeEnergy(Message, frozen=True):
     radio_j: NonNegative
 
 
+class ComputeEnergy(Message, frozen=True):
+    """What all stages of one inference took together, as their nodes reckon it; waiting and the radio are not in it."""
+
+    energy_j: NonNegative
+    energy_j_std: NonNegative
+    source: Literal["measured", "modelled", "mixed"]
+    """`mixed` where it is a sum of both."""
+    scope: Literal["board", "soc", "package", "gpu", "wall", "mixed"]
+
+
 class InferenceReport(Message, frozen=True):
     """One inference, as its origin saw it: where the time went, and the energy that the model reckons for it."""
 
@@ -308,6 +364,11 @@ class InferenceReport(Message, frozen=True):
     error: Text | None = None
     fallback: Text | None = None
     """Why the origin finished it by itself, where it did."""
+    model: Name | None = None
+    compute_energy: ComputeEnergy | None = None
+    """None where a stage's node does not say, and for what failed."""
+    emulated: bool = False
+    """Whether a node that took part is emulated."""
     mark: SpoolMark | None = None
 
 
@@ -330,7 +391,7 @@ class StageMiss(Message, frozen=True):
     mark: SpoolMark | None = None
 
 
-Telemetry = EnergyReading | NodeLoad | LinkReading | InferenceReport | StageMiss
+Telemetry = EnergyReading | MachineReading | NodeLoad | LinkReading | InferenceReport | StageMiss
 """What agents spool before they publish it."""
 
 

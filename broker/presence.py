@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Callable
 
 from broker.errors import NodeNameTakenError
@@ -18,9 +19,9 @@ from broker.topics import QUESTION, STATUS
 ANSWER_S = 2.0
 """How long a session that the broker remembers as alive has to say so."""
 TIE_S = 1.0
-"""Two that connected within this time of each other are told apart by their ids."""
+"""Where only clocks tell, two that connected within this time of each other are told apart by their ids."""
 ECHO_S = 10.0
-"""How long the broker has to return our own question, before we do without."""
+"""How long the broker has to return what we say to it, before we do without."""
 MAX_RIVALS = 16
 MAX_BIRTHS = 10
 BIRTHS_PERIOD_S = 1.0
@@ -47,8 +48,8 @@ def last_will(node: str, session_id: str) -> Outgoing[NodeStatus]:
 def outlives(session: str, connected_s: float, rival: NodeStatus) -> bool:
     """Whether `session`, connected for so long when it hears the birth of a rival of its name, is the one that stays.
 
-    What a birth says has aged on its way, so each of two may think itself the elder and repeat its birth, until one
-    has heard better; never do both think themselves the younger.
+    For a broker that does not tell who asked first. What a birth says has aged on its way, so each of two may think
+    itself the elder and repeat its birth, until one has heard better; never do both think themselves the younger.
     """
     ahead_s = connected_s - rival.connected_s
     return session < rival.session if abs(ahead_s) < TIE_S else ahead_s > 0.0
@@ -58,7 +59,8 @@ class Presence:
     """Keeps the retained status of `node` true: born in this session, unless another session holds the name.
 
     After each connection it asks first: who lives under this name repeats its birth, and nobody else reads the
-    question. `on_birth` is called after each birth that follows a connection, on the network thread or on that of the
+    question. Everybody gets the questions in the broker's one order: who asked first has been connected for longer.
+    `on_birth` is called after each birth that follows a connection, on the network thread or on that of the
     caller; `term` tells the highest term that this node has heard of. Call `attend` often.
     """
 
@@ -83,19 +85,28 @@ class Presence:
         self._lock = threading.RLock()
         self._questions = itertools.count(1)
         self._connected_at = clock_s()
-        self._question: str | None = None
-        """What we asked, until the broker has returned it: what was retained or queued for us comes before."""
+        self._question = ""
+        """What we asked after this connection."""
+        self._awaits_echo = False
+        """Until the broker has returned our question: what was retained or queued for us comes before."""
+        self._has_place = False
+        """Whether the broker has returned it: who asks from then on has come after us."""
+        self._later: deque[str] = deque(maxlen=MAX_RIVALS)
+        """The sessions that asked after us, the newest of them."""
         self._remembered: str | None = None
         """The other session that is alive for all that the broker has told."""
         self._answer_by = 0.0
         self._settled = threading.Event()
         self._is_public = False
+        self._is_known = threading.Event()
+        """Whether the broker has told our birth to us, and so to everybody."""
         self._winner: NodeStatus | None = None
         self._rivals: set[str] = set()
         self._births: list[float] = []
         self._owes_birth = False
         session.on_connected(self._ask)
-        session.on(STATUS, self._hear, levels=(node,))
+        # The whole family: were it ours alone, a later subscription to the family would end it for a moment.
+        session.on(STATUS, self._hear)
         session.on(QUESTION, self._hear_question, levels=(node,))
 
     def join(self) -> None:
@@ -108,31 +119,39 @@ class Presence:
         self.attend()
 
     def announce(self) -> None:
-        """Publish the birth now, and after every connection."""
+        """Publish the birth now, and after every connection; whoever connects once this has returned finds it.
+
+        NodeNameTakenError if another session turns out to hold the name.
+        """
         with self._lock:
+            self._yield()
             self._is_public = True
-            if not self._settled.is_set():
-                return
-            self._bear()
-        self._on_birth()
+            born = self._settled.is_set()
+            if born:
+                self._bear()
+        if born:
+            self._on_birth()
+        told_by = self._clock_s() + ECHO_S
+        while self._session.connected and self._clock_s() < told_by and not self._is_known.wait(_POLL_S):
+            self.attend()
+        self.attend()
 
     def attend(self) -> None:
         """Do what is due by the clock. NodeNameTakenError if the name is another session's: then end this one."""
         born = False
         with self._lock:
-            if self._winner is not None:
-                raise NodeNameTakenError(self._node, self._winner.session)
+            self._yield()
             now = self._clock_s()
-            if self._question is not None and self._session.connected and now - self._connected_at > ECHO_S:
+            if self._awaits_echo and self._session.connected and now - self._connected_at > ECHO_S:
                 log.warning(
                     "the broker does not return the question of %s to it, so another agent of this name would not be "
                     "noticed: let this node read what it writes to nodes/%s/question",
                     self._node,
                     self._node,
                 )
-                self._question = None
+                self._awaits_echo = False
                 born = self._settle()
-            elif self._remembered is not None and self._question is None and now >= self._answer_by:
+            elif self._remembered is not None and not self._awaits_echo and now >= self._answer_by:
                 log.info("another session of %s does not answer: it counts as gone", self._node)
                 born = self._settle()
             elif self._owes_birth:
@@ -140,24 +159,39 @@ class Presence:
         if born:
             self._on_birth()
 
+    def _yield(self) -> None:
+        if self._winner is not None:
+            raise NodeNameTakenError(self._node, self._winner.session)
+
     def _ask(self) -> None:
         with self._lock:
             self._connected_at = self._clock_s()
             self._settled.clear()
             self._remembered = None
+            self._awaits_echo, self._has_place = True, False
+            self._later.clear()
             self._question = f"{self._session_id}.{next(self._questions)}"
             question = NameQuestion(node=self._node, question=self._question)
         self._session.publish(QUESTION, question, self._node)
 
     def _hear_question(self, incoming: Incoming[NameQuestion]) -> None:
+        question = incoming.message.question
         born = False
         with self._lock:
-            if incoming.message.question == self._question:
-                self._question = None
-                self._answer_by = self._clock_s() + ANSWER_S
-                born = self._remembered is None and self._settle()
-            elif not self._is_own(incoming.message.question) and self._settled.is_set():
-                self._repeat()
+            if self._winner is not None:
+                return  # one that has to leave says no more, or the other might leave to it
+            if question == self._question:
+                self._has_place = True
+                if self._awaits_echo:
+                    self._awaits_echo = False
+                    self._answer_by = self._clock_s() + ANSWER_S
+                    born = self._remembered is None and self._settle()
+            elif not self._is_own(question):
+                asker = question.rpartition(".")[0]
+                if self._has_place and asker not in self._later:
+                    self._later.append(asker)
+                if self._settled.is_set():
+                    self._repeat()
         if born:
             self._on_birth()
 
@@ -166,11 +200,19 @@ class Presence:
 
     def _hear(self, incoming: Incoming[NodeStatus]) -> None:
         status = incoming.message
+        if status.node != self._node:
+            return
         with self._lock:
-            if self._question is not None:
+            if self._winner is not None:
+                return
+            if self._awaits_echo:
                 self._hear_history(status)
                 return
-            if incoming.retained or status.session == self._session_id:
+            if status.session == self._session_id:
+                if status.state == "online":
+                    self._is_known.set()
+                return
+            if incoming.retained:
                 return
             if status.state == "online":
                 born = self._meet(status)
@@ -190,15 +232,8 @@ class Presence:
             self._remembered = None
 
     def _meet(self, rival: NodeStatus) -> bool:
-        """Another session of this name is alive: one of the two leaves."""
-        connected_s = self._clock_s() - self._connected_at
-        # Who is not born yet has given the other nothing to yield to: so it yields where it is not clearly the elder.
-        stays = (
-            outlives(self._session_id, connected_s, rival)
-            if self._settled.is_set()
-            else connected_s - rival.connected_s >= TIE_S
-        )
-        if not stays:
+        """Another session of this name is alive: one of the two leaves. Whether that was a birth of ours."""
+        if not self._stays(rival):
             self._winner = rival
             return False
         if rival.session not in self._rivals and len(self._rivals) < MAX_RIVALS:
@@ -209,9 +244,14 @@ class Presence:
                 rival.session,
             )
         if not self._settled.is_set():
-            return self._settle()
+            return rival.session == self._remembered and self._settle()
         self._repeat()
         return False
+
+    def _stays(self, rival: NodeStatus) -> bool:
+        if self._has_place:
+            return rival.session in self._later
+        return outlives(self._session_id, self._clock_s() - self._connected_at, rival)
 
     def _settle(self) -> bool:
         """The name is ours; whether that was a birth."""

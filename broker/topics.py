@@ -19,6 +19,7 @@ from broker.messages import (
     InferRequest,
     Leader,
     LinkReading,
+    MachineReading,
     Message,
     NameQuestion,
     NodeLoad,
@@ -100,6 +101,7 @@ PROFILE = Topic("nodes/{node}/profile/{model}", NodeProfile, 1, True, "the cost 
 UNPROFILED = Topic("nodes/{node}/unprofiled/{model}", ProfileFailure, 1, False, "why a node cannot profile a model")
 ENERGY = Topic("nodes/{node}/energy", EnergyReading, 1, False, "a reading of a node's energy meter")
 LOAD = Topic("nodes/{node}/load", NodeLoad, 1, True, "how much of a node's processor others take")
+MACHINE = Topic("nodes/{node}/machine", MachineReading, 1, False, "processor, memory, temperature and throttling")
 LINK = Topic("links/{src}/{dst}", LinkReading, 1, True, "a node's estimate of its link to another")
 DEPLOYMENT = Topic("deployments/{deployment}", DeploymentNotice, 1, True, "a model that agents fetch and profile")
 PLAN = Topic("plans/{deployment}", Plan, 1, True, "the partition plan in force")
@@ -119,6 +121,7 @@ TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of
     UNPROFILED,
     ENERGY,
     LOAD,
+    MACHINE,
     LINK,
     DEPLOYMENT,
     PLAN,

@@ -42,6 +42,54 @@ class HttpSettings(_Settings, frozen=True, kw_only=True):
     ] = None
 
 
+class InfluxSettings(_Settings, frozen=True, kw_only=True):
+    """An InfluxDB that keeps the telemetry; which of its families it is, 1.6 to 3, it is asked."""
+
+    url: Annotated[
+        Annotated[str, Meta(pattern=r"^https?://[^\s/]+(/[^\s]*)?\Z")],
+        Meta(description="Base URL, for instance http://127.0.0.1:8086."),
+    ]
+    database: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")],
+        Meta(description="Database, which InfluxDB 2 calls a bucket; `splitrail telemetry init` makes it."),
+    ] = "splitrail"
+    org: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=200)] | None, Meta(description="Organisation, of InfluxDB 2 only.")
+    ] = None
+    username: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=200)] | None,
+        Meta(description="User of InfluxDB 1; goes with a password."),
+    ] = None
+    password_file: Annotated[
+        Path | None,
+        Meta(description="File whose first line is the password; or give it in SPLITRAIL_INFLUXDB_PASSWORD."),
+    ] = None
+    token_file: Annotated[
+        Path | None,
+        Meta(
+            description="File whose first line is the token of InfluxDB 2 or 3; or give it in SPLITRAIL_INFLUXDB_TOKEN."
+        ),
+    ] = None
+    ca_file: Annotated[
+        Path | None, Meta(description="Authority that signed the server's certificate; left out: the system's.")
+    ] = None
+    spool_mb: Annotated[
+        Annotated[float, Meta(ge=1.0)],
+        Meta(
+            description="Bound on what waits for InfluxDB, in MB of `store`; the oldest is dropped first, and counted."
+        ),
+    ] = 1_000.0
+
+
+class HomeAssistantSettings(_Settings, frozen=True, kw_only=True):
+    """Shows every node to a Home Assistant on the same broker, by its MQTT discovery."""
+
+    discovery_prefix: Annotated[
+        Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")],
+        Meta(description="First level of the topics that Home Assistant discovers by; as set there."),
+    ] = "homeassistant"
+
+
 class LeadershipSettings(_Settings, frozen=True, kw_only=True):
     """How the coordinators of a site agree on the one that leads."""
 
@@ -161,12 +209,28 @@ class CoordinatorSettings(_Settings, frozen=True, kw_only=True):
     leadership: Annotated[LeadershipSettings, Meta(description="Which of a site's coordinators leads.")] = (
         LeadershipSettings()
     )
-    store: Annotated[Path, Meta(description="SQLite file that keeps the telemetry.")] = Path("telemetry.sqlite")
+    store: Annotated[
+        Path,
+        Meta(
+            description="SQLite file that keeps what the coordinator knows, and the telemetry, or with `influxdb` what "
+            "of it is on its way there."
+        ),
+    ] = Path("telemetry.sqlite")
+    influxdb: Annotated[
+        InfluxSettings | None, Meta(description="An InfluxDB to keep the telemetry in; left out: `store` keeps it.")
+    ] = None
     retention_days: Annotated[
-        Annotated[float, Meta(gt=0.0)], Meta(description="Telemetry older than this is deleted.")
+        Annotated[float, Meta(gt=0.0)],
+        Meta(
+            description="Telemetry older than this is deleted from `store`; InfluxDB keeps its own time, see "
+            "`splitrail telemetry init`."
+        ),
     ] = 7.0
     cache: Annotated[Path, Meta(description="Directory of the content-addressed model cache.")] = Path("models-cache")
     http: Annotated[HttpSettings, Meta(description="Where models and the status are served.")] = HttpSettings()
+    home_assistant: Annotated[
+        HomeAssistantSettings | None, Meta(description="Shows nodes in Home Assistant; left out: it does not.")
+    ] = None
     planning: Annotated[PlanningSettings, Meta(description="When plans change.")] = PlanningSettings()
     deployments: Annotated[
         Annotated[tuple[DeploymentSettings, ...], Meta(min_length=1, max_length=256)],

@@ -17,6 +17,7 @@ from broker.topics import (
     INFERENCE,
     LINK,
     LOAD,
+    MACHINE,
     MISS,
     PLAN,
     PROFILE,
@@ -70,6 +71,7 @@ class Reception:
         self._on(UNPROFILED, lambda message: (message.node, message.model))
         self._on(LINK, lambda message: (message.src, message.dst))
         self._on(LOAD, lambda message: (message.node,))
+        self._on(MACHINE, lambda message: (message.node,))
         self._on(SPOOL, lambda message: (message.node,))
         self._on(READY, lambda message: (message.deployment, message.node))
         self._on(INFERENCE, lambda message: (message.deployment, message.origin))

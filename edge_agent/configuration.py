@@ -65,14 +65,52 @@ class PowerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             raise ValueError(f"busy_w is {self.busy_w:g}, it must be at least idle_w, {self.idle_w:g}")
 
 
+MeterName = Literal["modelled", "rapl", "hwmon", "jetson", "pi5-pmic", "battery", "nvml", "plug"]
+
+
+class PlugSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A smart plug that measures this node at the wall and says so over the same MQTT broker."""
+
+    kind: Annotated[
+        Literal["tasmota", "shelly", "zigbee2mqtt"], Meta(description="Whose messages it speaks; `shelly` is Gen2.")
+    ]
+    topic: Annotated[
+        Annotated[str, Meta(pattern=r"^[^\s#+$\x00][^\s#+\x00]{0,199}\Z")],
+        Meta(
+            description="Topic of its readings, such as tele/pi-plug/SENSOR, pi-plug/status/switch:0 or "
+            "zigbee2mqtt/pi-plug."
+        ),
+    ]
+
+
 class EnergySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Which energy meter is read, and how often."""
+    """Which energy meters are read, and how often. Every meter that is found is published, and the model too."""
 
     meter: Annotated[
-        Literal["auto", "modelled", "rapl"],
-        Meta(description="The meter: `auto` takes the best that this machine has, else the model."),
+        Literal["auto"] | MeterName,
+        Meta(
+            description="The meter that this node's inferences are reckoned by: `auto` takes the best that this "
+            "machine has, else the model."
+        ),
     ] = "auto"
-    interval_s: Annotated[float, Meta(description="Seconds between readings.", ge=0.1, le=3600)] = 1.0
+    interval_s: Annotated[float, Meta(description="Seconds between published readings.", ge=0.1, le=3600)] = 1.0
+    plug: Annotated[PlugSettings | None, Meta(description="A smart plug that measures this node.")] = None
+
+
+class MetricsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where this agent serves /metrics for Prometheus, /healthz and /readyz."""
+
+    host: Annotated[
+        Annotated[str, Meta(min_length=1)],
+        Meta(description="Address to listen on; another than loopback needs a `token_file`."),
+    ] = "127.0.0.1"
+    port: Annotated[
+        Annotated[int, Meta(ge=0, le=65_535)] | None,
+        Meta(description="TCP port, for instance 9484; 0 takes a free one; left out: nothing is served."),
+    ] = None
+    token_file: Annotated[
+        Path | None, Meta(description="File whose first line is the bearer token that /metrics asks for.")
+    ] = None
 
 
 class EmulationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -145,7 +183,8 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     models: Annotated[ModelServerSettings, Meta(description="The server of models.")] = ModelServerSettings()
     tensors: Annotated[TensorSettings, Meta(description="The tensor transport.")] = TensorSettings()
     power: Annotated[PowerSettings, Meta(description="The power model.")] = PowerSettings()
-    energy: Annotated[EnergySettings, Meta(description="The energy meter.")] = EnergySettings()
+    energy: Annotated[EnergySettings, Meta(description="The energy meters.")] = EnergySettings()
+    metrics: Annotated[MetricsSettings, Meta(description="What Prometheus reads.")] = MetricsSettings()
     links: Annotated[LinkSettings, Meta(description="The link probes.")] = LinkSettings()
     emulation: Annotated[
         EmulationSettings | None, Meta(description="Slows this agent's compute; for testbeds on one machine.")

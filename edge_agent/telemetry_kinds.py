@@ -11,9 +11,18 @@ import msgspec
 
 from broker.errors import MalformedMessageError
 from broker.finite import first_non_finite
-from broker.messages import EnergyReading, InferenceReport, LinkReading, NodeLoad, SpoolMark, StageMiss, Telemetry
+from broker.messages import (
+    EnergyReading,
+    InferenceReport,
+    LinkReading,
+    MachineReading,
+    NodeLoad,
+    SpoolMark,
+    StageMiss,
+    Telemetry,
+)
 from broker.texts import with_bounded_texts
-from broker.topics import ENERGY, INFERENCE, LINK, LOAD, MISS, Topic
+from broker.topics import ENERGY, INFERENCE, LINK, LOAD, MACHINE, MISS, Topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +35,7 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "energy": Kind(ENERGY, lambda reading: (reading.node,)),
+    "machine": Kind(MACHINE, lambda reading: (reading.node,)),
     "load": Kind(LOAD, lambda load: (load.node,)),
     "link": Kind(LINK, lambda reading: (reading.src, reading.dst)),
     "inference": Kind(INFERENCE, lambda report: (report.deployment, report.origin)),
@@ -39,6 +49,8 @@ def kind_of(telemetry: Telemetry) -> str:
     match telemetry:
         case EnergyReading():
             return "energy"
+        case MachineReading():
+            return "machine"
         case NodeLoad():
             return "load"
         case LinkReading():

@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import BinaryIO
 
-from broker.messages import NodeStatus, Plan
+from broker.messages import Telemetry
 from coordinator.errors import StoreError
 from coordinator.telemetry.ledger import Verdict
 from coordinator.telemetry.ledger_table import KEPT_S, Ledgers
@@ -134,7 +134,7 @@ class SqliteTelemetryStore:
 
     def _lose_unmarked(self, batch: list[tuple[Storable, float]]) -> None:
         """Count what will not come again."""
-        self._lose(sum(isinstance(message, NodeStatus | Plan) or message.mark is None for message, _ in batch))
+        self._lose(sum(not isinstance(message, Telemetry) or message.mark is None for message, _ in batch))
 
     def _write(self) -> None:
         # One connection stays open: closing a file's last one moves the whole log, with a wait for the disk.
@@ -168,7 +168,7 @@ class SqliteTelemetryStore:
     def _insert(self, connection: sqlite3.Connection, ledgers: Ledgers, batch: list[tuple[Storable, float]]) -> None:
         for message, arrived_at in batch:
             at = arrived_at
-            if not isinstance(message, NodeStatus | Plan) and message.mark is not None:
+            if isinstance(message, Telemetry) and message.mark is not None:
                 if ledgers.fold(reporter_of(message), message.mark, arrived_at) is not Verdict.NEW:
                     continue
                 at -= message.mark.age_s

@@ -10,14 +10,18 @@ from broker.messages import (
     EnergySource,
     InferenceReport,
     LinkReading,
+    MachineReading,
     NodeLoad,
+    NodeProfile,
     NodeStatus,
     Plan,
+    PlanReady,
+    ProfileFailure,
     StageMiss,
     Telemetry,
 )
 
-Storable = Telemetry | Plan | NodeStatus
+Storable = Telemetry | Plan | PlanReady | NodeStatus | NodeProfile | ProfileFailure
 """What a store keeps: the telemetry of nodes, and what the coordinator itself decides and sees."""
 
 
@@ -105,5 +109,5 @@ def reporter_of(telemetry: Telemetry) -> str:
             return telemetry.src
         case InferenceReport():
             return telemetry.origin
-        case EnergyReading() | NodeLoad() | StageMiss():
+        case EnergyReading() | MachineReading() | NodeLoad() | StageMiss():
             return telemetry.node

@@ -46,6 +46,7 @@ EXPECTED = {
     "nodes/pi/unprofiled/model": Expected({"pi"}, WATCHERS),
     "nodes/pi/energy": Expected({"pi"}, WATCHERS),
     "nodes/pi/load": Expected({"pi", ADMIN}, WATCHERS),
+    "nodes/pi/machine": Expected({"pi"}, WATCHERS),
     "nodes/pi/missed": Expected({"pi"}, WATCHERS),
     "nodes/pi/spool": Expected({"pi", ADMIN}, WATCHERS),
     "nodes/pi/stored": Expected({COORDINATOR}, {"pi", *WATCHERS}),
