@@ -272,8 +272,8 @@ class Origin:
             return None
         if left_ms <= 0.0:
             return self._miss_line(request, leg)
-        if not request.has_asked and left_ms < self._watch.allowed_ms(leg) / 2:
-            request.has_asked = True
+        if request.asked_ns is None and left_ms < self._watch.allowed_ms(leg) / 2:
+            request.asked_ns = now_ns
             ends = {leg.src, leg.dst} - {self._node}
             return lambda: self._ask_all(ends)
         return None

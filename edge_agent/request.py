@@ -54,7 +54,8 @@ class Request:
     """When that leg began; None while the origin itself computes."""
     patient_from_ns: int = 0
     """From when on its time counts: when it began, or when one before it in the same line came through."""
-    has_asked: bool = False
+    asked_ns: int | None = None
+    """When the ends of that leg were asked for a sign of life."""
     leading: TensorsMessage | None = None
     """What the origin computed before it first handed on, as long as there is room to keep it."""
     result: TensorsMessage | None = None
@@ -119,7 +120,7 @@ class Request:
         self.attempt = os.urandom(16)
 
     def _await(self, number: int, since_ns: int | None) -> None:
-        self.awaited, self.since_ns, self.has_asked = number, since_ns, False
+        self.awaited, self.since_ns, self.asked_ns = number, since_ns, None
         self.patient_from_ns = since_ns or 0
 
 

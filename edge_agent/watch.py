@@ -36,10 +36,12 @@ class _Late:
     leg: Leg
     since_ns: int
     suspect: str
+    teaches: bool
+    """Whether its nodes are slower than was thought, if so; not where a fault delayed it."""
 
 
 class Watch:
-    """Times are in nanoseconds of one monotonic clock. While a node `is_loading`, nobody's time runs at it.
+    """Times are in nanoseconds of one monotonic clock. While a node `is_loading`, everybody's time at it stands still.
 
     Nothing may be awaited beyond `longest_ns` after its request began, so that there is time left to do without it.
     One that `is_patient` finds nothing overdue, and knows only of deaths.
@@ -109,16 +111,19 @@ class Watch:
             self._suspects.answered(node)
 
     def look(self, requests: Iterable[Request], now_ns: int) -> None:
-        """Begin a look at all requests: where this process stood still, what came in meanwhile counts first."""
+        """Begin a look at all requests: the time since the last runs for none that could not get on meanwhile.
+
+        That is all of them where this process stood still, for what came in meanwhile counts first.
+        """
         for node, reborn_ns in list(self._gone.items()):
             if reborn_ns is not None and now_ns - reborn_ns > LONGEST_START_NS:
                 # Its report may have been lost; whether it goes on, the next request will show.
                 self.regain(node)
-        still_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
-        if still_ns > STOOD_STILL_NS:
-            for request in requests:
-                # One that has come since we go on has its whole time, and no more.
-                request.patient_from_ns = min(request.patient_from_ns + still_ns, now_ns)
+        since_ns, self._looked_ns = now_ns - self._looked_ns, now_ns
+        for request in requests:
+            if since_ns > STOOD_STILL_NS or self._waits_for_loading(request, now_ns):
+                # It goes on where it stopped: plans that follow each other closely must not give it its time anew.
+                request.patient_from_ns = min(request.patient_from_ns + since_ns, now_ns)
 
     def allowed_ms(self, leg: Leg) -> float:
         """The time that a leg has; 0 where nothing of it is predicted."""
@@ -129,11 +134,6 @@ class Watch:
         leg = request.leg
         if self._is_patient or request.phase != "under way" or leg is None:
             return None
-        began_ns = now_ns if request.since_ns is None else request.since_ns
-        ends = (leg.src, leg.dst, self._node)
-        if now_ns - began_ns < LONGEST_LOADING_NS and any(self._is_loading(node) for node in ends):
-            # A process that loads stands still; one that is said to load for ever may have stopped.
-            request.patient_from_ns = now_ns
         allowed_ms = self._experience.allowed_ms(leg)
         if allowed_ms is None:
             return None
@@ -149,18 +149,26 @@ class Watch:
         if leg.hop == hop:
             self._learn(leg, now_ns - patient_from_ns)
         for behind in line(requests, leg, since_ns):
-            behind.patient_from_ns, behind.has_asked = now_ns, False
+            behind.patient_from_ns, behind.asked_ns = now_ns, None
 
     def passed_late(self, attempt: bytes, hop: int, now_ns: int) -> None:
-        """A sign of an attempt that is none any more: where it was given up, its nodes are slower than was thought."""
+        """A sign of an attempt that is none any more: where it was given up, its suspect has gone on after all."""
         late = self._late.get(attempt)
         if late is not None and hop >= late.leg.hop:
             del self._late[attempt]
-            self._learn(late.leg, now_ns - late.since_ns)
+            if late.teaches:
+                self._learn(late.leg, now_ns - late.since_ns)
             self._suspects.heard(late.suspect, now_ns / 1e9)
 
+    def _waits_for_loading(self, request: Request, now_ns: int) -> bool:
+        """A process that loads stands still; one that is said to load for ever may have stopped."""
+        leg, since_ns = request.leg, request.since_ns
+        if leg is None or since_ns is None or now_ns - since_ns >= LONGEST_LOADING_NS:
+            return False
+        return any(self._is_loading(node) for node in (leg.src, leg.dst, self._node))
+
     def _learn(self, leg: Leg, took_ns: int) -> None:
-        # A link that was cut is no slow node: one sign, however late, teaches only so much patience.
+        # A cut between two others silences nobody: one sign, however late, teaches only so much patience.
         took_ms, allowed_ms = took_ns / 1e6, self._experience.allowed_ms(leg)
         self._experience.measured(leg, took_ms if allowed_ms is None else min(took_ms, MOST_STRETCH * allowed_ms))
 
@@ -177,12 +185,18 @@ class Watch:
         return Blame(leg.src, way_to(request, leg.hop - 1).src, delivered=True)
 
     def missed(self, request: Request, leg: Leg, suspect: str, now_ns: int) -> None:
-        """A leg is given up, and its suspect avoided from now on."""
+        """A leg is given up, and its suspect avoided from now on.
+
+        A fault delays many and teaches patience once; one that silences its suspect altogether, as a cut does, never.
+        """
+        heard_ns, asked_ns = self._heard_ns.get(suspect), request.asked_ns
+        is_silent = heard_ns is not None and asked_ns is not None and heard_ns < asked_ns
+        teaches = not is_silent and suspect not in self._suspects.avoided
         self._suspects.missed(suspect, now_ns / 1e9)
         if request.leg is not None:
             if len(self._late) >= LATE_KEPT:
                 del self._late[next(iter(self._late))]
-            self._late[request.attempt] = _Late(leg, request.patient_from_ns, suspect)
+            self._late[request.attempt] = _Late(leg, request.patient_from_ns, suspect, teaches)
 
 
 def line(requests: Iterable[Request], leg: Leg, since_ns: int) -> list[Request]:

@@ -175,7 +175,7 @@ def test_a_suspect_is_tried_where_nobody_else_can_do_it(site: Site) -> None:
 
 
 def test_a_node_that_loads_is_not_missed(site: Site) -> None:
-    """A runtime holds Python's lock meanwhile; the time begins when it has loaded."""
+    """A runtime holds Python's lock meanwhile; time stands still until it has loaded."""
     pi = site.nodes["pi"]
     pi.fallbacks = {(0, 10)}
     site.adopt(THREE)

@@ -6,7 +6,7 @@ from plans import plan_of, predicted
 
 from edge_agent.patience import legs
 from edge_agent.request import Request, new_request
-from edge_agent.watch import LONGEST_START_NS, STOOD_STILL_NS, Watch
+from edge_agent.watch import LONGEST_LOADING_NS, LONGEST_START_NS, STOOD_STILL_NS, Watch
 from edge_agent.wire import TensorsMessage
 
 MS = 1_000_000
@@ -82,6 +82,31 @@ def test_a_process_that_stood_still_blames_nobody_for_it() -> None:
     assert request.patient_from_ns == 60_000 * MS
 
 
+def test_time_stands_still_while_an_end_loads() -> None:
+    """And goes on where it stopped: plans that follow each other closely let nobody wait for ever."""
+    loading: set[str] = set()
+    seen, request = Watch("pi", lambda node: node in loading, 0, longest_ns=LONGEST_NS), on_its_way(0)
+    allowed_ms = seen.allowed_ms(legs(THREE)[0])
+    waited_ms, now_ms = 0.0, 0
+    while waited_ms < allowed_ms:
+        assert (seen.left_ms(request, now_ms * MS) or 0.0) == pytest.approx(allowed_ms - waited_ms)
+        now_ms += 100
+        loading.clear()
+        loading.update({"laptop"} if now_ms % 500 > 200 else ())
+        seen.look([request], now_ms * MS)
+        waited_ms += 0.0 if loading else 100.0
+    assert (seen.left_ms(request, now_ms * MS) or 0.0) <= 0.0
+
+
+def test_one_that_is_said_to_load_for_ever_may_have_stopped() -> None:
+    """After some seconds the time runs all the same, and so it does where only others load."""
+    for node, bound_ns in (("laptop", LONGEST_LOADING_NS), ("pc", 0)):
+        seen, request = Watch("pi", {node}.__contains__, 0, longest_ns=LONGEST_NS), on_its_way(0)
+        for at_ns in range(100 * MS, LONGEST_LOADING_NS + 2_000 * MS, 100 * MS):
+            seen.look([request], at_ns)
+        assert request.patient_from_ns == pytest.approx(bound_ns, abs=100 * MS)
+
+
 def test_what_began_after_a_standstill_gets_no_more_than_its_time() -> None:
     """And its sign, which comes soon after, teaches nothing of hours."""
     seen, hour_ns = watch(), 3_600_000 * MS
@@ -150,6 +175,25 @@ def test_one_sign_that_comes_very_late_does_not_teach_to_wait_as_long_again() ->
     request.abandon()
     seen.passed_late(attempt, 1, 60_000 * MS)
     assert before_ms < seen.allowed_ms(leg) < 4.0 * before_ms
+
+
+def test_a_fault_teaches_patience_once() -> None:
+    """However many requests it delays; where its suspect is silent not at all, for a cut link is no slow node."""
+    leg = legs(THREE)[0]
+    learned_ms = []
+    for heard_ms, requests in ((1_500, 1), (1_500, 5), (0, 5)):
+        seen, late = watch(), [on_its_way(0) for _ in range(requests)]
+        attempts = [request.attempt for request in late]
+        for request in late:
+            request.asked_ns = 1_000 * MS
+            seen.heard("laptop", heard_ms * MS)
+            seen.missed(request, leg, "laptop", 2_000 * MS)
+            request.abandon()
+        for attempt in attempts:
+            seen.passed_late(attempt, 1, 6_000 * MS)
+        assert not seen.avoided
+        learned_ms.append(seen.allowed_ms(leg))
+    assert learned_ms[0] == learned_ms[1] > learned_ms[2] == watch().allowed_ms(leg)
 
 
 def test_the_sender_is_blamed_unless_it_alone_is_alive() -> None:
