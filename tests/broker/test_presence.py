@@ -20,7 +20,7 @@ from messages_to_send import ANNOUNCEMENT
 
 from broker import presence
 from broker.errors import NodeNameTakenError
-from broker.messages import NodeStatus
+from broker.messages import NameQuestion, NodeStatus
 from broker.mosquitto import PrivateMosquitto
 from broker.presence import Presence, last_will, new_session_id, outlives
 from broker.session import Incoming, Session
@@ -100,6 +100,12 @@ def retained(mosquitto: PrivateMosquitto, site: str) -> tuple[str, str]:
         late.on(STATUS, lambda incoming: heard.put(incoming.message))
         status = heard.get(timeout=20)
     return status.state, status.session
+
+
+def ask(node: Node, session_id: str) -> None:
+    """Let a node hear what another session asks that connects now."""
+    question = NameQuestion(node="pi", question=f"{session_id}.1")
+    node.presence._hear_question(Incoming(question, ("pi",), False, None, None))
 
 
 CHILD = """
@@ -218,7 +224,6 @@ def test_a_stopped_elder_that_goes_on_is_the_one_that_stays(mosquitto: PrivateMo
     """Its connection was never lost: it has been connected for longer than the one that took its place meanwhile."""
     with Observer(mosquitto, site) as observer, process(mosquitto, site, "elder") as elder:
         assert observer.next() == ("online", "elder")
-        threading.Event().wait(presence.TIE_S)
         os.kill(elder.pid, signal.SIGSTOP)
         with Node(mosquitto, site, "a-newcomer") as newcomer:
             assert observer.next() == ("online", "a-newcomer")
@@ -238,8 +243,6 @@ def test_an_elder_that_lost_its_connection_leaves_to_its_successor(tmp_path: Pat
         with Node(own, site, "successor"):
             while observer.next() != ("online", "successor"):
                 pass
-            # The old connection is gone: what it finds when it goes on is a connection of another second.
-            threading.Event().wait(presence.TIE_S)
             os.kill(elder.pid, signal.SIGCONT)
             assert elder.wait(60) == 0
             assert eventually(lambda: retained(own, site) == ("online", "successor"))
@@ -291,7 +294,8 @@ def test_a_rival_that_never_leaves_is_answered_only_so_often(mosquitto: PrivateM
     with Observer(mosquitto, site) as observer, Node(mosquitto, site, "run", name="pi") as node:
         assert observer.next() == ("online", "run")
         for number in range(200):
-            rival = NodeStatus(node="pi", session=f"z-rival{number}", state="online", announcement=ANNOUNCEMENT)
+            ask(node, f"rival{number}")
+            rival = NodeStatus(node="pi", session=f"rival{number}", state="online", announcement=ANNOUNCEMENT)
             node.presence._hear(Incoming(rival, ("pi",), False, None, None))
         node.session.publish(STATUS, NodeStatus(node="pi", session="end", state="offline"), "pi")
         births = 0
@@ -307,9 +311,8 @@ def test_one_error_is_logged_for_each_rival(
     """The one that stays names the session of the one that has to leave."""
     with caplog.at_level(logging.ERROR, "splitrail.broker"), Node(mosquitto, site, "elder") as elder:
         assert eventually(lambda: elder.births == 1)
+        ask(elder, "rival")
         rival = NodeStatus(node="pi", session="rival", state="online", announcement=ANNOUNCEMENT)
-        monotonic = elder.presence._clock_s
-        elder.presence._clock_s = lambda: monotonic() + 60.0
         for _ in range(3):
             elder.presence._hear(Incoming(rival, ("pi",), False, None, None))
     assert [record.getMessage() for record in caplog.records] == [

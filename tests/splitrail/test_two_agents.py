@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,6 @@ from eventually import eventually
 
 from broker.messages import NodeStatus
 from broker.mosquitto import PrivateMosquitto
-from broker.presence import TIE_S
 from broker.session import Session
 from broker.topics import STATUS
 
@@ -70,8 +68,6 @@ def test_one_that_was_stopped_for_a_while_comes_back_as_the_elder(
     """The one that took its place while it was silent leaves, with the sentence, as soon as it is heard again."""
     with agent(tmp_path / "one", mosquitto, site) as first:
         assert eventually(lambda: births, 30)
-        # It must have been connected for clearly longer.
-        time.sleep(TIE_S)
         first.send_signal(signal.SIGSTOP)
         with agent(tmp_path / "two", mosquitto, site) as second:
             assert eventually(lambda: births[-1].session != births[0].session, 30)
