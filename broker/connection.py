@@ -221,7 +221,7 @@ class Connection:
         return client
 
     def _run(self) -> None:
-        failures, lost_at = 0, time.monotonic()
+        failed, lost_at = False, time.monotonic()
         while not self._closing.is_set():
             try:
                 connected = self._connect()
@@ -231,8 +231,8 @@ class Connection:
                 # A fault of the MQTT library must not end the thread that everybody counts on.
                 log.exception("%s: the connection broke", self._broker.endpoint)
                 connected = False
-            self._note_end(connected, failures)
-            failures = 0 if connected else failures + 1
+            self._note_end(is_news=connected or not failed)
+            failed = not connected
             if connected:
                 lost_at = time.monotonic()
             longest_s = LONGEST_DELAY_S if self._ever_connected else LONGEST_FIRST_DELAY_S
@@ -331,14 +331,14 @@ class Connection:
             with contextlib.suppress(ConnectionFailedError):
                 self._client.username_pw_set(self._broker.username, read_password(self._broker))
 
-    def _note_end(self, connected: bool, failures: int) -> None:
+    def _note_end(self, *, is_news: bool) -> None:
         """Say once that the connection is lost or does not come about; settle a start that cannot succeed."""
         if self._closing.is_set():
             return
         if not self._ever_connected and self._lasting:
             self._closing.set()
             self._settled.set()
-        elif connected or failures == 0:
+        elif is_news:
             log.warning("%s: %s; trying again", self._broker.endpoint, self._reason)
 
     def _acknowledged(self) -> None:
