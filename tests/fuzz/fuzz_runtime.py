@@ -38,12 +38,15 @@ class Interpreter:
         ready, _, _ = select.select([process.stdout], [], [], LONGEST_RUN_S)
         if ready and process.stdout.readline():
             return True
-        process.kill()
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
-        self._process = None
+        self.close()
         return not ready
+
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
 
 
 def _begun() -> subprocess.Popen[bytes]:
@@ -58,7 +61,8 @@ def _begun() -> subprocess.Popen[bytes]:
 
 
 @cache
-def _interpreter() -> Interpreter:
+def interpreter() -> Interpreter:
+    """The one of this run, which whoever ends before this process does has to close."""
     return Interpreter()
 
 
@@ -69,7 +73,7 @@ def run(data: bytes) -> None:
         read_graph(path)
     except ModelError:
         return
-    assert _interpreter().survives(path), "the runtime died of a model that was taken"
+    assert interpreter().survives(path), "the runtime died of a model that was taken"
 
 
 def seeds() -> Iterator[bytes]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fuzz_report
+import fuzz_runtime
 import fuzz_site
 import pytest
 from fuzz_seeds import NAMED, tiny_models
@@ -48,6 +49,7 @@ def _models(small_models: Path) -> Iterator[None]:
         tiny_models.cache_clear()
         logging.disable(logging.CRITICAL)
         yield
+        fuzz_runtime.interpreter().close()
         logging.disable(logging.NOTSET)
         tiny_models.cache_clear()
 

@@ -82,14 +82,14 @@ def test_an_agent_announces_its_hardware_and_says_farewell(tmp_path: Path, mosqu
     news = threading.Event()
     with Session(mosquitto.settings, site="farewells", client_id="watcher") as session:
         session.on(STATUS, lambda incoming: (seen.append(incoming.message), news.set()))
-        agent = subprocess.Popen(
-            [*SPLITRAIL, "agent", "--config", str(write_settings(tmp_path, mosquitto.port))],
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert eventually(lambda: [status for status in seen if status.state == "online"], 30)
-        agent.send_signal(signal.SIGTERM)
-        _, said = agent.communicate(timeout=20)
+        command = [*SPLITRAIL, "agent", "--config", str(write_settings(tmp_path, mosquitto.port))]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
+            try:
+                assert eventually(lambda: [status for status in seen if status.state == "online"], 60)
+                agent.send_signal(signal.SIGTERM)
+                _, said = agent.communicate(timeout=60)
+            finally:
+                agent.kill()
         assert agent.returncode == 0, said
         assert eventually(lambda: seen[-1].state == "offline", 10)
     announced = next(status.announcement for status in seen if status.state == "online")
