@@ -64,7 +64,14 @@ class ProfileError(AgentError, ValueError):
 
 
 class MeterUnavailableError(AgentError, OSError):
-    """An energy meter that is absent or unreadable; the message says what would make it readable."""
+    """An energy meter that is absent or cannot be read now; the message says why and `fix`, what would mend it."""
+
+    def __init__(self, reason: str, *, fix: str = "", is_there: bool = False) -> None:
+        """`is_there` where the machine has the meter and only the reading fails."""
+        super().__init__(f"{reason}: {fix}" if fix else reason)
+        self.reason = reason
+        self.fix = fix
+        self.is_there = is_there
 
 
 class SpoolError(AgentError, OSError):

@@ -11,6 +11,7 @@ from edge_agent.clock import WallClock
 from edge_agent.configuration import AgentSettings
 from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.best_meter import best_meter
+from edge_agent.energy.discovery import discover
 from edge_agent.energy.meter import EnergyMeter
 from edge_agent.energy.modelled import ModelledMeter, Traffic, machine_busy_s, machine_traffic
 from edge_agent.energy.readings import Readings
@@ -70,6 +71,7 @@ class Instruments:
 
 
 def _chosen_meter(settings: AgentSettings, modelled: ModelledMeter) -> EnergyMeter:
-    choice = best_meter(settings.energy.meter, modelled, emulated=settings.emulation is not None)
+    findings = discover(modelled=modelled)
+    choice = best_meter(settings.energy.meter, findings, emulated=settings.emulation is not None)
     log.info("energy: %s (%s, %s): %s", choice.meter.name, choice.meter.source, choice.meter.scope, choice.reason)
     return choice.meter

@@ -8,6 +8,7 @@ from typing import Final
 import psutil
 
 from broker.messages import EnergyScope, EnergySource, PowerModel
+from edge_agent.configuration import MeterName
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,11 @@ class ModelledMeter:
     `busy_s` and `traffic` are cumulative: busy seconds of the whole node (all cores busy for 1 s is 1 s), and bytes.
     """
 
-    name: Final = "model"
+    name: MeterName = "modelled"
     source: EnergySource = "modelled"
     scope: EnergyScope = "board"
+    is_sampled: Final = False  # busy seconds and bytes are counted elsewhere
+    uncounted_s: Final = 0.0
 
     def __init__(
         self,
@@ -37,12 +40,13 @@ class ModelledMeter:
         clock_s: Callable[[], float] = time.monotonic,
         busy_resolution_s: float = 0.0,
     ) -> None:
-        """Count from now; `busy_resolution_s` is the smallest step of `busy_s`, 0 if it has none."""
+        """Count from now; `busy_resolution_s` is the smallest step of `busy_s` in seconds, 0 if it has none."""
         self._power = power
         self._busy_s, self._traffic, self._clock_s = busy_s, traffic, clock_s
         self._last_clock_s, self._last_busy_s, self._last_traffic = clock_s(), busy_s(), traffic()
         self._energy_j = 0.0
         self.resolution_j = (power.busy_w - power.idle_w) * busy_resolution_s
+        self.period_s = busy_resolution_s
 
     def read_energy_j(self) -> float:
         """Joules since the meter was made, by the model."""
