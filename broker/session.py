@@ -3,10 +3,8 @@
 What comes from the network is bounded, decoded and counted here; connecting belongs to `broker.connection`.
 """
 
-import dataclasses
 import logging
 import threading
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,8 +14,16 @@ from typing import Any, Generic, Self
 from paho.mqtt.client import MQTTMessage
 
 from broker.connection import BrokerSettings, Connection, Will
+from broker.drops import DroppedCounts, Drops
 from broker.errors import MalformedMessageError
 from broker.finite import first_non_finite
+from broker.foreign import (
+    MAX_FOREIGN_BYTES,
+    ForeignHandler,
+    ForeignSubscription,
+    check_foreign_address,
+    check_foreign_filter,
+)
 from broker.messages import InferReply, NodeStatus
 from broker.requests import Requests
 from broker.topics import INFER, REPLY, ROOT, STATUS, TOPICS, M, Topic
@@ -27,9 +33,9 @@ __all__ = ["BrokerSettings", "DroppedCounts", "Incoming", "Outgoing", "Session"]
 
 MAX_PAYLOAD_BYTES = 4_000_000  # a profile of 20,000 ops, two figures each of at most 25 characters, is 1 MB
 MAX_IMAGE_PAYLOAD_BYTES = 24_000_000  # an image of 16 MB is 21.4 MB in base64
-LOG_INTERVAL_S = 60.0
 MAX_RESPONSE_TOPIC = 1_000
 ANONYMOUS = "anonymous"
+UNSENT = "not sent: too many messages wait, or the session is closed"
 
 log = logging.getLogger("splitrail.broker")
 
@@ -53,17 +59,6 @@ class Outgoing(Generic[M]):
     topic: Topic[M]
     message: M
     levels: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DroppedCounts:
-    """How many messages were dropped since the session began, by cause."""
-
-    malformed: int = 0
-    unknown: int = 0
-    oversized: int = 0
-    unsent: int = 0
-    """Our own, refused because too many waited for the broker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +87,10 @@ class Session:
         # Replies come in under the user's name, so that the broker can keep them from others.
         self._user = broker.username or ANONYMOUS
         self._subscriptions: tuple[_Subscription, ...] = ()
+        self._foreign: tuple[ForeignSubscription, ...] = ()
         self._connected_callbacks: tuple[Callable[[], None], ...] = ()
         self._lock = threading.Lock()
-        self._dropped = DroppedCounts()
-        self._last_logged: dict[tuple[str, str], float] = {}
+        self._drops = Drops()
         self._reply_level: str | None = None
         self._requests = Requests(broker.endpoint, lambda: self._connection.connected)
         self._watched: frozenset[str] = frozenset()
@@ -118,7 +113,7 @@ class Session:
     @property
     def dropped(self) -> DroppedCounts:
         """What was dropped so far."""
-        return self._dropped
+        return self._drops.counts
 
     def start(self) -> None:
         """Block until the first connection; ConnectionFailedError says why there is none."""
@@ -165,6 +160,31 @@ class Session:
         with self._lock:
             self._connected_callbacks = (*self._connected_callbacks, callback)
 
+    def on_foreign(self, address_filter: str, handler: ForeignHandler) -> None:
+        """Call `handler` with address and payload of what another system says under this filter.
+
+        Empty payloads are left out, those above 64 kB dropped and counted. Filters that overlap may deliver twice.
+        MalformedMessageError for what is no filter, or covers topics of ours.
+        """
+        check_foreign_filter(address_filter)
+        with self._lock:
+            self._foreign = (*self._foreign, ForeignSubscription(address_filter, handler))
+        if self._connection.connected:
+            self._connection.subscribe(address_filter, qos=1)
+
+    def publish_foreign(self, address: str, payload: bytes, *, retain: bool, qos: int = 1) -> bool:
+        """Tell another system, without waiting; False, and counted, if too many messages wait for the broker already.
+
+        An empty payload clears what is retained. MalformedMessageError for a topic of ours, or above 64 kB.
+        """
+        check_foreign_address(address)
+        if len(payload) > MAX_FOREIGN_BYTES:
+            raise MalformedMessageError(address, f"{len(payload)} bytes are more than the {MAX_FOREIGN_BYTES} to send")
+        if self._connection.publish(address, payload, qos=qos, retain=retain):
+            return True
+        self._drops.drop("unsent", "foreign", UNSENT)
+        return False
+
     def publish(self, topic: Topic[M], message: M, *levels: str, retained: bool = True) -> bool:
         """Send without waiting; False, and counted, if too many messages wait for the broker already.
 
@@ -197,7 +217,7 @@ class Session:
         """Answer a request on the response topic that it named; False if it named none that may be answered."""
         address = incoming.response_topic
         if address is None or not _may_answer(address, topic):
-            self._complain("reply", topic.pattern, f"a request asks for its reply on {address!r}: not answered")
+            self._drops.complain("reply", topic.pattern, f"a request asks for its reply on {address!r}: not answered")
             return False
         return self._send(topic, message, address, correlation=incoming.correlation)
 
@@ -233,8 +253,7 @@ class Session:
         )
         if accepted:
             return True
-        self._count("unsent")
-        self._complain("unsent", topic.pattern, "not sent: too many messages wait, or the session is closed")
+        self._drops.drop("unsent", topic.pattern, UNSENT)
         return False
 
     def _replies(self) -> str:
@@ -270,7 +289,7 @@ class Session:
         return topic.address(self._site, *levels)
 
     def _connected(self) -> None:
-        for address_filter in self._filters():
+        for address_filter in (*self._filters(), *dict.fromkeys(each.address_filter for each in self._foreign)):
             self._connection.subscribe(address_filter, qos=1)
         for callback in self._connected_callbacks:
             self._guard("on_connected", callback)
@@ -283,21 +302,18 @@ class Session:
             address = ""
         topic, levels = _family(address)
         if topic is None:
-            self._count("unknown")
-            self._complain("unknown", "", f"{address!r} is no topic of ours: dropped")
+            self._receive_foreign(address, raw)
             return
         if not raw.payload:
             return  # MQTT's way to clear a retained message
         if len(raw.payload) > _max_payload_bytes(topic):
-            self._count("oversized")
-            self._complain("oversized", topic.pattern, f"{address}: {len(raw.payload)} bytes are too many: dropped")
+            self._drops.drop("oversized", topic.pattern, f"{address}: {len(raw.payload)} bytes are too many: dropped")
             return
         try:
             message = topic.decode(address, bytes(raw.payload))
             _refuse_non_finite(address, message)
         except MalformedMessageError as error:
-            self._count("malformed")
-            self._complain("malformed", topic.pattern, f"{error}: dropped")
+            self._drops.drop("malformed", topic.pattern, f"{error}: dropped")
             return
         incoming = Incoming(
             message,
@@ -310,25 +326,24 @@ class Session:
             if each.topic is topic and each.levels in (None, levels):
                 self._guard(topic.pattern, each.handler, incoming)
 
+    def _receive_foreign(self, address: str, raw: MQTTMessage) -> None:
+        asked = [each for each in self._foreign if each.covers(address)]
+        if not asked:
+            self._drops.drop("unknown", "", f"{address!r} is no topic of ours: dropped")
+        elif len(raw.payload) > MAX_FOREIGN_BYTES:
+            self._drops.drop("oversized", address, f"{address}: {len(raw.payload)} bytes are too many: dropped")
+        elif raw.payload:
+            for each in asked:
+                self._guard(each.address_filter, each.handler, address, bytes(raw.payload))
+
     def _guard(self, what: str, handler: Callable[..., None], *arguments: object) -> None:
         """Run a handler; whatever it raises is logged, since the network thread serves everybody else too."""
         try:
             handler(*arguments)
         except SplitrailError as error:
-            self._complain("handler", what, str(error))
+            self._drops.complain("handler", what, str(error))
         except Exception:
             log.exception("a handler of %s failed", what)
-
-    def _count(self, cause: str) -> None:
-        with self._lock:
-            self._dropped = dataclasses.replace(self._dropped, **{cause: getattr(self._dropped, cause) + 1})
-
-    def _complain(self, cause: str, family: str, sentence: str) -> None:
-        """Log at most once a minute for each cause and family, so that a flood of messages is no flood of lines."""
-        now = time.monotonic()
-        if now - self._last_logged.get((cause, family), -LOG_INTERVAL_S) >= LOG_INTERVAL_S:
-            self._last_logged[cause, family] = now
-            log.warning("%s", sentence)
 
 
 def _family(address: str) -> tuple[Topic[Any] | None, tuple[str, ...]]:
