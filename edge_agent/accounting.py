@@ -1,11 +1,12 @@
-"""The energy that the cost model reckons for one inference that has run, from its measured times and bytes.
+"""What one inference that has run cost: by the cost model, and as the nodes of its stages reckon it.
 
-Pure; always modelled. Meters' own readings travel apart, as EnergyReading.
+Pure. Meters' own readings travel apart, as EnergyReading.
 """
 
+import math
 from collections.abc import Mapping
 
-from broker.messages import NodeEnergy, PowerModel, StageReport, TransferReport
+from broker.messages import ComputeEnergy, NodeEnergy, PowerModel, StageReport, TransferReport
 
 UNKNOWN = PowerModel(idle_w=0.0, busy_w=0.0)
 
@@ -18,7 +19,7 @@ def inference_energy(
     transfers: tuple[TransferReport, ...],
     power: Mapping[str, PowerModel],
 ) -> tuple[NodeEnergy, ...]:
-    """Joules of each node that took part, the origin first.
+    """Joules of each node that took part, by the cost model from measured times and bytes; the origin first.
 
     The origin pays idle power while it waits, other nodes only what compute adds to theirs. A node whose power
     model is not known counts as zero.
@@ -34,6 +35,23 @@ def inference_energy(
             power=power.get(node, UNKNOWN),
         )
         for node in (origin, *sorted(others - {origin}))
+    )
+
+
+def compute_energy(stages: tuple[StageReport, ...]) -> ComputeEnergy | None:
+    """The sum of what the stages' nodes say of them; None where one says nothing, or there is none.
+
+    Spreads add as those of independent figures do. Where sources or scopes differ, the sum is called `mixed`.
+    """
+    energies = [stage.energy for stage in stages if stage.energy is not None]
+    if not energies or len(energies) < len(stages):
+        return None
+    sources, scopes = {energy.source for energy in energies}, {energy.scope for energy in energies}
+    return ComputeEnergy(
+        energy_j=sum(energy.energy_j for energy in energies),
+        energy_j_std=math.hypot(*(energy.energy_j_std for energy in energies)),
+        source=sources.pop() if len(sources) == 1 else "mixed",
+        scope=scopes.pop() if len(scopes) == 1 else "mixed",
     )
 
 

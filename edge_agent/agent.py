@@ -132,6 +132,7 @@ class Agent:
             ask=self._ask,
             is_loading=self._loading.is_loading,
             clock=clock.now,
+            emulated=self._emulated_nodes,
         )
         self._pipeline = Pipeline(
             settings.node,
@@ -363,6 +364,14 @@ class Agent:
             if status.announcement is not None
         }
         return {**powers, self._node: self._power}
+
+    def _emulated_nodes(self) -> frozenset[str]:
+        announced = {
+            node
+            for node, status in list(self._peers.items())
+            if status.announcement is not None and status.announcement.emulated is not None
+        }
+        return frozenset(announced | ({self._node} if self._settings.emulation is not None else set()))
 
     def _tensor_traffic(self) -> Traffic:
         counters = self._transport.counters

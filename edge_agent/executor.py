@@ -4,10 +4,11 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from broker.messages import StageEnergy
 from edge_agent.errors import ExecutorBusyError
 from edge_agent.worker import Worker
 from models.runtime import Segment
@@ -19,12 +20,28 @@ Arrays = Sequence[np.ndarray[Any, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run gave: the outputs or the error, and where its time went."""
+    """What a run gave: the outputs or the error, and where its time and its energy went."""
 
     outputs: Arrays
     compute_ns: int
     wait_ns: int
     error: str | None = None
+    energy: StageEnergy | None = None
+    """None where nobody measures it, and of what failed."""
+
+
+class RunningMeter(Protocol):
+    """Measures the energy of one run at a time."""
+
+    def end(self) -> StageEnergy:
+        """The energy since it began; the run is over now."""
+
+
+class StageMeter(Protocol):
+    """What the executor asks for the energy of its runs, on its own thread; it raises nothing."""
+
+    def begin(self) -> RunningMeter:
+        """A run begins now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +57,7 @@ class Executor:
 
     An emulated run takes `compute_factor` / (1 - load) times the CPU time that this thread spent, so that other
     processes of a testbed on the same cores do not count as the emulated machine's own work. `load` (0 to below 1)
-    is asked before each run.
+    is asked before each run. Energy is told once somebody is there to measure it.
     """
 
     def __init__(
@@ -52,6 +69,7 @@ class Executor:
         self._busy_ns = 0
         self._is_running = False
         self._run_s = 0.0
+        self._stage_meter: StageMeter | None = None
         self._closing = threading.Event()
         self._worker = Worker("executor", queue_length, self._run)
 
@@ -64,6 +82,10 @@ class Executor:
     def backlog_s(self) -> float:
         """Seconds that what waits will take, if it is like what ran last."""
         return (self._worker.waiting + self._is_running) * self._run_s
+
+    def measure_energy_by(self, meter: StageMeter) -> None:
+        """From the next run on, let `meter` say what a run took."""
+        self._stage_meter = meter
 
     def submit(self, segment: Segment, inputs: Arrays, arrived_ns: int, done: Callable[[Outcome], None]) -> None:
         """Queue a run; `done` is called on the executor's thread. ExecutorBusyError if the queue is full.
@@ -81,6 +103,7 @@ class Executor:
     def _run(self, work: _Work) -> None:
         self._is_running = True
         stretch = self._compute_factor / (1.0 - self._load())
+        metered = self._stage_meter.begin() if self._stage_meter is not None else None
         started_ns = time.monotonic_ns()
         cpu_ns = time.thread_time_ns()
         outputs: Arrays = ()
@@ -93,7 +116,8 @@ class Executor:
             done_ns = started_ns + round(stretch * (time.thread_time_ns() - cpu_ns))
             self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
         compute_ns = time.monotonic_ns() - started_ns
+        energy = metered.end() if metered is not None else None
         self._busy_ns += compute_ns
         self._run_s += LEARNING * (compute_ns / 1e9 - self._run_s)
         self._is_running = False
-        work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error))
+        work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error, energy if error is None else None))

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final
 
 from broker.messages import InferenceReport, Plan, PowerModel, StageMiss, TransferReport
@@ -64,11 +64,14 @@ class Origin:
         ask: Callable[[str], None],
         is_loading: Callable[[str], bool],
         clock: Callable[[], float] = MACHINE_CLOCK.now,
+        emulated: Callable[[], Collection[str]] = frozenset,
     ) -> None:
+        """`emulated` names the nodes that are, for the reports."""
         self._node = node
         self._plans = plans
         self._begin = begin
         self._power = power
+        self._emulated = emulated
         self._limits = limits
         self._missed = missed
         self._ask = ask
@@ -91,6 +94,7 @@ class Origin:
             compute=compute,
             segment_of=segment_of,
             power=power,
+            emulated=emulated,
             longest_wait_s=limits.longest_wait_s,
             start=self._start,
         )
@@ -311,7 +315,7 @@ class Origin:
 
     def _fail(self, request: Request, reason: str) -> Then:
         self._requests.end(request)
-        return lambda: request.finish(Finished(None, failed_report(request, reason)))
+        return lambda: request.finish(Finished(None, failed_report(request, reason, self._emulated())))
 
     def _answer(self, request: Request) -> Then | None:
         result = request.result
@@ -319,7 +323,7 @@ class Origin:
             return None
         stages = stage_reports(request.plan, result.stages)
         return lambda: request.finish(
-            Finished(result.tensors, answered_report(request, stages, self._power(), fallback=None))
+            Finished(result.tensors, answered_report(request, stages, self._power(), self._emulated(), fallback=None))
         )
 
     def _start(self, request: Request) -> Then:
@@ -347,6 +351,7 @@ class Origin:
             at=self._clock(),
             latency_ms=0.0,
             error=reason,
+            emulated=self._node in self._emulated(),
         )
 
 

@@ -6,16 +6,16 @@ What is done with it is decided in `edge_agent.origin`.
 import itertools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 
 from broker.messages import InferenceReport, NodeEnergy, Plan, PowerModel, StageReport, TransferReport
-from edge_agent.accounting import inference_energy
+from edge_agent.accounting import compute_energy, inference_energy
 from edge_agent.patience import Leg, legs
-from edge_agent.routes import crossings, plan_digest, route
+from edge_agent.routes import crossings, named_nodes, plan_digest, route
 from edge_agent.wire import Route, StageRecord, TensorsMessage
 
 Arrays = tuple[np.ndarray[Any, Any], ...]
@@ -139,15 +139,23 @@ def stage_reports(plan: Plan, records: tuple[StageRecord, ...]) -> tuple[StageRe
             stop=hops[record.hop].stop,
             compute_ms=record.compute_ns / 1e6,
             wait_ms=record.wait_ns / 1e6,
+            energy=record.energy,
         )
         for record in records
     )
 
 
 def answered_report(
-    request: Request, stages: tuple[StageReport, ...], power: Mapping[str, PowerModel], fallback: str | None
+    request: Request,
+    stages: tuple[StageReport, ...],
+    power: Mapping[str, PowerModel],
+    emulated: Collection[str],
+    fallback: str | None,
 ) -> InferenceReport:
-    """The report of a request that has its result; energy is modelled."""
+    """The report of a request that has its result; `emulated` names the nodes that are.
+
+    The origin's and the total energy are modelled; that of the stages is as their nodes say.
+    """
     latency_ms = (request.finished_ns - request.started_ns) / 1e6
     transfers = tuple(transfer for _, transfer in sorted(request.transfers.items()))
     energy = inference_energy(
@@ -166,11 +174,14 @@ def answered_report(
         total_energy_j=max(0.0, sum(map(_joules, energy))),
         node_energy=energy,
         fallback=fallback[:2_000] if fallback is not None else None,
+        model=request.plan.model.name,
+        compute_energy=compute_energy(stages),
+        emulated=_is_emulated(request, emulated),
     )
 
 
-def failed_report(request: Request, reason: str) -> InferenceReport:
-    """The report of a request that failed now."""
+def failed_report(request: Request, reason: str, emulated: Collection[str]) -> InferenceReport:
+    """The report of a request that failed now; `emulated` names the nodes that are."""
     return InferenceReport(
         deployment=request.plan.deployment,
         epoch=request.plan.epoch,
@@ -179,6 +190,8 @@ def failed_report(request: Request, reason: str) -> InferenceReport:
         at=request.started_at,
         latency_ms=(time.monotonic_ns() - request.started_ns) / 1e6,
         error=reason[:2_000],
+        model=request.plan.model.name,
+        emulated=_is_emulated(request, emulated),
     )
 
 
@@ -201,6 +214,10 @@ def leading_records(request: Request) -> tuple[StageRecord, ...]:
     numbers = {number for number, _ in leading}
     records = request.leading.stages if request.leading is not None else ()
     return tuple(record for record in records if record.hop in numbers)
+
+
+def _is_emulated(request: Request, emulated: Collection[str]) -> bool:
+    return not named_nodes(request.plan).isdisjoint(emulated)
 
 
 def _joules(energy: NodeEnergy) -> float:

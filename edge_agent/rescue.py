@@ -5,7 +5,7 @@ That it cannot, `edge_agent.origin` finds; its lock is held wherever nothing els
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final, Literal, Protocol
 
 from broker.messages import Plan, PowerModel, StageReport
@@ -67,6 +67,7 @@ class Rescuer:
         compute: LocalCompute,
         segment_of: Callable[[str, int, int], Segment | None],
         power: Callable[[], Mapping[str, PowerModel]],
+        emulated: Callable[[], Collection[str]],
         longest_wait_s: float,
         start: Callable[[Request], Then],
     ) -> None:
@@ -78,6 +79,7 @@ class Rescuer:
         self._compute = compute
         self._segment_of = segment_of
         self._power = power
+        self._emulated = emulated
         self._longest_wait_s = longest_wait_s
         self._start = start
 
@@ -147,7 +149,7 @@ class Rescuer:
         request.finished_ns = now_ns
         if outcome.error is not None:
             reason = f"{request.trouble}; and finishing it at {self._node} failed: {outcome.error}"
-            request.finish(Finished(None, failed_report(request, reason)))
+            request.finish(Finished(None, failed_report(request, reason, self._emulated())))
             return
         here = StageReport(
             node=self._node,
@@ -155,8 +157,9 @@ class Rescuer:
             stop=ops_of(request.plan),
             compute_ms=outcome.compute_ns / 1e6,
             wait_ms=max(0, outcome.wait_ns) / 1e6,
+            energy=outcome.energy,
         )
-        report = answered_report(request, (*begun, here), self._power(), fallback=request.trouble)
+        report = answered_report(request, (*begun, here), self._power(), self._emulated(), fallback=request.trouble)
         request.finish(Finished(tuple(outcome.outputs), report))
 
 

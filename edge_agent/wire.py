@@ -13,10 +13,12 @@ from typing import Any, Final, TypeAlias, assert_never
 import numpy as np
 import numpy.typing as npt
 
+from broker.messages import StageEnergy
 from edge_agent.errors import WireError
+from edge_agent.wire_energy import ENERGY_FORM, pack_energy, unpack_energy
 
 MAGIC: Final = b"SPLT"
-WIRE_VERSION: Final = 2
+WIRE_VERSION: Final = 3
 
 MAX_TENSORS: Final = 64
 MAX_DIMENSIONS: Final = 8
@@ -41,7 +43,7 @@ _PREFIX: Final = struct.Struct("<4sBB")  # magic, version, kind
 _ROUTE: Final = struct.Struct("<64sI16sHI")  # deployment, epoch, request, hop, plan
 _COUNTS: Final = struct.Struct("<HH")  # tensors, stage records
 _TENSOR: Final = struct.Struct("<BB8IQ")  # dtype code, dimensions in use, dimensions, bytes
-_STAGE: Final = struct.Struct("<HQQ")  # hop, compute_ns, wait_ns
+_STAGE: Final = struct.Struct("<HQQ" + ENERGY_FORM)  # hop, compute_ns, wait_ns, and the energy
 _TIMED: Final = struct.Struct("<QQ")  # bytes, nanoseconds
 _TOKEN: Final = struct.Struct("<Q")
 _CHUNK: Final = struct.Struct("<QHH")  # probe, index, count
@@ -74,6 +76,8 @@ class StageRecord:
     """the hop at which it ran; 0 .. 65535"""
     compute_ns: int
     wait_ns: int
+    energy: StageEnergy | None = None
+    """Within `edge_agent.wire_energy`'s bounds; sent in whole microjoules."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -250,7 +254,7 @@ def _encode_tensors(message: TensorsMessage) -> list[Frame]:
         payloads.append(flat.view(np.uint8).data)
     _check_size(payloads)
     for record in message.stages:
-        descriptors += _STAGE.pack(record.hop, record.compute_ns, record.wait_ns)
+        descriptors += _STAGE.pack(record.hop, record.compute_ns, record.wait_ns, *pack_energy(record.energy))
     header = _prefix(_TENSORS) + _pack_route(message.route) + counts
     return [header, bytes(descriptors), *payloads]
 
@@ -271,7 +275,10 @@ def _decode_tensors(body: bytes, rest: Sequence[Frame]) -> TensorsMessage:
         _view(record, payload)
         for record, payload in zip(_TENSOR.iter_unpack(descriptors[:boundary]), payloads, strict=True)
     )
-    stages = tuple(StageRecord(*record) for record in _STAGE.iter_unpack(descriptors[boundary:]))
+    stages = tuple(
+        StageRecord(hop, compute_ns, wait_ns, unpack_energy(energy))
+        for hop, compute_ns, wait_ns, *energy in _STAGE.iter_unpack(descriptors[boundary:])
+    )
     return TensorsMessage(route, tensors, stages)
 
 

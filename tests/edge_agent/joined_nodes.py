@@ -64,6 +64,7 @@ class Node:
             missed=self.misses.append,
             ask=self.asked.append,
             is_loading=lambda node: node in self.site.loading,
+            emulated=lambda: self.site.emulated,
         )
         self.pipeline = Pipeline(
             self.name,
@@ -98,6 +99,7 @@ class Site:
     def __init__(self, *names: str, timeout_s: float = 30.0, longest_wait_s: float = 10.0) -> None:
         self.limits = Limits(timeout_s, longest_wait_s)
         self.loading: set[str] = set()
+        self.emulated: set[str] = set()
         self.nodes = {name: Node(name, self) for name in names}
         self.lost: set[str] = set()
         """Nodes that get nothing."""

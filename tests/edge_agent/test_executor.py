@@ -7,6 +7,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from broker.messages import StageEnergy
 from edge_agent.errors import ExecutorBusyError
 from edge_agent.executor import Executor, Outcome
 from models.runtime import Segment
@@ -172,3 +173,35 @@ def test_waiting_is_told_from_computing(executor: Executor) -> None:
     executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns() - 50_000_000, outcomes.put)
     outcome = outcomes.get(timeout=10)
     assert outcome.wait_ns >= 50_000_000
+
+
+ENERGY = StageEnergy(
+    energy_j=1.0, energy_j_std=0.1, method="integrated", source="measured", scope="board", meter="hwmon"
+)
+
+
+class Metering:
+    """Counts the runs that it was there for, and says the same of each."""
+
+    def __init__(self) -> None:
+        self.begun = self.ended = 0
+
+    def begin(self) -> "Metering":
+        """A run begins."""
+        self.begun += 1
+        return self
+
+    def end(self) -> StageEnergy:
+        """It is over."""
+        self.ended += 1
+        return ENERGY
+
+
+def test_the_energy_of_a_run_is_told_with_its_outcome(executor: Executor) -> None:
+    """As soon as there is somebody to measure it; a run that fails tells of none."""
+    assert run(executor, Doubling()).energy is None
+    metering = Metering()
+    executor.measure_energy_by(metering)
+    assert run(executor, Doubling()).energy == ENERGY
+    assert run(executor, Failing()).energy is None
+    assert (metering.begun, metering.ended) == (2, 2)

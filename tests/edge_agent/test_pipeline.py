@@ -7,7 +7,7 @@ import pytest
 from joined_nodes import INPUT, BrokenSegment, Site
 from plans import plan_of
 
-from broker.messages import Plan
+from broker.messages import Plan, StageEnergy
 from edge_agent.origin import Finished
 from edge_agent.routes import plan_digest
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
@@ -40,6 +40,45 @@ def test_a_request_runs_every_op_once_over_three_nodes(site: Site) -> None:
     assert ended.report.error is None
     assert ended.report.energy_source == "modelled"
     assert ended.report.origin_energy_j == pytest.approx(sum_of_origin(ended), rel=1e-6)
+
+
+class Metering:
+    """Says of each run that it took 2 J."""
+
+    def begin(self) -> "Metering":
+        """A run begins."""
+        return self
+
+    def end(self) -> StageEnergy:
+        """It is over."""
+        return StageEnergy(
+            energy_j=2.0, energy_j_std=0.3, method="integrated", source="measured", scope="board", meter="hwmon"
+        )
+
+
+def test_the_report_has_the_energy_of_each_stage_as_its_node_measured_it(site: Site) -> None:
+    """It travels with the tensors; where one node measures nothing there is no sum."""
+    site.adopt(plan_of(*THREE_STAGES, way_back=("pc", "pi")))
+    for node in ("pi", "laptop"):
+        site.nodes[node].executor.measure_energy_by(Metering())
+    report = site.ask().report
+    assert [stage.energy.energy_j if stage.energy else None for stage in report.stages] == [2.0, 2.0, None]
+    assert report.compute_energy is None
+    site.nodes["pc"].executor.measure_energy_by(Metering())
+    report = site.ask().report
+    assert report.compute_energy is not None
+    assert report.compute_energy.energy_j == pytest.approx(6.0)
+    assert report.compute_energy.source == "measured"
+
+
+def test_the_report_names_its_model_and_whether_a_node_was_emulated(site: Site) -> None:
+    """A node that is emulated counts only where the plan names it."""
+    site.adopt(plan_of(*THREE_STAGES, way_back=("pc", "pi")))
+    assert (site.ask().report.model, site.ask().report.emulated) == ("small", False)
+    site.emulated = {"server"}
+    assert not site.ask().report.emulated
+    site.emulated = {"pc"}
+    assert site.ask().report.emulated
 
 
 def sum_of_origin(ended: Finished) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from broker.messages import StageEnergy
 from edge_agent.errors import WireError
 from edge_agent.wire import (
     MAGIC,
@@ -41,7 +42,19 @@ TENSORS = numpy_strategies.arrays(
     dtype=st.sampled_from(["<f4", "<f2", "<f8", "i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "?", "<c8"]),
     shape=numpy_strategies.array_shapes(min_dims=0, max_dims=8, min_side=0, max_side=3),
 )
-STAGES = st.builds(StageRecord, hop=st.integers(0, 2**16 - 1), compute_ns=U64, wait_ns=U64)
+MICROJOULES = st.integers(0, 10**15).map(lambda energy_uj: energy_uj / 1e6)
+WAYS = st.sampled_from([("integrated", "measured"), ("scaled", "modelled"), ("model", "modelled")])
+ENERGIES = st.builds(
+    lambda energy_j, std_j, way, scope, meter: StageEnergy(
+        energy_j=energy_j, energy_j_std=std_j, method=way[0], source=way[1], scope=scope, meter=meter
+    ),
+    MICROJOULES,
+    MICROJOULES,
+    WAYS,
+    st.sampled_from(["board", "soc", "package", "gpu", "wall"]),
+    st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,23}\Z"),
+)
+STAGES = st.builds(StageRecord, hop=st.integers(0, 2**16 - 1), compute_ns=U64, wait_ns=U64, energy=st.none() | ENERGIES)
 TENSORS_MESSAGES = st.builds(
     TensorsMessage,
     route=ROUTES,

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from broker.messages import StageEnergy
 from edge_agent.errors import WireError
 from edge_agent.wire import (
     MAX_STAGE_RECORDS,
@@ -24,10 +25,16 @@ from edge_agent.wire import (
     decode,
     encode,
 )
+from edge_agent.wire_energy import MAX_ENERGY_J
 
 ROUTE = Route("photos", 3, b"0123456789abcdef", 1)
+ENERGY = StageEnergy(
+    energy_j=0.25, energy_j_std=0.01, method="integrated", source="measured", scope="package", meter="rapl"
+)
 MESSAGES: tuple[WireMessage, ...] = (
-    TensorsMessage(ROUTE, (np.zeros((1, 2, 3), "<f4"), np.ones((), "|i1")), (StageRecord(0, 5, 6),)),
+    TensorsMessage(
+        ROUTE, (np.zeros((1, 2, 3), "<f4"), np.ones((), "|i1")), (StageRecord(0, 5, 6), StageRecord(1, 7, 8, ENERGY))
+    ),
     TensorsMessage(ROUTE, (np.zeros((0, 4), "<c16"),)),
     FailureMessage(ROUTE, "no memory"),
     TransferRecord(ROUTE, 1_000, 2_000),
@@ -65,6 +72,8 @@ def run(data: bytes) -> None:
         assert len(message.tensors) <= MAX_TENSORS
         assert len(message.stages) <= MAX_STAGE_RECORDS
         assert sum(tensor.nbytes for tensor in message.tensors) <= len(data)
+        energies = [record.energy for record in message.stages if record.energy is not None]
+        assert all(0.0 <= energy.energy_j <= MAX_ENERGY_J for energy in energies)
     again = encode(message)
     assert [bytes(frame) for frame in encode(decode(again))] == [bytes(frame) for frame in again]
 
