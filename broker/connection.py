@@ -90,6 +90,8 @@ class Connection:
         self._wake_sender.setblocking(False)
         self._closing = threading.Event()
         self._settled = threading.Event()
+        self._unsubscribed: set[int] = set()
+        """What the broker has to acknowledge of the subscriptions before a start is over; the network thread's."""
         self._connected = False
         self._ever_connected = False
         self._refusal: ReasonCode | None = None
@@ -116,7 +118,10 @@ class Connection:
         return threading.current_thread() is self._thread
 
     def start(self) -> None:
-        """Block until the first connection; ConnectionFailedError says why there is none."""
+        """Block until the first connection, and until the broker has taken what `on_connected` subscribes to.
+
+        ConnectionFailedError says why there is none.
+        """
         for exposed in exposures(self._broker):
             log.warning("%s: %s", self._broker.endpoint, exposed)
         self._thread.start()
@@ -156,7 +161,9 @@ class Connection:
 
     def subscribe(self, address_filter: str, qos: int) -> None:
         """Ask for a filter's messages; what is retained comes at once."""
-        self._client.subscribe(address_filter, qos=qos)
+        _, message_id = self._client.subscribe(address_filter, qos=qos)
+        if message_id is not None and self.on_network_thread and not self._settled.is_set():
+            self._unsubscribed.add(message_id)
         self._wake()
 
     def unsubscribe(self, address_filter: str) -> None:
@@ -204,6 +211,7 @@ class Connection:
         client.on_disconnect = self._handle_disconnect
         client.on_message = lambda _client, _userdata, message: on_message(message)
         client.on_publish = self._handle_puback
+        client.on_subscribe = self._handle_suback
         client.on_socket_open = lambda _client, _userdata, opened: _send_without_delay(opened)
         # Any callback here keeps paho from writing to the socket on the publisher's thread; `_wake` does the rest.
         client.on_socket_register_write = lambda *_: None
@@ -298,9 +306,11 @@ class Connection:
         self._connected = True
         if self._ever_connected:
             log.info("%s: connected again", self._broker.endpoint)
+        self._unsubscribed.clear()
         self._on_connected()
         self._ever_connected = True
-        self._settled.set()
+        if not self._unsubscribed:
+            self._settled.set()
 
     def _handle_disconnect(
         self, _client: mqtt.Client, _userdata: object, _flags: object, reason: ReasonCode, _properties: object
@@ -311,6 +321,13 @@ class Connection:
         self._connected = False
         with self._acknowledgement:
             self._acknowledgement.notify_all()
+
+    def _handle_suback(
+        self, _client: mqtt.Client, _userdata: object, message_id: int, _reasons: object, _properties: object
+    ) -> None:
+        self._unsubscribed.discard(message_id)
+        if not self._unsubscribed:
+            self._settled.set()
 
     def _handle_puback(
         self, _client: mqtt.Client, _userdata: object, _mid: int, reason: ReasonCode, _properties: object

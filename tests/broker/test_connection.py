@@ -19,6 +19,11 @@ from broker.errors import ConnectionFailedError
 from broker.explanations import explain_failure
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Session
+from broker.topics import LEADER
+
+# MQTT 5: success, no properties; a SUBACK has the packet's identifier in its midst, and grants QoS 1.
+CONNACK = b"\x20\x03\x00\x00\x00"
+SUBACK_HEAD, SUBACK_TAIL = b"\x90\x04", b"\x00\x01"
 
 
 def reason_of_failure(settings: BrokerSettings) -> str:
@@ -180,6 +185,33 @@ def test_a_broker_that_comes_late_is_found(tmp_path: Path) -> None:
         starting.join()
         assert session.connected
         session.close()
+
+
+def test_a_start_is_over_when_the_broker_has_taken_the_subscriptions() -> None:
+    """Not before: what others say next, once and to nobody in particular, would be missed."""
+    started = threading.Event()
+    came_too_soon: list[bool] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            client, _ = server.accept()
+            with client:
+                client.recv(4096)
+                client.sendall(CONNACK)
+                subscribe = client.recv(4096)
+                came_too_soon.append(started.wait(0.3))
+                client.sendall(SUBACK_HEAD + subscribe[2:4] + SUBACK_TAIL)
+                client.recv(4096)
+
+        broker = threading.Thread(target=serve)
+        broker.start()
+        session = Session(BrokerSettings(port=server.getsockname()[1]), site="site", client_id="client")
+        session.on(LEADER, lambda _incoming: None)
+        session.start()
+        started.set()
+        session.close()
+        broker.join()
+    assert came_too_soon == [False]
 
 
 @given(away_s=st.floats(0, 1e6), longest_s=st.floats(0.1, 100), draw=st.floats(0, 1))

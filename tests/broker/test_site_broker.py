@@ -1,9 +1,9 @@
 """Shutting a node out of a running broker: at once, for good, and forgotten by everybody."""
 
 import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,6 +13,7 @@ from paho.mqtt.client import Client, MQTTv5
 from paho.mqtt.enums import CallbackAPIVersion
 from secured_site import SITE, make_secured_site
 
+from broker.connection import Connection
 from broker.errors import ConnectionFailedError, SignInRefusedError, SiteError
 from broker.messages import EnergyReading, LinkReading, NodeLoad, NodeStatus, SpoolReport
 from broker.mosquitto import PrivateMosquitto
@@ -185,23 +186,42 @@ def test_what_makes_no_sense_as_a_status_is_cleared(secured: SiteDirectory, runn
 
 
 def test_a_peer_that_goes_on_measuring_does_not_hide_what_is_cleared(
-    secured: SiteDirectory, running: PrivateMosquitto
+    secured: SiteDirectory, running: PrivateMosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its next reading of the link to the node may come right behind the clearing of the one before."""
-    stop = threading.Event()
-    with Session(secured.broker_settings("laptop"), site=SITE, client_id="laptop") as session:
+    """Its next reading of the link to the node comes behind the clearing of the one before, and ahead of the last."""
+    links = [LINK.address(SITE, peer, "pi") for peer in ("laptop", "pc")]
+    measured_again: list[str] = []
+    heard: list[tuple[str, bytes]] = []
+    peers = Connection(
+        secured.broker_settings("admin"),
+        client_id="peers",
+        will=None,
+        on_connected=lambda: peers.subscribe(LINK.filter(SITE), qos=1),
+        on_message=lambda message: heard.append((message.topic, bytes(message.payload))),
+    )
 
-        def measure() -> None:
-            while not stop.wait(0.002):
-                session._connection.publish(LINK.address(SITE, "laptop", "pi"), b"{}", qos=1, retain=True)
+    def measure(address: str) -> None:
+        heard.clear()
+        peers.publish(address, b"{}", qos=1, retain=True)
+        assert eventually(lambda: (address, b"{}") in heard)
 
-        thread = threading.Thread(target=measure)
-        thread.start()
-        try:
-            assert all(clear_traces(secured, "pi") <= 1 for _ in range(10))
-        finally:
-            stop.set()
-            thread.join()
+    class Measured(Connection):
+        def publish(self, address: str, payload: bytes, **options: Any) -> bool:
+            accepted = super().publish(address, payload, **options)
+            if address in links and not measured_again:
+                measured_again.append(address)
+                assert eventually(lambda: (address, b"") in heard)
+                measure(address)
+            return accepted
+
+    peers.start()
+    try:
+        for address in links:
+            measure(address)
+        monkeypatch.setattr("broker.site_broker.Connection", Measured)
+        assert clear_traces(secured, "pi") == len(links)
+    finally:
+        peers.close()
 
 
 def test_a_broker_that_was_not_told_is_noticed(
