@@ -119,7 +119,7 @@ class Coordinator:
             now=now,
             power=self._store.summarise_power(now - RECENT_S),
             inferences={name: self._store.summarise_inferences(name, now - RECENT_S) for name in state.deployments},
-            lost_telemetry=self._store.lost + self._reception.lost,
+            lost_telemetry=self._store.report().lost + self._reception.lost,
             leadership=leadership_report(self._election.known, time.monotonic(), leads=self._election.term is not None),
         )
 

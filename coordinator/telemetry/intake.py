@@ -16,6 +16,7 @@ from broker.messages import Telemetry
 from coordinator.errors import StoreError
 from coordinator.telemetry.ledger import Verdict
 from coordinator.telemetry.ledger_table import KEPT_S, Ledgers
+from coordinator.telemetry.point_time import recorded_at
 from coordinator.telemetry.sqlite_file import connect_to_write, prepare, sole_use
 from coordinator.telemetry.store import Storable, StoredUpTo, reporter_of
 
@@ -58,6 +59,7 @@ class Intake:
         self._clock = clock
         self._queue: queue.Queue[tuple[Storable, float] | threading.Event | None] = queue.Queue(MAX_QUEUED)
         self._confirm: Callable[[tuple[StoredUpTo, ...]], None] | None = None
+        self._obstacle: str | None = None
         self._lost = 0
         self._lost_lock = threading.Lock()
         self._lock = sole_use(path)
@@ -93,6 +95,16 @@ class Intake:
         """How many messages could not be kept: the queue was full, or the disk failed."""
         return self._lost
 
+    @property
+    def waiting(self) -> int:
+        """How many messages wait to be committed."""
+        return self._queue.qsize()
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the last commit failed; None if it did not."""
+        return self._obstacle
+
     def close(self) -> None:
         """Commit what was recorded and stop the writer."""
         if self._writer.is_alive():
@@ -127,8 +139,10 @@ class Intake:
                     if time.monotonic() >= next_prune:
                         self._prune(connection, ledgers)
                         next_prune = time.monotonic() + PRUNE_INTERVAL_S
+                self._obstacle = None
             except sqlite3.Error as error:
                 ledgers, stored = None, ()
+                self._obstacle = f"{self._path} cannot be written: {error}"
                 self._lose_unmarked(batch)
                 log.error("%s: %d telemetry messages are not stored: %s", self._path, len(batch), error)  # noqa: TRY400  # a sentence, no trace
             self._tell(stored)
@@ -139,14 +153,15 @@ class Intake:
 
     def _insert(self, connection: sqlite3.Connection, ledgers: Ledgers, batch: list[tuple[Storable, float]]) -> None:
         for message, arrived_at in batch:
-            recorded_at = arrived_at
-            if isinstance(message, Telemetry) and message.mark is not None:
-                if ledgers.fold(reporter_of(message), message.mark, arrived_at) is not Verdict.NEW:
-                    continue
-                recorded_at -= message.mark.age_s
+            if (
+                isinstance(message, Telemetry)
+                and message.mark is not None
+                and ledgers.fold(reporter_of(message), message.mark, arrived_at) is not Verdict.NEW
+            ):
+                continue
             connection.execute("SAVEPOINT message")
             try:
-                self._keeper.insert(connection, message, recorded_at)
+                self._keeper.insert(connection, message, recorded_at(message, arrived_at))
             except OverflowError:
                 connection.execute("ROLLBACK TO message")
                 self._lose(1)

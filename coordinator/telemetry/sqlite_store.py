@@ -12,7 +12,7 @@ from pathlib import Path
 from coordinator.telemetry.intake import Intake
 from coordinator.telemetry.sqlite_file import connect_to_read
 from coordinator.telemetry.sqlite_schema import insert, prune
-from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable
+from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoreReport
 from splitrail.percentile import percentile
 
 MAX_SUMMARISED = 20_000
@@ -33,6 +33,17 @@ class SqliteTelemetryStore(Intake):
 
     def __init__(self, path: Path, *, retention_s: float, clock: Callable[[], float] = time.time) -> None:
         super().__init__(path, _Rows(), retention_s=retention_s, clock=clock)
+
+    def report(self) -> StoreReport:
+        """How the store fares."""
+        return StoreReport(
+            kind="sqlite",
+            where=str(self._path),
+            waiting=self.waiting,
+            dead_letters=0,
+            lost=self.lost,
+            obstacle=self.obstacle,
+        )
 
     def summarise_inferences(self, deployment: str, since: float) -> InferenceSummary:
         """The inferences that arrived at or after `since`, the newest 20,000 of them."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from broker.messages import (
     EnergyReading,
@@ -21,7 +21,16 @@ from broker.messages import (
     Telemetry,
 )
 
-Storable = Telemetry | Plan | PlanReady | NodeStatus | NodeProfile | ProfileFailure
+
+@dataclass(frozen=True, slots=True)
+class ClockSkew:
+    """The coordinator noticed that a node's clock is ahead of its own (behind, where negative)."""
+
+    node: str
+    skew_s: float
+
+
+Storable = Telemetry | Plan | PlanReady | NodeStatus | NodeProfile | ProfileFailure | ClockSkew
 """What a store keeps: the telemetry of nodes, and what the coordinator itself decides and sees."""
 
 
@@ -65,6 +74,23 @@ class PowerSummary:
     arrived_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class StoreReport:
+    """How a store fares."""
+
+    kind: Literal["sqlite", "influxdb"]
+    where: str
+    """The file, or the server and its database."""
+    waiting: int
+    """Points that are on their way to a server; messages that wait for the disk where there is none."""
+    dead_letters: int
+    """Points that the server has refused for good, and that are kept aside."""
+    lost: int
+    """Messages and points that could not be kept and will not come again."""
+    obstacle: str | None
+    """Why the store does not keep or answer now, in one sentence; None while it does."""
+
+
 class TelemetryStore(Protocol):
     """Keeps telemetry and answers what the status asks; every method may be called from any thread."""
 
@@ -94,9 +120,8 @@ class TelemetryStore(Protocol):
     def last_epoch(self, deployment: str) -> int:
         """The highest epoch of the deployment's plans; 0 where none is kept."""
 
-    @property
-    def lost(self) -> int:
-        """How many messages could not be kept and will not come again."""
+    def report(self) -> StoreReport:
+        """How the store fares; answers at once."""
 
     def close(self) -> None:
         """Keep what was recorded, then let go of the store."""
