@@ -7,7 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Final
+from typing import Annotated, Final, Self
 
 import msgspec
 from msgspec import Meta
@@ -27,7 +27,10 @@ MOST_ABOVE_WHOLE: Final = 2.0  # a slope above twice the whole probe's rate tell
 STALL_MS: Final = 1_000.0  # below this a late reply is more likely a busy peer than a thin link
 ALIVE_S: Final = 15.0  # a peer that was silent for longer is gone, as far as its link is concerned
 _SOON_S: Final = 0.2
-_WINDOW_S: Final = 60.0
+_MINUTE_S: Final = 60.0
+_MOST_PARTS: Final = 6  # of a minute: what is spent at once leaves a link unseen for ten seconds at most
+_PART_BYTES: Final = 131_072  # a part is worth one probe of any link but the fastest
+_CLEAR_BYTES: Final = 32_768  # less, and a probe is hardly longer than its ramp
 
 
 class LinkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,19 +75,32 @@ _NOTHING: Final = Due()
 
 
 class ByteBudget:
-    """At most so many bytes in any 60 s."""
+    """At most so many bytes in any stretch of time of one length."""
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, window_s: float = _MINUTE_S) -> None:
         """Nothing is spent yet."""
-        self._max_bytes = max_bytes
+        self._max_bytes, self._window_s = max_bytes, window_s
         self._spent: deque[tuple[float, int]] = deque()
         self._spent_bytes = 0
 
+    @classmethod
+    def of_a_minute(cls, max_bytes: int) -> Self:
+        """At most so many bytes in any 60 s, shared out evenly over parts of it that are as short as probes allow.
+
+        Spent all at once, they would leave the link unseen for the rest of the minute.
+        """
+        parts = max(1, min(_MOST_PARTS, max_bytes // _PART_BYTES))
+        return cls(max_bytes // parts, _MINUTE_S / parts)
+
+    def left_bytes(self, at: float) -> int:
+        """How much may be spent at `at`."""
+        while self._spent and self._spent[0][0] <= at - self._window_s:
+            self._spent_bytes -= self._spent.popleft()[1]
+        return self._max_bytes - self._spent_bytes
+
     def take(self, size_bytes: int, at: float) -> bool:
         """Spend `size_bytes` at `at`, or refuse."""
-        while self._spent and self._spent[0][0] <= at - _WINDOW_S:
-            self._spent_bytes -= self._spent.popleft()[1]
-        if self._spent_bytes + size_bytes > self._max_bytes:
+        if size_bytes > self.left_bytes(at):
             return False
         self._spent.append((at, size_bytes))
         self._spent_bytes += size_bytes
@@ -141,7 +157,7 @@ class LinkWatch:
         self._left: tuple[LinkEstimate, float | None, LinkEstimate] | None = None
         self._moved = moved or _unheeded
         self._estimator = LinkEstimator()
-        self._budget = ByteBudget(settings.max_probe_bytes_per_minute)
+        self._budget = ByteBudget.of_a_minute(settings.max_probe_bytes_per_minute)
         self._pinged_at = self._probed_at = -math.inf
         self._probed_bytes = FIRST_PROBE_BYTES // 2
         self._published: LinkEstimate | None = None
@@ -260,13 +276,16 @@ class LinkWatch:
                 return None
             if at - self._probed_at < self._spacing_s(size_bytes, known):
                 return None
+        # Half of it now is better than all of it later, as long as it shows the link.
+        least_bytes = min(size_bytes, max(size_bytes // 2, _CLEAR_BYTES))
+        size_bytes = max(least_bytes, min(size_bytes, self._budget.left_bytes(at)))
         if not self._budget.take(size_bytes, at):
             return None
         self._probed_at, self._probed_bytes = at, size_bytes
         return Probe(CHUNKS, size_bytes // CHUNKS)
 
     def _spacing_s(self, size_bytes: int, mbps: float | None) -> float:
-        within_budget_s = _WINDOW_S * size_bytes / self._settings.max_probe_bytes_per_minute
+        within_budget_s = _MINUTE_S * size_bytes / self._settings.max_probe_bytes_per_minute
         on_the_line_s = 0.0 if mbps is None else 8 * size_bytes / (mbps * 1e6)
         return max(self._settings.probe_interval_s, within_budget_s, on_the_line_s / MAX_LINE_SHARE)
 

@@ -4,7 +4,7 @@ import queue
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from received import Received
 
@@ -98,11 +98,13 @@ def test_any_link_is_known_after_seconds(mbps: float) -> None:
     assert known(link) == pytest.approx(mbps, rel=0.05)
 
 
-@given(st.lists(st.sampled_from([0.05, 0.2, 1.0, 8.0, 50.0, 500.0]), min_size=1, max_size=6))
-def test_the_budget_of_a_minute_holds(levels: list[float]) -> None:
+@given(
+    st.lists(st.sampled_from([0.05, 0.2, 1.0, 8.0, 50.0, 500.0]), min_size=1, max_size=6),
+    st.sampled_from([200_000, 300_000, 1_000_000]),
+)
+def test_the_budget_of_a_minute_holds(levels: list[float], max_bytes: int) -> None:
     """However the link changes, no minute sees more bytes than the settings allow."""
-    settings = LinkSettings(max_probe_bytes_per_minute=200_000)
-    link = SimulatedLink(LinkWatch(settings), levels[0])
+    link = SimulatedLink(LinkWatch(LinkSettings(max_probe_bytes_per_minute=max_bytes)), levels[0])
     spent: list[tuple[float, int]] = []
     for mbps in levels:
         link.mbps = mbps
@@ -111,7 +113,21 @@ def test_the_budget_of_a_minute_holds(levels: list[float]) -> None:
             link.tick()
             spent.append((link.at, link.spent_bytes - before))
     for start, _ in spent:
-        assert sum(size for at, size in spent if start <= at < start + 59.9) <= 200_000
+        assert sum(size for at, size in spent if start <= at < start + 59.9) <= max_bytes
+
+
+@given(st.lists(st.sampled_from([1.0, 8.0, 20.0, 50.0, 200.0]), min_size=200, max_size=400))
+@settings(deadline=None, max_examples=30)
+def test_a_link_that_swings_is_not_lost_from_sight(levels: list[float]) -> None:
+    """However many bytes its jumps have cost, with the usual budget it is looked at again within ten seconds."""
+    link = SimulatedLink(LinkWatch(LinkSettings()), levels[0])
+    link.run(2)
+    looked_at = link.at
+    for mbps in levels:
+        link.mbps = mbps
+        if link.tick().probe is not None:
+            looked_at = link.at
+        assert link.at - looked_at < 10.5
 
 
 @pytest.mark.parametrize(("before", "after"), [(20.0, 2.0), (20.0, 0.05), (2.0, 20.0), (100.0, 1.0)])
@@ -177,8 +193,7 @@ def test_a_stuck_transfer_lowers_the_estimate_before_it_ends() -> None:
 
 def test_only_news_is_published() -> None:
     """A steady link is published at its interval, a changed one at once, a silent one not at all."""
-    settings = LinkSettings(publish_interval_s=10)
-    link = SimulatedLink(LinkWatch(settings), 20.0)
+    link = SimulatedLink(LinkWatch(LinkSettings(publish_interval_s=10)), 20.0)
     link.run(5)
     assert link.watch.news(link.at) is not None
     assert link.watch.news(link.at) is None
@@ -202,6 +217,15 @@ def test_a_budget_refills_after_a_minute() -> None:
     assert budget.take(400, 59.0)
     assert budget.take(600, 60.0)
     assert not budget.take(1, 61.0)
+
+
+@pytest.mark.parametrize(("max_bytes", "part_bytes", "part_s"), [(1_200_000, 200_000, 10.0), (20_000, 20_000, 60.0)])
+def test_a_minute_is_spent_in_parts(max_bytes: int, part_bytes: int, part_s: float) -> None:
+    """What is left is there ten seconds later, where a part of the minute is worth a probe."""
+    budget = ByteBudget.of_a_minute(max_bytes)
+    assert budget.take(part_bytes, 0.0)
+    assert budget.left_bytes(part_s - 0.1) == 0
+    assert budget.left_bytes(part_s) == part_bytes
 
 
 @given(st.floats(0.001, 100_000), st.floats(0.1, 500))
