@@ -177,9 +177,10 @@ def test_a_free_name_is_taken_without_waiting(
 
 
 def test_a_newcomer_leaves_before_anybody_hears_of_it(
-    mosquitto: PrivateMosquitto, site: str, caplog: pytest.LogCaptureFixture
+    mosquitto: PrivateMosquitto, site: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second agent of a name asks, is answered, and ends with one sentence; at no subscriber is it ever born."""
+    monkeypatch.setattr(presence, "ANSWER_S", math.inf)
     with Observer(mosquitto, site) as observer, Node(mosquitto, site, "zz-elder") as elder:
         assert observer.next() == ("online", "zz-elder")
         with Node(mosquitto, site, "aa-newcomer") as newcomer:

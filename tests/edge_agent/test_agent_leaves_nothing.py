@@ -1,5 +1,6 @@
 """An agent that has ended has ended whole."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from eventually import eventually
 from plans import MODEL, plan_of
 
+from broker import presence
 from broker.errors import ConnectionFailedError, NodeNameTakenError
 from broker.messages import PlanReady
 from broker.mosquitto import PrivateMosquitto, free_port
@@ -72,8 +74,11 @@ def test_one_whose_broker_is_not_there(tmp_path: Path, site: str) -> None:
         agent.close()
 
 
-def test_one_whose_name_is_taken(tmp_path: Path, mosquitto: PrivateMosquitto, site: str) -> None:
-    """So is one that found its name taken."""
+def test_one_whose_name_is_taken(
+    tmp_path: Path, mosquitto: PrivateMosquitto, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So is one that found its name taken, however long the elder took to say so."""
+    monkeypatch.setattr(presence, "ANSWER_S", math.inf)
     elder = Agent(settings_of(tmp_path / "elder", mosquitto.settings, site))
     newcomer = Agent(settings_of(tmp_path / "newcomer", mosquitto.settings, site))
     try:
