@@ -7,6 +7,10 @@ CoordinatorError (SplitrailError)
 ├── UnknownStrategyError (LookupError) a strategy that the registry does not have
 ├── DeclarationError (ValueError)      settings that do not fit each other, or the models that they name
 ├── StoreError (OSError)               the telemetry store cannot be opened
+├── InfluxError (OSError)              an InfluxDB that cannot be used as the settings say
+│   ├── InfluxAwayError (ConnectionError)    it does not answer
+│   ├── InfluxDeniedError (PermissionError)  it refuses who asks, or has no such database
+│   └── InfluxQueryError (ValueError)        it cannot answer this question
 ├── ListenError (OSError)              the address for HTTP cannot be listened on, or may not be without tokens
 └── TokensError (OSError)              the file of tokens cannot be read, or is none
 """
@@ -54,6 +58,27 @@ class DeclarationError(CoordinatorError, ValueError):
 
 class StoreError(CoordinatorError, OSError):
     """The telemetry store cannot be opened; the message names the file and the way out."""
+
+
+class InfluxError(CoordinatorError, OSError):
+    """The InfluxDB at `endpoint` cannot be used; the message says why and what would be right."""
+
+    def __init__(self, endpoint: str, reason: str) -> None:
+        super().__init__(f"{endpoint}: {reason}")
+        self.endpoint = endpoint
+        self.reason = reason
+
+
+class InfluxAwayError(InfluxError, ConnectionError):
+    """The InfluxDB at `endpoint` does not answer, or not in time, or it is busy."""
+
+
+class InfluxDeniedError(InfluxError, PermissionError):
+    """The InfluxDB at `endpoint` refuses who asks, or has no such database."""
+
+
+class InfluxQueryError(InfluxError, ValueError):
+    """The InfluxDB at `endpoint` cannot answer this question."""
 
 
 class ListenError(CoordinatorError, OSError):
