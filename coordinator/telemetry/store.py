@@ -11,6 +11,7 @@ from broker.messages import (
     InferenceReport,
     LinkReading,
     MachineReading,
+    Name,
     NodeLoad,
     NodeProfile,
     NodeStatus,
@@ -26,7 +27,7 @@ from broker.messages import (
 class ClockSkew:
     """The coordinator noticed that a node's clock is ahead of its own (behind, where negative)."""
 
-    node: str
+    node: Name
     skew_s: float
 
 
