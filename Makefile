@@ -8,7 +8,7 @@ DEMO_EXTRAS = agent,coordinator,convert,experiments
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fuzz wheel docs mosquitto clean
+.PHONY: help demo test check fuzz wheel docs mosquitto influxd clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -16,7 +16,7 @@ help: ## list these commands
 demo: $(VENV)/.ready-for-demo mosquitto ## run the whole system, emulated, on this machine (ARGS="--help" lists its options)
 	@$(RUN) splitrail demo $(ARGS)
 
-test: $(VENV)/.ready-for-development mosquitto ## run the tests (ARGS="-k planner" picks some)
+test: $(VENV)/.ready-for-development mosquitto influxd ## run the tests (ARGS="-k planner" picks some)
 	@$(RUN) pytest $(ARGS)
 
 check: $(VENV)/.ready-for-development ## lint, formatting, types and the direction of the imports
@@ -36,6 +36,9 @@ docs: $(VENV)/.ready-for-development ## write docs/reference/ anew from the code
 
 mosquitto: ## get Mosquitto, where this machine has none
 	@sh scripts/get_mosquitto.sh $(VENV)/mosquitto
+
+influxd: ## get InfluxDB 1, where this machine has none
+	@sh scripts/get_influxd.sh $(VENV)/influxd
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) .cache build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

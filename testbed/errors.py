@@ -4,6 +4,7 @@ TestbedError (SplitrailError)
 ├── TraceError (ValueError)                a trace file that cannot be read as `seconds,mbps`
 ├── UnknownLinkError (KeyError)            a link or node that the continuum does not have
 ├── ProcessFailedError (ChildProcessError) a process of the continuum died, or did not become ready in time
+├── InfluxdError (RuntimeError)            the private InfluxDB cannot be found or did not start
 ├── ConversionFailedError (RuntimeError)   a zoo model that cannot be converted on this machine
 ├── DemoError (RuntimeError)               the demo cannot go on; the message says what it lacks
 ├── UnpublishedModelError (ValueError)     a model, or a graph, for which no static split was published
@@ -48,6 +49,10 @@ class ProcessFailedError(TestbedError, ChildProcessError):
         self.process = process
         self.reason = reason
         self.log = log
+
+
+class InfluxdError(TestbedError, RuntimeError):
+    """A private InfluxDB could not be found or did not start."""
 
 
 class UnpublishedModelError(TestbedError, ValueError):

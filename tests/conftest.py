@@ -11,6 +11,7 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from influxd_fixture import *  # noqa: F403  # its fixtures, which pytest finds here by name
 from leaks_fixture import *  # noqa: F403  # its fixture, which pytest finds here by name
 from mosquitto_fixture import *  # noqa: F403  # its fixtures, which pytest finds here by name
 from small_models_fixture import *  # noqa: F403  # as above
