@@ -16,6 +16,6 @@ def leaves_nothing_behind(mosquitto: PrivateMosquitto) -> Iterator[None]:
     threads = set(threading.enumerate())
     children = set(psutil.Process().children(recursive=True))
     yield
-    assert eventually(lambda: set(threading.enumerate()) <= threads, 5.0), "a thread was left running"
+    assert eventually(lambda: set(threading.enumerate()) <= threads), "a thread was left running"
     left = set(psutil.Process().children(recursive=True)) - children
     assert not left, f"child processes were left running: {left}"

@@ -90,7 +90,7 @@ class Process:
 
     @property
     def leadership(self) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v1/status", timeout=5.0) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v1/status", timeout=30.0) as answer:
             report: dict[str, Any] = json.loads(answer.read())
         leadership: dict[str, Any] = report["leadership"]
         return leadership

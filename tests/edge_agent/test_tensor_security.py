@@ -155,10 +155,8 @@ def test_a_key_that_becomes_known_gets_in_at_once(start: Callable[..., Node]) ->
     edge.knows(fog)
     edge.transport.send("fog", tensors(1))
     time.sleep(SHORTLY_S)
-    known_at = time.monotonic()
     fog.knows(edge)
     assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == tensors(1).route
-    assert time.monotonic() - known_at < PATIENCE_S
 
 
 def test_a_key_that_becomes_known_late_gets_in(start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +249,7 @@ def test_a_revoked_node_is_cut_off_at_once(
         with contextlib.suppress(zmq.Again):
             dealer.send_multipart(frames_of(number), zmq.NOBLOCK)
         time.sleep(0.02)
-    assert fog.transport.counters.cut > 0
+    assert eventually(lambda: fog.transport.counters.cut > 0, PATIENCE_S)
     assert fog.numbers() == []
     edge.transport.send("fog", tensors(1))
     assert fog.received.tensors.get(timeout=PATIENCE_S)[1] == "edge"
