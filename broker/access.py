@@ -1,4 +1,4 @@
-"""Who may write and read each family of topics, and Mosquitto's ACL file made of it.
+"""Who may write and read each family of topics, and those of other systems, and Mosquitto's ACL file made of it.
 
 A table beside the registry: a family without an entry is closed to everybody.
 """
@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from broker.discovery import COMPONENTS, DEFAULT_PREFIX, configuration_topic, hub_status_topic
 from broker.topics import (
     DEPLOYMENT,
     ENERGY,
@@ -30,8 +31,9 @@ from broker.topics import (
     Topic,
 )
 
-Role = Literal["node", "coordinator", "client", "admin"]
-"""What a user of the broker is: an agent, a coordinator, one who asks for inferences, or the site's administrator."""
+Role = Literal["node", "coordinator", "client", "reader", "admin"]
+"""What a user of the broker is: an agent, a coordinator, one who asks for inferences, one who only looks on (Home
+Assistant, a dashboard), or the site's administrator."""
 
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -59,36 +61,40 @@ class User:
 
     name: str
     role: Role
+    plug_topic: str | None = None
+    """Where the smart plug that measures a node says what it reads."""
 
 
 _NODE = Grant("node")
 _COORDINATOR = Grant("coordinator")
 _CLIENT = Grant("client")
+_READER = Grant("reader")
 _ADMIN = Grant("admin")
 _NODE_ITSELF = Grant("node", own="node")
 # The administrator clears what a node that was shut out has left retained, and sees all that is said.
 _KEPT_BY_NODE = (_NODE_ITSELF, _ADMIN)
-_FOR_COORDINATOR = (_COORDINATOR, _ADMIN)
+_WATCHERS = (_COORDINATOR, _READER, _ADMIN)
+_EVERYBODY = (_NODE, _COORDINATOR, _CLIENT, _READER, _ADMIN)
 
 ACCESS: tuple[Access, ...] = (
-    Access(STATUS, _KEPT_BY_NODE, (_NODE, _COORDINATOR, _CLIENT, _ADMIN)),
-    Access(PROFILE, _KEPT_BY_NODE, _FOR_COORDINATOR),
-    Access(UNPROFILED, (_NODE_ITSELF,), _FOR_COORDINATOR),
-    Access(ENERGY, (_NODE_ITSELF,), _FOR_COORDINATOR),
-    Access(LOAD, _KEPT_BY_NODE, _FOR_COORDINATOR),
-    Access(MACHINE, (_NODE_ITSELF,), _FOR_COORDINATOR),
-    Access(LINK, (Grant("node", own="src"), _ADMIN), _FOR_COORDINATOR),
-    Access(DEPLOYMENT, (_COORDINATOR,), (_NODE, _COORDINATOR, _CLIENT, _ADMIN)),
-    Access(PLAN, (_COORDINATOR,), (_NODE, _COORDINATOR, _ADMIN)),
-    Access(READY, (_NODE_ITSELF,), (_NODE, _COORDINATOR, _ADMIN)),
-    Access(INFERENCE, (Grant("node", own="origin"),), _FOR_COORDINATOR),
+    Access(STATUS, _KEPT_BY_NODE, _EVERYBODY),
+    Access(PROFILE, _KEPT_BY_NODE, _WATCHERS),
+    Access(UNPROFILED, (_NODE_ITSELF,), _WATCHERS),
+    Access(ENERGY, (_NODE_ITSELF,), _WATCHERS),
+    Access(LOAD, _KEPT_BY_NODE, _WATCHERS),
+    Access(MACHINE, (_NODE_ITSELF,), _WATCHERS),
+    Access(LINK, (Grant("node", own="src"), _ADMIN), _WATCHERS),
+    Access(DEPLOYMENT, (_COORDINATOR,), _EVERYBODY),
+    Access(PLAN, (_COORDINATOR,), (_NODE, *_WATCHERS)),
+    Access(READY, (_NODE_ITSELF,), (_NODE, *_WATCHERS)),
+    Access(INFERENCE, (Grant("node", own="origin"),), _WATCHERS),
     Access(INFER, (_CLIENT,), (_NODE,)),
     Access(REPLY, (_NODE,), (Grant("client", own="user"),)),
-    Access(MISS, (_NODE_ITSELF,), _FOR_COORDINATOR),
-    Access(STORED, (_COORDINATOR,), (_NODE_ITSELF, _COORDINATOR, _ADMIN)),
-    Access(SPOOL, _KEPT_BY_NODE, _FOR_COORDINATOR),
-    Access(LEADER, (_COORDINATOR,), (_NODE, _COORDINATOR, _CLIENT, _ADMIN)),
-    Access(QUESTION, (_NODE_ITSELF,), (_NODE_ITSELF, _ADMIN)),
+    Access(MISS, (_NODE_ITSELF,), _WATCHERS),
+    Access(STORED, (_COORDINATOR,), (_NODE_ITSELF, *_WATCHERS)),
+    Access(SPOOL, _KEPT_BY_NODE, _WATCHERS),
+    Access(LEADER, (_COORDINATOR,), _EVERYBODY),
+    Access(QUESTION, (_NODE_ITSELF,), (_NODE_ITSELF, _READER, _ADMIN)),
 )
 
 
@@ -100,8 +106,8 @@ def topic_filter(topic: Topic[Any], site: str, grant: Grant, user: str) -> str:
     return "/".join("+" if level.startswith("{") else level for level in template.split("/"))
 
 
-def rules(site: str, user: User) -> tuple[str, ...]:
-    """The lines of Mosquitto's ACL file for one user, in the order of the registry."""
+def rules(site: str, user: User, discovery_prefix: str = DEFAULT_PREFIX) -> tuple[str, ...]:
+    """The lines of Mosquitto's ACL file for one user, in the order of the registry; other systems' topics are last."""
     lines = []
     for access in ACCESS:
         for right, grants in (("write", access.writers), ("read", access.readers)):
@@ -110,11 +116,26 @@ def rules(site: str, user: User) -> tuple[str, ...]:
                 for grant in grants
                 if grant.role == user.role
             ]
-    return tuple(lines)
+    return (*lines, *_foreign_rules(site, user, discovery_prefix))
 
 
-def acl_file(site: str, users: Iterable[User]) -> str:
+def _foreign_rules(site: str, user: User, prefix: str) -> tuple[str, ...]:
+    """What a user may do on other systems' topics: a node reads its plug, entities are announced and read."""
+    match user.role:
+        case "node" if user.plug_topic is not None:
+            return (f"topic read {user.plug_topic}",)
+        case "coordinator":
+            # It reads what it announced, so as to clear what is no more.
+            announced = (configuration_topic(prefix, component, site, "+") for component in COMPONENTS)
+            return (*(f"topic readwrite {each}" for each in announced), f"topic read {hub_status_topic(prefix)}")
+        case "reader":
+            return (f"topic read {prefix}/#", f"topic write {hub_status_topic(prefix)}")
+        case _:
+            return ()
+
+
+def acl_file(site: str, users: Iterable[User], discovery_prefix: str = DEFAULT_PREFIX) -> str:
     """Mosquitto's ACL file of a site: one stanza for each user, so that shutting one out takes its stanza away."""
     head = "# Made by `splitrail site`, which writes it anew at every change. What is not granted here is refused.\n"
-    stanzas = ("\n".join((f"user {user.name}", *rules(site, user))) + "\n" for user in users)
+    stanzas = ("\n".join((f"user {user.name}", *rules(site, user, discovery_prefix))) + "\n" for user in users)
     return "\n".join((head, *stanzas))

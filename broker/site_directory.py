@@ -37,13 +37,15 @@ from broker.site_record import (
     access_file,
     check_host,
     check_name,
+    check_plug_topic,
+    check_prefix,
     passwords_file,
     renewed,
     tokens_file,
     with_member,
     without_member,
 )
-from broker.site_settings import agent_yaml, broker_settings, client_yaml, coordinator_yaml
+from broker.site_settings import agent_yaml, broker_settings, client_yaml, coordinator_yaml, reader_yaml
 
 RECORD_FILE = "site.json"
 TLS_PORT = 8883  # IANA's for MQTT over TLS
@@ -98,8 +100,8 @@ class SiteDirectory:
             "coordinator/coordinator.yaml": coordinator_yaml(site=site, host=hosts[0], port=port).encode(),
             "admin/client.yaml": client_yaml(site=site, client=ADMIN, host=hosts[0], port=port).encode(),
         }
-        coordinator, secrets = _new_member(COORDINATOR, COORDINATOR, None, now)
-        admin, admin_secrets = _new_member(ADMIN, ADMIN, None, now)
+        coordinator, secrets = _new_member(COORDINATOR, COORDINATOR, now)
+        admin, admin_secrets = _new_member(ADMIN, ADMIN, now)
         record = with_member(with_member(record, coordinator), admin)
         files |= {f"coordinator/{name}": content for name, content in secrets.items()}
         files |= {f"admin/{name}": content for name, content in admin_secrets.items()}
@@ -107,7 +109,7 @@ class SiteDirectory:
         files |= {name: text.encode() for name, text in _consequences(record).items()}
         files[RECORD_FILE] = _encoded(record)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_directory(path, files, directories=("nodes", "clients", "broker/data"))
+        write_directory(path, files, directories=("nodes", "clients", "readers", "broker/data"))
         return cls(path)
 
     @property
@@ -129,10 +131,8 @@ class SiteDirectory:
         """Where a member's own files lie, to be copied to it."""
         member = self._record.member(name)
         match member.role:
-            case "node":
-                return self._path / "nodes" / name
-            case "client":
-                return self._path / "clients" / name
+            case "node" | "client" | "reader" as role:
+                return self._path / f"{role}s" / name
             case _:
                 return self._path / name
 
@@ -142,20 +142,32 @@ class SiteDirectory:
             self.directory_of(name), host=host or self._record.hosts[0], port=self._record.port, user=name
         )
 
-    def add_node(self, name: str, tier: Tier) -> None:
-        """Let a node in; its files are in `nodes/<name>`."""
+    def add_node(self, name: str, tier: Tier, *, plug_topic: str | None = None) -> None:
+        """Let a node in; its files are in `nodes/<name>`. It may read its smart plug's topic, where it has one."""
+        if plug_topic is not None:
+            check_plug_topic(plug_topic)
         settings = agent_yaml(
             site=self._record.site, node=name, tier=tier, host=self._record.hosts[0], port=self._record.port
         )
-        self._add(name, "node", tier, {"agent.yaml": settings.encode()})
+        self._add(name, "node", {"agent.yaml": settings.encode()}, tier=tier, plug_topic=plug_topic)
 
     def add_client(self, name: str) -> None:
         """Let one in who asks for inferences; its files are in `clients/<name>`."""
         settings = client_yaml(site=self._record.site, client=name, host=self._record.hosts[0], port=self._record.port)
-        self._add(name, "client", None, {"client.yaml": settings.encode()})
+        self._add(name, "client", {"client.yaml": settings.encode()})
+
+    def add_reader(self, name: str, *, discovery_prefix: str | None = None) -> None:
+        """Let one in who only looks on; its files are in `readers/<name>`.
+
+        `discovery_prefix` is Home Assistant's, of the whole site, where it is not as before.
+        """
+        prefix = self._record.discovery_prefix if discovery_prefix is None else discovery_prefix
+        check_prefix(prefix)
+        settings = reader_yaml(site=self._record.site, reader=name, host=self._record.hosts[0], port=self._record.port)
+        self._add(name, "reader", {"client.yaml": settings.encode()}, discovery_prefix=discovery_prefix)
 
     def revoke(self, name: str) -> None:
-        """Shut a node or client out, as of the broker's next look at its files; a repetition changes nothing more.
+        """Shut a member out, as of the broker's next look at its files; a repetition changes nothing more.
 
         What it signed in with stays in its directory until `forget`.
         """
@@ -171,9 +183,7 @@ class SiteDirectory:
     def renew(self, name: str) -> None:
         """Give a member another password and, where it has one, another token; the old ones are good for nothing."""
         with self._changing():
-            member, secrets = _new_member(
-                name, self._record.member(name).role, None, datetime.datetime.now(datetime.UTC)
-            )
+            member, secrets = _new_member(name, self._record.member(name).role, datetime.datetime.now(datetime.UTC))
             record = renewed(self._record, name, member.password, member.token, member.since)
             directory = self.directory_of(name)
             directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
@@ -203,11 +213,22 @@ class SiteDirectory:
                 write_secret(self._path / file, made.certificate + made.key)
             self._commit(msgspec.structs.replace(self._record, hosts=wanted, server_expires=certificates[0].expires))
 
-    def _add(self, name: str, role: Role, tier: Tier | None, files: dict[str, bytes]) -> None:
+    def _add(
+        self,
+        name: str,
+        role: Role,
+        files: dict[str, bytes],
+        *,
+        tier: Tier | None = None,
+        plug_topic: str | None = None,
+        discovery_prefix: str | None = None,
+    ) -> None:
         check_name(name)
         with self._changing():
-            member, secrets = _new_member(name, role, tier, datetime.datetime.now(datetime.UTC))
-            record = with_member(self._record, member)
+            member, secrets = _new_member(name, role, datetime.datetime.now(datetime.UTC))
+            record = with_member(self._record, msgspec.structs.replace(member, tier=tier, plug_topic=plug_topic))
+            if discovery_prefix is not None:
+                record = msgspec.structs.replace(record, discovery_prefix=discovery_prefix)
             # Before the record: a member whose secrets nobody has could not be told from one that lost them.
             parent = self._path / f"{role}s"
             parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
@@ -259,17 +280,17 @@ class SiteDirectory:
             raise SiteError(f"{path} is not what `splitrail site` wrote: {error}") from None
         if record.version > RECORD_VERSION:
             raise SiteError(f"{path} was written by a newer Splitrail (version {record.version}): use that one")
-        return record
+        # What an older Splitrail wrote lacks only what has a neutral value.
+        return msgspec.structs.replace(record, version=RECORD_VERSION)
 
 
-def _new_member(name: str, role: Role, tier: Tier | None, now: datetime.datetime) -> tuple[Member, dict[str, bytes]]:
+def _new_member(name: str, role: Role, now: datetime.datetime) -> tuple[Member, dict[str, bytes]]:
     """A member with fresh secrets: what the record keeps of them, and the files that hold them."""
     password = new_secret()
     token = None if role == COORDINATOR else new_secret()
     member = Member(
         name=name,
         role=role,
-        tier=tier,
         password=password_digest(password),
         token=None if token is None else token_digest(token),
         since=now,

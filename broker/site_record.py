@@ -13,10 +13,12 @@ import msgspec
 from msgspec import Meta
 
 from broker.access import Role, User, acl_file
+from broker.discovery import DEFAULT_PREFIX, PREFIX_FORM, Prefix
 from broker.errors import SiteError
 from broker.messages import Name, Tier
+from broker.topics import ROOT
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
 MAX_MEMBERS = 5_000  # of whose tokens the file stays below the 1 MB that the coordinator reads
 COORDINATOR: Final = "coordinator"
 ADMIN: Final = "admin"
@@ -24,6 +26,7 @@ ADMIN: Final = "admin"
 RESERVED = frozenset({COORDINATOR, ADMIN, "anonymous"})
 EARLY_WARNING = datetime.timedelta(days=60)
 
+_PLUG_TOPIC_FORM: Final = rf"^(?!{ROOT}/)[^\s#+$\x00][^\s#+\x00]{{0,199}}\Z"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 
@@ -35,6 +38,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     tier: Tier | None = None
     """Where a node stands; None for everybody else."""
+    plug_topic: Annotated[str, Meta(pattern=_PLUG_TOPIC_FORM)] | None = None
+    """Where the smart plug that measures a node says what it reads."""
     password: str
     """Its digest, as Mosquitto keeps it."""
     token: str | None = None
@@ -53,6 +58,8 @@ class SiteRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Names and addresses that the servers' certificates bear; members are told the first."""
     port: Annotated[int, Meta(ge=1, le=65_535)]
     """Where the broker listens."""
+    discovery_prefix: Prefix = DEFAULT_PREFIX
+    """First level of the topics by which a Home Assistant on this broker discovers entities."""
     authority_expires: datetime.datetime
     server_expires: datetime.datetime
     members: Annotated[tuple[Member, ...], Meta(max_length=MAX_MEMBERS)]
@@ -77,6 +84,20 @@ def check_name(name: str) -> None:
         raise SiteError(
             f"{name!r} is no name: write 1 to 64 letters, digits, `_`, `.` and `-`, a letter or digit first"
         )
+
+
+def check_plug_topic(topic: str) -> None:
+    """SiteError unless a node can be let read this topic of another system."""
+    if re.match(_PLUG_TOPIC_FORM, topic) is None:
+        raise SiteError(
+            f"{topic!r} is no topic of a plug: write it whole, such as tele/pi-plug/SENSOR, without spaces, `+` and `#`"
+        )
+
+
+def check_prefix(prefix: str) -> None:
+    """SiteError unless Home Assistant can discover by it."""
+    if re.match(PREFIX_FORM, prefix) is None:
+        raise SiteError(f"{prefix!r} is no discovery prefix: write one level, such as {DEFAULT_PREFIX}")
 
 
 def check_host(host: str) -> None:
@@ -107,7 +128,7 @@ def with_member(record: SiteRecord, member: Member) -> SiteRecord:
 
 
 def without_member(record: SiteRecord, name: str, now: datetime.datetime) -> SiteRecord:
-    """The record with a node or client shut out; unchanged if it is already."""
+    """The record with a node, client or reader shut out; unchanged if it is already."""
     member = record.member(name)
     if member.role in (COORDINATOR, ADMIN):
         raise SiteError(f"a site cannot do without its {name}: give it new secrets with `splitrail site renew {name}`")
@@ -131,7 +152,8 @@ def passwords_file(record: SiteRecord) -> str:
 
 def access_file(record: SiteRecord) -> str:
     """Mosquitto's ACL file."""
-    return acl_file(record.site, [User(member.name, member.role) for member in record.admitted])
+    users = [User(member.name, member.role, member.plug_topic) for member in record.admitted]
+    return acl_file(record.site, users, record.discovery_prefix)
 
 
 def tokens_file(record: SiteRecord) -> str:

@@ -60,8 +60,21 @@ def client_yaml(*, site: str, client: str, host: str, port: int) -> str:
     return f"""\
 # How {client} asks the site {site}, as `splitrail site add-client` made it: `splitrail infer DEPLOYMENT IMAGE
 # --config client.yaml` and `splitrail status --config client.yaml`. Paths begin here.
+{_client_keys(site, client, host, port)}"""
+
+
+def reader_yaml(*, site: str, reader: str, host: str, port: int) -> str:
+    """A client.yaml for who only looks on: the status, and what others need to sign in by."""
+    return f"""\
+# How {reader} looks on at the site {site}, as `splitrail site add-reader` made it: `splitrail status
+# --config client.yaml`; Home Assistant and Prometheus take user, password, token and ca.crt from here.
+{_client_keys(site, reader, host, port)}"""
+
+
+def _client_keys(site: str, user: str, host: str, port: int) -> str:
+    return f"""\
 site: {_quoted(site)}
-{_broker_yaml(host, port, client)}
+{_broker_yaml(host, port, user)}
 coordinator: {_quoted(_coordinator_url(host))}
 token_file: token
 ca_file: ca.crt

@@ -16,6 +16,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from broker.discovery import DEFAULT_PREFIX
 from broker.errors import ConnectionFailedError, SiteError
 from broker.messages import Tier
 from broker.site_broker import await_exclusion, clear_traces, reload_broker, save_broker
@@ -36,6 +37,7 @@ class ListedMember(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     role: str
     tier: str | None
+    plug_topic: str | None
     since: datetime.datetime
     revoked: datetime.datetime | None
 
@@ -76,9 +78,32 @@ def configure(parser: argparse.ArgumentParser) -> None:
     node = add("add-node", "let a node in: makes the directory nodes/NAME, to be copied to it", _add_node)
     node.add_argument("name", metavar="NAME", help="the node's name, unique at the site")
     node.add_argument("--tier", required=True, choices=get_args(Tier), help="where it stands")
+    node.add_argument(
+        "--plug-topic",
+        metavar="TOPIC",
+        help="let it read the smart plug that measures it, by the topic of the plug's readings on this broker, such as "
+        "tele/pi-plug/SENSOR",
+    )
     client = add("add-client", "let one in who asks for inferences: makes the directory clients/NAME", _add_client)
     client.add_argument("name", metavar="NAME", help="its name, unique at the site")
-    revoke = add("revoke", "shut a node or client out at once, and clear what it left on the broker", _revoke)
+    reader = add(
+        "add-reader",
+        "let one in who only looks on (Home Assistant, dashboards, Prometheus, mosquitto_sub): makes the directory "
+        "readers/NAME",
+        _add_reader,
+    )
+    reader.add_argument("name", metavar="NAME", help="its name, unique at the site")
+    reader.add_argument(
+        "--discovery-prefix",
+        metavar="PREFIX",
+        help="first level of Home Assistant's discovery topics, of the whole site, where it is not as before "
+        f"({DEFAULT_PREFIX})",
+    )
+    reader.epilog = (
+        "It reads all of the site's topics but what clients ask and are answered, and all under PREFIX/, and writes "
+        "PREFIX/status alone; over HTTP it reads the status and /metrics."
+    )
+    revoke = add("revoke", "shut a node, client or reader out at once, and clear what it left on the broker", _revoke)
     revoke.add_argument("name", metavar="NAME", help="who")
     renew = add("renew", "make new secrets for a member, or new certificates for the servers", _renew)
     renew.add_argument("name", nargs="?", metavar="NAME", help="whose password and token")
@@ -86,11 +111,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_hosts(renew, required=False)
     listing = add("list", "show who is let in, and until when the certificates hold", _list)
     listing.add_argument("--json", action="store_true", help="print it as JSON")
-    for action in (node, client, revoke, renew, listing):
+    for action in (node, client, reader, revoke, renew, listing):
         action.add_argument(
             "--directory", type=Path, default=Path(), metavar="DIR", help="the site's directory (the current one)"
         )
-    for action in (node, client, revoke, renew):
+    for action in (node, client, reader, revoke, renew):
         action.add_argument(
             "--pid",
             type=whole_number(1, HIGHEST_PID),
@@ -136,7 +161,7 @@ def _init(arguments: argparse.Namespace) -> None:
 
 def _add_node(arguments: argparse.Namespace) -> None:
     site = SiteDirectory(arguments.directory)
-    site.add_node(arguments.name, arguments.tier)
+    site.add_node(arguments.name, arguments.tier, plug_topic=arguments.plug_topic)
     directory = site.directory_of(arguments.name)
     print(f"copy {directory} to {arguments.name} (scp -rp), and start there: splitrail agent --config agent.yaml")
     _conclude(site, arguments.pid)
@@ -150,6 +175,15 @@ def _add_client(arguments: argparse.Namespace) -> None:
         f"give {arguments.name} the directory {directory}, to use as: "
         "splitrail infer DEPLOYMENT IMAGE --config client.yaml"
     )
+    _conclude(site, arguments.pid)
+
+
+def _add_reader(arguments: argparse.Namespace) -> None:
+    site = SiteDirectory(arguments.directory)
+    site.add_reader(arguments.name, discovery_prefix=arguments.discovery_prefix)
+    directory, record = site.directory_of(arguments.name), site.record
+    print(f"{arguments.name} signs in at {record.hosts[0]}:{record.port} with what is in {directory}: password, ca.crt")
+    print("and reads the coordinator's /metrics and status with its token; it can change nothing")
     _conclude(site, arguments.pid)
 
 
@@ -211,7 +245,8 @@ def _list(arguments: argparse.Namespace) -> None:
     )
     table = Table("name", "role", "tier", "since", "", box=None, padding=(0, 2, 0, 0))
     for member in listing.members:
-        state = "" if member.revoked is None else f"shut out {member.revoked:%Y-%m-%d}"
+        plug = "" if member.plug_topic is None else f"reads the plug {member.plug_topic}"
+        state = plug if member.revoked is None else f"shut out {member.revoked:%Y-%m-%d}"
         table.add_row(member.name, member.role, member.tier or "", f"{member.since:%Y-%m-%d}", state)
     Console().print(table)
     _warn(site.record)
@@ -232,7 +267,12 @@ def _listing(site: SiteDirectory) -> SiteListing:
 
 def _listed(member: Member) -> ListedMember:
     return ListedMember(
-        name=member.name, role=member.role, tier=member.tier, since=member.since, revoked=member.revoked
+        name=member.name,
+        role=member.role,
+        tier=member.tier,
+        plug_topic=member.plug_topic,
+        since=member.since,
+        revoked=member.revoked,
     )
 
 

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import pytest
 from eventually import eventually
 from paho.mqtt import client
-from paho.mqtt.client import MQTTMessage
+from paho.mqtt.client import MQTTMessage, topic_matches_sub
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
-from secured_site import CLIENTS, NODES, SITE, make_secured_site
+from secured_site import CLIENTS, SITE, make_secured_site
+from secured_site import NODES as PLAIN_NODES
 
 from broker.access import ACCESS, ROLES, User, acl_file, rules
 from broker.connection import Connection, Will
@@ -25,9 +26,11 @@ from broker.mosquitto import PrivateMosquitto
 from broker.site_directory import SiteDirectory
 from broker.topics import ROOT, TOPICS
 
-COORDINATOR, ADMIN, WITNESS = "coordinator", "admin", "witness"
-USERS = {COORDINATOR, ADMIN, *NODES, *CLIENTS}
-WATCHERS = {COORDINATOR, ADMIN}
+COORDINATOR, ADMIN, READER, WITNESS = "coordinator", "admin", "dashboard", "witness"
+PLUGGED, PLUG = "plugged", "tele/pi-plug/SENSOR"
+NODES = (*PLAIN_NODES, PLUGGED)
+USERS = {COORDINATOR, ADMIN, READER, *NODES, *CLIENTS}
+WATCHERS = {COORDINATOR, ADMIN, READER}
 EVERYBODY = USERS
 NOBODY: set[str] = set()
 
@@ -61,11 +64,24 @@ EXPECTED = {
     "infer/photos": Expected(set(CLIENTS), set(NODES)),
     "replies/alice/here": Expected(set(NODES), {"alice"}),
     "replies/anonymous/here": Expected(set(NODES), NOBODY),
+    "nodes/pi/question": Expected({"pi"}, {"pi", READER, ADMIN}),
     "leader": Expected({COORDINATOR}, EVERYBODY),
 }
 ADDRESSES = {f"{ROOT}/{SITE}/{topic}": expected for topic, expected in EXPECTED.items()}
 ADDRESSES |= {f"{ROOT}/elsewhere/{topic}": Expected(NOBODY, NOBODY) for topic in EXPECTED}
 ADDRESSES |= {topic: Expected(NOBODY, NOBODY) for topic in ("anything", f"{ROOT}", f"{ROOT}/{SITE}")}
+# Other systems' topics, with Home Assistant's prefix.
+ANNOUNCED = "homeassistant/sensor/splitrail_home/power_pi/config"
+ADDRESSES |= {
+    PLUG: Expected(NOBODY, {PLUGGED}),
+    "tele/other-plug/SENSOR": Expected(NOBODY, NOBODY),
+    ANNOUNCED: Expected({COORDINATOR}, {COORDINATOR, READER}),
+    ANNOUNCED.replace("sensor", "binary_sensor"): Expected({COORDINATOR}, {COORDINATOR, READER}),
+    ANNOUNCED.replace("sensor", "switch"): Expected(NOBODY, {READER}),
+    ANNOUNCED.replace("home/", "elsewhere/"): Expected(NOBODY, {READER}),
+    "homeassistant/status": Expected({READER}, {COORDINATOR, READER}),
+    "elsewhere/status": Expected(NOBODY, NOBODY),
+}
 END = f"{ROOT}/{SITE}/leader"
 
 
@@ -73,6 +89,8 @@ END = f"{ROOT}/{SITE}/leader"
 def guarded(tmp_path: Path) -> Iterator[SiteDirectory]:
     """A running site whose broker also knows a witness, who may write and read everything."""
     site = make_secured_site(tmp_path / "site")
+    site.add_node(PLUGGED, "edge", plug_topic=PLUG)
+    site.add_reader(READER)
     site.add_client(WITNESS)
     with (site.broker / "acl").open("a") as rules_file:
         rules_file.write(f"\nuser {WITNESS}\ntopic readwrite #\n")
@@ -188,7 +206,11 @@ def test_each_hears_only_what_is_meant_for_it(guarded: SiteDirectory, wide: str,
     if retained:
         tell_everything(guarded, retain=True)
     for user in sorted(USERS):
-        expected = {address for address, access in ADDRESSES.items() if user in access.readers}
+        expected = {
+            address
+            for address, access in ADDRESSES.items()
+            if user in access.readers and topic_matches_sub(wide, address)
+        }
         assert heard_by(guarded, user, wide, retained=retained) == expected, user
 
 
@@ -210,6 +232,20 @@ def test_a_nodes_rules_name_it_wherever_it_writes() -> None:
     """But for answers, which go to whoever asked."""
     written = [rule for rule in rules(SITE, User("pi", "node")) if rule.startswith("topic write ")]
     assert [rule for rule in written if "/pi" not in rule] == [f"topic write {ROOT}/{SITE}/replies/+/+"]
+
+
+def test_a_reader_may_read_all_that_an_administrator_may() -> None:
+    """And write nothing at the site."""
+    reader, admin = (rules(SITE, User("any", role)) for role in ("reader", "admin"))
+    assert {rule for rule in reader if ROOT in rule} == {rule for rule in admin if rule.startswith("topic read ")}
+
+
+def test_another_discovery_prefix_moves_its_rights() -> None:
+    """Nobody keeps a right to the topics under the one before."""
+    for role in ROLES:
+        told = rules(SITE, User("any", role), "hub")
+        assert not [rule for rule in told if "homeassistant" in rule]
+        assert any(" hub/" in rule for rule in told) == (role in ("coordinator", "reader"))
 
 
 def test_shutting_one_out_takes_its_stanza_away() -> None:

@@ -402,9 +402,75 @@ def test_a_record_that_is_none_is_said(path: Path, content: str) -> None:
 def test_a_record_of_a_newer_version_is_left_alone(path: Path) -> None:
     """It is not read as if it were understood."""
     record = json.loads((path / "site.json").read_text())
-    (path / "site.json").write_text(json.dumps({**record, "version": 2}))
+    (path / "site.json").write_text(json.dumps({**record, "version": 3}))
     with pytest.raises(SiteError, match="newer Splitrail"):
         SiteDirectory(path)
+
+
+def test_a_record_of_an_older_version_is_brought_up_to_date(path: Path) -> None:
+    """Nobody is lost by it; the next change writes the new version, and rules for what that knows."""
+    record = json.loads((path / "site.json").read_text())
+    del record["discovery_prefix"]
+    for member in record["members"]:
+        del member["plug_topic"]
+    (path / "site.json").write_text(json.dumps({**record, "version": 1}))
+    (path / "broker/acl").write_text("")
+    (path / "readers").rmdir()
+    site = SiteDirectory(path)
+    assert [member.name for member in site.record.admitted] == [member["name"] for member in record["members"]]
+    site.add_reader("dashboard")
+    assert can_sign_in(path, "dashboard")
+    assert json.loads((path / "site.json").read_text())["version"] == 2
+    assert "topic readwrite homeassistant/sensor/splitrail_home/+/config" in (path / "broker/acl").read_text()
+
+
+def test_a_reader_has_settings_to_look_on_with(path: Path) -> None:
+    """It signs in, knows the coordinator, and may come back after it was shut out."""
+    site = SiteDirectory(path)
+    site.add_reader("dashboard", discovery_prefix="hub")
+    settings = load_settings(path / "readers/dashboard/client.yaml", ClientSettings)
+    assert settings.broker.username == "dashboard"
+    assert can_sign_in(path, "dashboard")
+    assert "topic write hub/status" in (path / "broker/acl").read_text()
+    site.renew("dashboard")
+    assert can_sign_in(path, "dashboard")
+    site.revoke("dashboard")
+    site.forget("dashboard")
+    assert consistent(path)
+    assert not (path / "readers/dashboard").exists()
+    site.add_reader("dashboard")
+    assert site.record.discovery_prefix == "hub"
+
+
+def test_a_node_keeps_its_plug_when_its_secrets_change(path: Path) -> None:
+    """What it may read is part of who it is."""
+    site = SiteDirectory(path)
+    site.add_node("plugged", "edge", plug_topic="tele/pi-plug/SENSOR")
+    site.renew("plugged")
+    assert SiteDirectory(path).record.member("plugged").plug_topic == "tele/pi-plug/SENSOR"
+    assert (path / "broker/acl").read_text().count("topic read tele/pi-plug/SENSOR\n") == 1
+
+
+@pytest.mark.parametrize(
+    "topic", ["", "#", "tele/+/SENSOR", "a b", "a\ntopic readwrite #", "$SYS/x", "splitrail/v1/home/leader", "x" * 201]
+)
+def test_what_is_no_plugs_topic_gives_no_rights(path: Path, topic: str) -> None:
+    """Neither wildcards nor a line of its own in the access rules, from the command or from the record."""
+    site = SiteDirectory(path)
+    with pytest.raises(SiteError, match="is no topic of a plug"):
+        site.add_node("plugged", "edge", plug_topic=topic)
+    record = json.loads((path / "site.json").read_text())
+    record["members"][-1]["plug_topic"] = topic
+    (path / "site.json").write_text(json.dumps(record))
+    with pytest.raises(SiteError, match=r"site\.json is not what"):
+        SiteDirectory(path)
+
+
+@pytest.mark.parametrize("prefix", ["", "a/b", "+", "splitrail", "home assistant", "a\nb"])
+def test_what_is_no_discovery_prefix_gives_no_rights(path: Path, prefix: str) -> None:
+    """It is one level, and not the one that our own topics begin with."""
+    with pytest.raises(SiteError, match="is no discovery prefix"):
+        SiteDirectory(path).add_reader("dashboard", discovery_prefix=prefix)
 
 
 def test_a_directory_without_a_site_is_said(tmp_path: Path) -> None:

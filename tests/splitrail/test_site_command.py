@@ -113,6 +113,25 @@ def test_a_node_is_let_in_and_shut_out_while_the_broker_runs(
             assert session.connected
 
 
+def test_one_who_looks_on_reads_and_changes_nothing(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is let in and shut out like the others; the list shows it, and who reads a plug."""
+    with PrivateMosquitto(tmp_path / "mosquitto", site=SiteDirectory(path)):
+        assert site("add-reader", "dashboard", "--directory", str(path)) == 0
+        assert f"with what is in {path}/readers/dashboard" in capsys.readouterr().out
+        plug = ("--plug-topic", "tele/pi-plug/SENSOR")
+        assert site("add-node", "laptop", "--tier", "fog", *plug, "--directory", str(path)) == 0
+        with Session(SiteDirectory(path).broker_settings("dashboard"), site="home", client_id="dashboard") as session:
+            assert session.connected
+        capsys.readouterr()
+        assert site("list", "--directory", str(path)) == 0
+        assert "reads the plug tele/pi-plug/SENSOR" in capsys.readouterr().out
+        assert site("revoke", "dashboard", "--directory", str(path)) == 0
+        assert "dashboard is shut out: the broker refuses" in capsys.readouterr().out
+        assert not (path / "readers/dashboard").exists()
+
+
 def test_a_revocation_without_a_broker_is_to_be_repeated(
     path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
