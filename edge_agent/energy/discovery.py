@@ -1,13 +1,19 @@
 """Which energy meters this machine has, and of the others why not and the fix. Which is primary is `best_meter`'s."""
 
 from pathlib import Path
+from typing import Final
 
-from edge_agent.energy import rapl
-from edge_agent.energy.finding import Finding, found, look
+from edge_agent.energy.battery import find_battery
+from edge_agent.energy.finding import Finding, found
+from edge_agent.energy.hwmon import find_hwmon
+from edge_agent.energy.jetson import find_jetson
 from edge_agent.energy.meter import EnergyMeter
+from edge_agent.energy.nvml import Load, find_nvml, load_nvml
+from edge_agent.energy.pi5_pmic import Run, ask_firmware, find_pi5_pmic
+from edge_agent.energy.rapl import find_rapl
 
-_MODEL_COVERS = "the whole machine, by a model of its idle and busy power and its radio; nothing is measured"
-_PLUG = Finding(
+_MODEL_COVERS: Final = "the whole machine, by a model of its idle and busy power and its radio; nothing is measured"
+_PLUG: Final = Finding(
     "plug",
     "measured",
     "wall",
@@ -17,15 +23,32 @@ _PLUG = Finding(
     "no smart plug is configured",
     "name it under energy.plug in agent.yaml",
 )
+_SHORTEST_GAP_S: Final = 10.0
 
 
-def discover(root: Path = Path("/"), *, modelled: EnergyMeter, plug: Finding = _PLUG) -> tuple[Finding, ...]:
+def discover(
+    root: Path = Path("/"),
+    *,
+    modelled: EnergyMeter,
+    plug: Finding = _PLUG,
+    interval_s: float = 1.0,
+    run: Run = ask_firmware,
+    load: Load = load_nvml,
+) -> tuple[Finding, ...]:
     """One finding for each kind of meter, the model last; the meters count from now.
 
-    `root` is where /sys and /proc lie. `plug` is the finding of the smart plug where one is configured.
+    `root` is where /sys and /proc lie. `plug` is the finding of the smart plug where one is configured. `interval_s`
+    is how often the meters will be read at least: of a sensor of watts, a gap of three times that, or 10 s if that is
+    longer, is not filled in. `run` asks a Raspberry Pi's firmware and `load` gets NVIDIA's library.
     """
+    longest_gap_s = max(3 * interval_s, _SHORTEST_GAP_S)
     return (
-        look("rapl", "package", rapl.COVERS, lambda: rapl.RaplMeter(root / "sys/class/powercap")),
+        find_jetson(root, longest_gap_s=longest_gap_s),
+        find_hwmon(root, longest_gap_s=longest_gap_s),
         plug,
+        find_rapl(root),
+        find_pi5_pmic(root, run, longest_gap_s=longest_gap_s),
+        find_battery(root, longest_gap_s=longest_gap_s),
+        find_nvml(load, longest_gap_s=longest_gap_s),
         found(modelled, _MODEL_COVERS),
     )

@@ -1,6 +1,5 @@
 """What is known of one kind of meter on this machine: the meter where it can be read, else why not and the fix."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -36,10 +35,7 @@ def found(meter: EnergyMeter, covers: str) -> Finding:
     return Finding(meter.name, meter.source, meter.scope, covers, meter, "readable")
 
 
-def look(name: MeterName, scope: EnergyScope, covers: str, open_meter: Callable[[], EnergyMeter]) -> Finding:
-    """What comes of trying to open a measuring meter."""
-    try:
-        return found(open_meter(), covers)
-    except MeterUnavailableError as error:
-        presence: Presence = "blocked" if error.is_there else "absent"
-        return Finding(name, "measured", scope, covers, None, presence, error.reason, error.fix)
+def lacking(name: MeterName, scope: EnergyScope, covers: str, error: MeterUnavailableError) -> Finding:
+    """A measuring meter that cannot be read, and why."""
+    presence: Presence = "blocked" if error.is_there else "absent"
+    return Finding(name, "measured", scope, covers, None, presence, error.reason, error.fix)

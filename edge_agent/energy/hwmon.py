@@ -1,0 +1,135 @@
+"""INA2xx power monitors in a board's supply (INA219, INA226, INA260 and their kin), as Linux' hwmon shows them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_agent.energy.finding import Finding, found, lacking
+from edge_agent.energy.power_meter import MovingSensor, PowerMeter
+from edge_agent.energy.sysfs import ReadText, entries, read_integer, read_line
+from edge_agent.errors import MeterUnavailableError
+
+# Prefixes of the chips: the kernel's Documentation/hwmon/ina2xx.rst, ina238.rst and drivers/hwmon/ina2xx.c.
+_CHIPS: Final = frozenset(
+    {"ina219", "ina220", "ina226", "ina228", "ina230", "ina231", "ina232", "ina234", "ina237", "ina238", "ina260"}
+    | {"ina780", "sq52206", "sy24655"}
+)
+# Steps of power in units of the current's step, and of the current's by the shunt: drivers/hwmon/ina2xx.c.
+_POWER_FACTOR: Final = {"ina219": 20, "ina220": 20, "ina226": 25, "ina230": 25, "ina231": 25, "ina260": 8}
+_SHUNT_DIVISOR: Final = {"ina219": 100, "ina220": 100, "ina226": 400, "ina230": 400, "ina231": 400, "ina260": 400}
+_INA260_SHUNT_UOHM: Final = 2_000  # inside the chip: drivers/hwmon/ina2xx.c, INA260_RSHUNT
+_DEFAULT_SHUNT_UOHM: Final = 10_000  # what the driver assumes unless told: ina2xx.c, INA2XX_RSHUNT_DEFAULT
+_USUAL_PERIOD_S: Final = 0.07  # "worst case is 68.10 ms": ina2xx.c, INA2XX_CONVERSION_RATE
+_SHORTEST_PERIOD_S: Final = 0.05  # each reading is a transfer over a slow bus, which costs the node itself power
+_COVERS: Final = "what flows through the monitor's shunt, which is taken to be the board's supply"
+_ABSENCE_FIX: Final = (
+    "wire an INA219 or INA226 into the board's supply and tell the kernel of it and of its shunt (docs/energy.md)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """One chip: its prefix, and the device behind it, which keeps its name when hwmonN changes."""
+
+    chip: str
+    device: str
+    """Such as `1-0040`: bus 1, address 0x40."""
+    label: str | None
+    """What the device tree calls it."""
+    directory: Path
+
+
+def find_hwmon(root: Path, *, longest_gap_s: float, read_text: ReadText = Path.read_text) -> Finding:
+    """The monitor in the board's supply.
+
+    Of several, which may lie one behind the other and so are never summed, it is the one whose label in the device
+    tree is `board`, else the first by bus and address.
+    """
+    seen = _monitors(root, read_text)
+    if not seen:
+        reason = f"{root / 'sys/class/hwmon'} shows no INA2xx power monitor"
+        return lacking("hwmon", "board", _COVERS, MeterUnavailableError(reason, fix=_ABSENCE_FIX))
+    chosen = min(seen, key=lambda monitor: (monitor.label != "board", monitor.device, monitor.chip))
+    try:
+        meter = PowerMeter(
+            "hwmon",
+            "board",
+            MovingSensor(lambda: _locate(root, chosen, read_text)).read_power_w,
+            period_s=_period_s(chosen, read_text),
+            longest_gap_s=longest_gap_s,
+            power_step_w=_power_step_w(chosen, read_text),
+        )
+    except MeterUnavailableError as error:
+        return lacking("hwmon", "board", _COVERS, error)
+    return found(meter, f"{_COVERS}: {_in_words(chosen, seen, read_text)}")
+
+
+def _monitors(root: Path, read_text: ReadText) -> list[Monitor]:
+    """The INA2xx chips that hwmon shows now."""
+    seen = []
+    for directory in entries(root / "sys/class/hwmon", "hwmon*"):
+        chip = read_line(directory / "name", read_text)
+        if chip is not None and chip.lower() in _CHIPS:
+            label = read_line(directory / "label", read_text)
+            seen.append(Monitor(chip.lower(), (directory / "device").resolve().name, label, directory))
+    return seen
+
+
+def _locate(root: Path, wanted: Monitor, read_text: ReadText) -> Callable[[], float]:
+    """What reads the watts of a chip, wherever hwmon shows it now."""
+    for monitor in _monitors(root, read_text):
+        if (monitor.chip, monitor.device) == (wanted.chip, wanted.device):
+            return lambda: _power_w(monitor.directory, read_text)
+    reason = f"{root / 'sys/class/hwmon'} shows no {wanted.chip} at {wanted.device} any more"
+    raise MeterUnavailableError(reason, fix="see whether its wires hold, and what `dmesg` says", is_there=True)
+
+
+def _power_w(directory: Path, read_text: ReadText) -> float:
+    if (directory / "power1_input").exists():
+        power_w = read_integer(directory / "power1_input", read_text) / 1e6
+    else:
+        millivolt = read_integer(directory / "in1_input", read_text)
+        power_w = millivolt * read_integer(directory / "curr1_input", read_text) / 1e6
+    if power_w < 0.0:
+        raise MeterUnavailableError(
+            f"{directory} shows {power_w:g} W, so its current runs backwards",
+            fix="swap the two wires of its shunt",
+            is_there=True,
+        )
+    return power_w
+
+
+def _in_words(chosen: Monitor, seen: list[Monitor], read_text: ReadText) -> str:
+    words = f"{chosen.chip} at {chosen.device}"
+    shunt_uohm = _shunt_uohm(chosen, read_text)
+    if shunt_uohm is not None:
+        words += f", shunt {shunt_uohm / 1000:g} mΩ"
+        if shunt_uohm == _DEFAULT_SHUNT_UOHM:
+            words += ", the driver's default: a wrong shunt scales every watt, and many breakout boards have 100 mΩ"
+    others = [f"{monitor.chip} at {monitor.device}" for monitor in seen if monitor is not chosen]
+    return f"{words}; not counted: {', '.join(others)}" if others else words
+
+
+def _shunt_uohm(monitor: Monitor, read_text: ReadText) -> int | None:
+    try:
+        return read_integer(monitor.directory / "shunt_resistor", read_text)
+    except MeterUnavailableError:
+        return None
+
+
+def _period_s(monitor: Monitor, read_text: ReadText) -> float:
+    try:
+        period_s = read_integer(monitor.directory / "update_interval", read_text) / 1000  # ms: ina2xx.rst
+    except MeterUnavailableError:
+        return _USUAL_PERIOD_S
+    return max(period_s, _SHORTEST_PERIOD_S)
+
+
+def _power_step_w(monitor: Monitor, read_text: ReadText) -> float:
+    shunt_uohm = _INA260_SHUNT_UOHM if monitor.chip == "ina260" else _shunt_uohm(monitor, read_text)
+    factor = _POWER_FACTOR.get(monitor.chip)
+    if factor is None or not shunt_uohm or shunt_uohm < 0:
+        return 0.0
+    current_step_a = 1e9 / (_SHUNT_DIVISOR[monitor.chip] * shunt_uohm) / 1e6  # ina2xx.c: current_lsb_uA
+    return factor * current_step_a

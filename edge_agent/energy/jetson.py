@@ -1,0 +1,109 @@
+"""The INA3221 of a Jetson, whose rail at the module's input has all others behind it."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edge_agent.energy.finding import Finding, found, lacking
+from edge_agent.energy.power_meter import MovingSensor, PowerMeter
+from edge_agent.energy.sysfs import ReadText, entries, read_integer, read_line
+from edge_agent.errors import MeterUnavailableError
+
+# Jetson TX1, TX2, Xavier NX, Orin NX and Orin Nano; Jetson Nano: NVIDIA's forum, threads 73608 and 242804.
+_INPUT_RAILS: Final = ("VDD_IN", "POM_5V_IN")
+_COVERS: Final = "the module with its memory and regulators, and on a Jetson Nano the carrier board; not a supply unit"
+_USUAL_PERIOD_S: Final = 0.1  # where update_interval is not shown; assumed
+_SHORTEST_PERIOD_S: Final = 0.05  # each reading is two transfers over a slow bus
+_SHUNT_STEP_V: Final = 40e-6  # INA3221 datasheet, shunt voltage register
+_LABEL_FORM: Final = re.compile(r"in([123])_label")  # in7 is the sum of shunt voltages: ina3221.rst
+_OLD_LABEL_FORM: Final = re.compile(r"rail_name_(\d)")
+
+
+@dataclass(frozen=True, slots=True)
+class Rail:
+    """A channel of a chip in `directory`; `channel` is its number in the names of its files."""
+
+    name: str
+    directory: Path
+    channel: str
+    is_hwmon: bool
+    """Of the kernel's driver (JetPack 5 and later), else of NVIDIA's own (JetPack 4)."""
+
+
+def find_jetson(root: Path, *, longest_gap_s: float, read_text: ReadText = Path.read_text) -> Finding:
+    """The input rail of a Jetson; its other rails lie behind that one and are never summed."""
+    try:
+        rail = _input_rail(root, read_text)
+        period_s, power_step_w = _steps(rail, read_text)
+        meter = PowerMeter(
+            "jetson",
+            "board",
+            MovingSensor(lambda: _locate(root, read_text)).read_power_w,
+            period_s=period_s,
+            longest_gap_s=longest_gap_s,
+            power_step_w=power_step_w,
+        )
+    except MeterUnavailableError as error:
+        return lacking("jetson", "board", _COVERS, error)
+    return found(meter, f"{_COVERS}: rail {rail.name}")
+
+
+def _input_rail(root: Path, read_text: ReadText) -> Rail:
+    seen = list(_rails(root, read_text))
+    for name in _INPUT_RAILS:
+        for rail in seen:
+            if rail.name == name:
+                return rail
+    if not seen:
+        raise MeterUnavailableError(f"{root / 'sys'} shows no INA3221, which Jetson boards have")
+    # AGX boards meter only parts of the module, and no sum of them is the whole.
+    names = ", ".join(sorted(rail.name for rail in seen))
+    reason = f"none of this board's rails ({names}) is its input, and all of them together leave out a part of it"
+    raise MeterUnavailableError(reason, fix="measure at its supply, with an INA226 or a smart plug", is_there=True)
+
+
+def _locate(root: Path, read_text: ReadText) -> Callable[[], float]:
+    """What reads the watts of the input rail, wherever the drivers show it now."""
+    rail = _input_rail(root, read_text)
+    return lambda: _power_w(rail, read_text)
+
+
+def _power_w(rail: Rail, read_text: ReadText) -> float:
+    directory, channel = rail.directory, rail.channel
+    if not rail.is_hwmon:
+        return read_integer(directory / f"in_power{channel}_input", read_text) / 1e3  # mW
+    millivolt = read_integer(directory / f"in{channel}_input", read_text)
+    return millivolt * read_integer(directory / f"curr{channel}_input", read_text) / 1e6  # mV and mA: ina3221.rst
+
+
+def _rails(root: Path, read_text: ReadText) -> Iterator[Rail]:
+    for directory in entries(root / "sys/class/hwmon", "hwmon*"):
+        if read_line(directory / "name", read_text) != "ina3221":
+            continue
+        for label in entries(directory, "in?_label"):
+            match, name = _LABEL_FORM.fullmatch(label.name), read_line(label, read_text)
+            if match and name:
+                yield Rail(name, directory, match[1], is_hwmon=True)
+    for label in entries(root / "sys/bus/i2c/devices", "*/iio:device*/rail_name_?"):
+        match, name = _OLD_LABEL_FORM.fullmatch(label.name), read_line(label, read_text)
+        if match and name:
+            yield Rail(name, label.parent, match[1], is_hwmon=False)
+
+
+def _steps(rail: Rail, read_text: ReadText) -> tuple[float, float]:
+    """Period in seconds and power step in watts of a channel."""
+    if not rail.is_hwmon:
+        return _USUAL_PERIOD_S, 0.001  # mW
+    directory, channel = rail.directory, rail.channel
+    try:
+        period_s = max(read_integer(directory / "update_interval", read_text) / 1000, _SHORTEST_PERIOD_S)
+    except MeterUnavailableError:
+        period_s = _USUAL_PERIOD_S
+    try:
+        shunt_ohm = read_integer(directory / f"shunt{channel}_resistor", read_text) / 1e6
+        volt = read_integer(directory / f"in{channel}_input", read_text) / 1e3
+    except MeterUnavailableError:
+        return period_s, 0.0
+    return period_s, abs(_SHUNT_STEP_V / shunt_ohm * volt) if shunt_ohm else 0.0
