@@ -91,11 +91,11 @@ def kill_under_load(directory: Path, kills: list[str], *, per_s: float, seed: in
         for role in kills:
             time.sleep(moments.uniform(0.3, 1.5))
             peers.kill_and_restart(role, moments.uniform(0.0, 0.5))
-        time.sleep(1.0)
+        so_far = len(peers.published())
+        assert eventually(lambda: len(peers.published()) > so_far + 100, 60.0)
         peers.end_publishing()
         assert eventually(lambda: peers.waiting() == 0, 60.0)
         published, stored = dict(peers.published()), peers.stored()
-        assert len(published) > 100
         assert len(stored) == len(set(stored))
         assert {name for name, is_spooled in published.items() if is_spooled} - set(stored) == set()
         # A publisher that was killed between spooling and printing has one more.
