@@ -116,7 +116,10 @@ class Session:
         return self._drops.counts
 
     def start(self) -> None:
-        """Block until the first connection; ConnectionFailedError says why there is none."""
+        """Block until the first connection; whatever is said from then on, the handlers so far hear.
+
+        ConnectionFailedError says why there is no connection.
+        """
         self._connection.start()
 
     def close(self) -> None:
