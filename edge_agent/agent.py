@@ -188,6 +188,7 @@ class Agent:
         self._telemetry.start()
         self._transport.start(self, SignsOfLife(self._prober, self._origin.heard))
         self._prober.start()
+        self._instruments.start()
         session.on(STATUS, self._on_status)
         session.on(LEADER, self._on_leader)  # before the plans, some of which it makes void
         session.on(DEPLOYMENT, self._on_deployment)
@@ -205,6 +206,7 @@ class Agent:
         """Leave the site and end every thread; requests in flight are dropped."""
         self._session.close()
         self._prober.close()
+        self._instruments.close()
         self._intake.close()
         self._preparation.close()
         self._executor.close()

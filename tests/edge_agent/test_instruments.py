@@ -37,6 +37,7 @@ def first_readings(executor: Executor, emulation: EmulationSettings | None) -> t
     )
     loads: list[NodeLoad] = []
     energies: list[EnergyReading] = []
+    instruments.start()
     deadline_s = time.monotonic() + 20.0
     while not (loads and energies):
         assert time.monotonic() < deadline_s
@@ -46,6 +47,7 @@ def first_readings(executor: Executor, emulation: EmulationSettings | None) -> t
             else:
                 energies.append(reading)
         time.sleep(0.05)
+    instruments.close()
     return loads[0], energies[0]
 
 
@@ -64,4 +66,4 @@ def test_an_emulated_node_has_the_load_that_its_testbed_sets(executor: Executor,
     emulation = EmulationSettings(compute_factor=2.0, description="slow", load_file=load_file)
     load, energy = first_readings(executor, emulation)
     assert (load.load, load.load_std, load.emulated) == (0.4, 0.0, True)
-    assert energy.source == "modelled"
+    assert (energy.source, energy.emulated) == ("modelled", True)

@@ -1,0 +1,91 @@
+"""A meter that several threads read, and that may fail."""
+
+import logging
+import threading
+
+import pytest
+from fake_meter import ABSENT, FakeMeter
+
+from edge_agent.energy.shared_meter import SharedMeter
+from edge_agent.errors import MeterUnavailableError
+
+
+def test_a_sample_is_the_counter_at_a_moment() -> None:
+    """With what it has missed."""
+    shared = SharedMeter(FakeMeter(energy_j=5.0, uncounted_s=2.0))
+    first, second = shared.sample(), shared.sample()
+    assert (first.energy_j, first.uncounted_s) == (5.0, 2.0)
+    assert first.at_ns <= second.at_ns
+    assert shared.is_available
+
+
+def test_a_meter_that_fails_rests_and_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not asked again until its rest is over, then it goes on where it was."""
+    meter = FakeMeter(energy_j=5.0)
+    shared = SharedMeter(meter)
+    shared.sample()
+    meter.failure = ABSENT
+    with caplog.at_level(logging.INFO):
+        for _ in range(3):
+            with pytest.raises(MeterUnavailableError, match="the sensor has gone"):
+                shared.sample()
+        assert (meter.reads, shared.is_available) == (2, False)
+        monkeypatch.setattr("edge_agent.energy.shared_meter.RETRY_S", 0.0)
+        shared._rests_until_s = 0.0
+        with pytest.raises(MeterUnavailableError):
+            shared.sample()
+        meter.failure = None
+        assert shared.sample().energy_j == 5.0
+    assert shared.is_available
+    levels = [(record.levelname, "plug it in" in record.getMessage()) for record in caplog.records]
+    assert levels == [("WARNING", True), ("INFO", False)]
+
+
+def test_a_meter_that_never_spoke_is_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """A smart plug may take minutes to its first message."""
+    with caplog.at_level(logging.INFO), pytest.raises(MeterUnavailableError):
+        SharedMeter(FakeMeter(failure=ABSENT)).sample()
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+
+
+def test_a_drivers_own_error_is_an_unavailable_meter() -> None:
+    """Nothing that a vendor's library raises may cost an inference."""
+    with pytest.raises(MeterUnavailableError, match="rapl: RuntimeError: not initialised"):
+        SharedMeter(FakeMeter(failure=RuntimeError("not initialised"))).sample()
+
+
+def test_only_a_quick_counter_is_read_at_once() -> None:
+    """A sensor of watts, one that cannot be read, and a slow one are sampled beside the stages."""
+
+    class Slow(FakeMeter):
+        def read_energy_j(self) -> float:
+            threading.Event().wait(0.002)
+            return super().read_energy_j()
+
+    assert SharedMeter(FakeMeter()).is_read_at_once()
+    assert not SharedMeter(FakeMeter(is_sampled=True)).is_read_at_once()
+    assert not SharedMeter(FakeMeter(failure=ABSENT)).is_read_at_once()
+    assert not SharedMeter(Slow()).is_read_at_once()
+
+
+def test_threads_read_in_turns() -> None:
+    """A meter is used by one thread at a time."""
+    inside, most = [0], [0]
+
+    class Watched(FakeMeter):
+        def read_energy_j(self) -> float:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            threading.Event().wait(0.001)
+            inside[0] -= 1
+            return 0.0
+
+    shared = SharedMeter(Watched())
+    threads = [threading.Thread(target=lambda: [shared.sample() for _ in range(10)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1]
