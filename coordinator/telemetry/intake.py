@@ -1,6 +1,6 @@
 """The writing thread of a telemetry store: it takes messages without waiting and commits them in batches.
 
-Which messages are there already is `coordinator.telemetry.ledger`'s to say; what they become in the file is a Keeper's.
+Which messages are there already is `ledger`'s and `said`'s to say; what they become in the file is a Keeper's.
 """
 
 import logging
@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Protocol
 
@@ -17,7 +18,8 @@ from coordinator.errors import StoreError
 from coordinator.telemetry.ledger import Verdict
 from coordinator.telemetry.ledger_table import KEPT_S, Ledgers
 from coordinator.telemetry.point_time import recorded_at
-from coordinator.telemetry.sqlite_file import connect_to_write, prepare, sole_use
+from coordinator.telemetry.said import forget, is_news, last_epoch
+from coordinator.telemetry.sqlite_file import connect_to_read, connect_to_write, prepare, sole_use
 from coordinator.telemetry.store import Storable, StoredUpTo, reporter_of
 
 MAX_QUEUED = 20_000
@@ -95,6 +97,11 @@ class Intake:
         """How many messages could not be kept: the queue was full, or the disk failed."""
         return self._lost
 
+    def last_epoch(self, deployment: str) -> int:
+        """The highest epoch of the deployment's plans; 0 where none was ever kept."""
+        with closing(connect_to_read(self._path)) as connection:
+            return last_epoch(connection, deployment)
+
     @property
     def waiting(self) -> int:
         """How many messages wait to be committed."""
@@ -161,7 +168,8 @@ class Intake:
                 continue
             connection.execute("SAVEPOINT message")
             try:
-                self._keeper.insert(connection, message, recorded_at(message, arrived_at))
+                if is_news(connection, message, arrived_at):
+                    self._keeper.insert(connection, message, recorded_at(message, arrived_at))
             except OverflowError:
                 connection.execute("ROLLBACK TO message")
                 self._lose(1)
@@ -180,6 +188,7 @@ class Intake:
         now = self._clock()
         self._keeper.prune(connection, now - self._retention_s)
         ledgers.prune(connection, now - max(KEPT_S, self._retention_s))
+        forget(connection, now - max(KEPT_S, self._retention_s))
 
     def _next_batch(self) -> tuple[list[tuple[Storable, float]], threading.Event | None, bool]:
         """What one commit takes (0.2 s or 500 messages), who waits for it, and whether it is the last."""

@@ -1,11 +1,11 @@
-"""The tables of the SQLite telemetry store and how each message becomes rows; the writing thread is elsewhere."""
+"""The tables of the SQLite telemetry store, version by version; the newest ends with the views.
 
-import sqlite3
+What rows a message becomes is `coordinator.telemetry.sqlite_rows`'s.
+"""
 
-from broker.messages import EnergyReading, InferenceReport, LinkReading, NodeLoad, NodeStatus, Plan, StageMiss
-from coordinator.telemetry.store import Storable
+from coordinator.telemetry.sqlite_views import VIEWS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 FIRST = """
 CREATE TABLE energy (
@@ -57,7 +57,7 @@ CREATE TABLE node_event (
 );
 CREATE INDEX node_event_arrived_at ON node_event (arrived_at);
 """
-_SECOND = """
+SECOND = """
 CREATE TABLE load (
     node TEXT NOT NULL, session TEXT NOT NULL, at REAL NOT NULL, arrived_at REAL NOT NULL,
     load REAL NOT NULL, load_std REAL NOT NULL, emulated INTEGER NOT NULL,
@@ -79,154 +79,96 @@ CREATE TABLE ledger (
 ALTER TABLE inference ADD COLUMN fallback TEXT;
 ALTER TABLE plan ADD COLUMN term INTEGER NOT NULL DEFAULT 0;
 """
-SCHEMA = FIRST + _SECOND
-MIGRATIONS = {1: _SECOND}
+# What was stored before has the times that `coordinator.telemetry.point_time` would give it, but for the sequence.
+_TIME_NS = "CAST(round(1e6 * CASE WHEN abs({at} - {reckoned}) <= 60 THEN {at} ELSE {reckoned} END) AS INTEGER) * 1000"
+_BEGAN = "max(0, arrived_at - latency_ms / 1e3)"
+
+
+def _with_times(table: str, at: str, reckoned: str = "arrived_at") -> str:
+    return f"""
+ALTER TABLE {table} ADD COLUMN time_ns INTEGER NOT NULL DEFAULT 0;
+UPDATE {table} SET time_ns = {_TIME_NS.format(at=at, reckoned=reckoned)};
+CREATE INDEX {table}_time_ns ON {table} (time_ns);
+"""
+
+
+_THIRD = f"""
+DROP INDEX energy_arrived_at;
+DROP INDEX link_arrived_at;
+DROP INDEX load_arrived_at;
+DROP INDEX miss_arrived_at;
+DROP INDEX plan_arrived_at;
+{_with_times("energy", "at")}
+ALTER TABLE energy ADD COLUMN resolution_j REAL NOT NULL DEFAULT 0;
+ALTER TABLE energy ADD COLUMN emulated INTEGER NOT NULL DEFAULT 0;
+{_with_times("link", "at")}
+{_with_times("load", "at")}
+{_with_times("miss", "at")}
+{_with_times("inference", "at", _BEGAN)}
+ALTER TABLE inference ADD COLUMN model TEXT;
+ALTER TABLE inference ADD COLUMN route TEXT NOT NULL DEFAULT '';
+ALTER TABLE inference ADD COLUMN stages INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE inference ADD COLUMN sent_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE inference ADD COLUMN compute_energy_j REAL;
+ALTER TABLE inference ADD COLUMN compute_energy_j_std REAL;
+ALTER TABLE inference ADD COLUMN compute_energy_source TEXT;
+ALTER TABLE inference ADD COLUMN compute_energy_scope TEXT;
+ALTER TABLE inference ADD COLUMN emulated INTEGER NOT NULL DEFAULT 0;
+UPDATE inference SET
+    stages = (SELECT count(*) FROM inference_stage WHERE inference = id AND start < stop),
+    sent_bytes = (SELECT CAST(total(size_bytes) AS INTEGER) FROM inference_transfer WHERE inference = id),
+    route = coalesce((SELECT CASE WHEN count(*) > 8 THEN 'many' ELSE group_concat(node, '>') END FROM
+        (SELECT node FROM inference_stage WHERE inference = id AND start < stop ORDER BY position)), '');
+ALTER TABLE inference_stage ADD COLUMN energy_method TEXT;
+ALTER TABLE inference_stage ADD COLUMN energy_source TEXT;
+ALTER TABLE inference_stage ADD COLUMN energy_scope TEXT;
+ALTER TABLE inference_stage ADD COLUMN energy_meter TEXT;
+ALTER TABLE inference_stage ADD COLUMN energy_j REAL;
+ALTER TABLE inference_stage ADD COLUMN energy_j_std REAL;
+{_with_times("plan", "created_at")}
+ALTER TABLE plan ADD COLUMN model_name TEXT;
+ALTER TABLE plan ADD COLUMN split TEXT NOT NULL DEFAULT '';
+ALTER TABLE plan ADD COLUMN modelled_latency_ms_std REAL NOT NULL DEFAULT 0;
+UPDATE plan SET split = coalesce((SELECT group_concat(
+        node || CASE WHEN start < stop THEN ' ' || start || '-' || (stop - 1) ELSE ' relays' END, ', ') FROM
+        (SELECT node, start, stop FROM plan_stage WHERE (deployment, epoch, created_at) =
+            (plan.deployment, plan.epoch, plan.created_at) ORDER BY position)), '');
+ALTER TABLE plan_stage ADD COLUMN modelled_compute_ms REAL;
+ALTER TABLE plan_stage ADD COLUMN modelled_transfer_ms REAL;
+CREATE TABLE epoch (deployment TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO epoch SELECT deployment, max(epoch) FROM plan GROUP BY deployment;
+CREATE TABLE machine (
+    node TEXT NOT NULL, session TEXT NOT NULL, at REAL NOT NULL, arrived_at REAL NOT NULL, time_ns INTEGER NOT NULL,
+    cpu REAL NOT NULL, memory_used_mb REAL NOT NULL, memory_total_mb REAL NOT NULL, agent_memory_mb REAL NOT NULL,
+    temperature_c REAL, throttled INTEGER, throttled_by TEXT, emulated INTEGER NOT NULL,
+    PRIMARY KEY (node, session, at)
+) WITHOUT ROWID;
+CREATE INDEX machine_time_ns ON machine (time_ns);
+CREATE TABLE profile (
+    node TEXT NOT NULL, model TEXT NOT NULL, at REAL NOT NULL, arrived_at REAL NOT NULL, time_ns INTEGER NOT NULL,
+    unsplit_ms REAL NOT NULL, unsplit_ms_std REAL NOT NULL, memory_mb REAL NOT NULL,
+    ops INTEGER NOT NULL, threads INTEGER NOT NULL, runtime TEXT NOT NULL, emulated INTEGER NOT NULL,
+    PRIMARY KEY (node, model, time_ns)
+) WITHOUT ROWID;
+CREATE INDEX profile_time_ns ON profile (time_ns);
+CREATE TABLE event (
+    kind TEXT NOT NULL, node TEXT NOT NULL, deployment TEXT, reporter TEXT, time_ns INTEGER NOT NULL,
+    text TEXT, tier TEXT, version TEXT, emulated TEXT, session TEXT, epoch INTEGER, skew_s REAL
+);
+CREATE INDEX event_time_ns ON event (time_ns);
+INSERT INTO event (kind, node, reporter, time_ns, text, tier, version, emulated, session)
+    SELECT CASE state WHEN 'online' THEN 'birth' ELSE 'death' END, node, CASE state WHEN 'online' THEN node END,
+        CAST(round(1e6 * min(arrived_at)) AS INTEGER) * 1000,
+        CASE WHEN state = 'offline' THEN 'went' WHEN tier IS NULL THEN 'came'
+            ELSE 'came: ' || tier || ', splitrail ' || version END,
+        tier, version, nullif(emulated, ''), session
+    FROM node_event GROUP BY node, session, state;
+CREATE TABLE said (subject TEXT PRIMARY KEY, content TEXT NOT NULL, heard_at REAL NOT NULL) WITHOUT ROWID;
+INSERT INTO said SELECT 'status ' || node || ' ' || session, state || ' 0.0', max(arrived_at)
+    FROM node_event GROUP BY node, session;
+DROP TABLE node_event;
+{VIEWS}
+"""
+SCHEMA = FIRST + SECOND + _THIRD
+MIGRATIONS = {1: SECOND, 2: _THIRD}
 """What makes of the tables of one version those of the next."""
-_PRUNED = ("energy", "link", "load", "inference", "miss", "plan", "node_event")
-
-
-def insert(connection: sqlite3.Connection, message: Storable, arrived_at: float) -> None:
-    """Add one message; one that is there already is left as it is. OverflowError where a number exceeds 64 bits."""
-    match message:
-        case EnergyReading() as reading:
-            connection.execute(
-                "INSERT OR IGNORE INTO energy VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    reading.node,
-                    reading.session,
-                    reading.sequence,
-                    arrived_at,
-                    reading.at,
-                    reading.energy_j,
-                    reading.power_w,
-                    reading.interval_s,
-                    reading.meter,
-                    reading.source,
-                    reading.scope,
-                ),
-            )
-        case LinkReading() as link:
-            connection.execute(
-                "INSERT OR IGNORE INTO link VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    link.src,
-                    link.dst,
-                    link.at,
-                    arrived_at,
-                    link.rtt_ms,
-                    link.rtt_ms_std,
-                    link.mbps,
-                    link.mbps_std,
-                    link.method,
-                ),
-            )
-        case NodeLoad() as load:
-            connection.execute(
-                "INSERT OR IGNORE INTO load VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (load.node, load.session, load.at, arrived_at, load.load, load.load_std, load.emulated),
-            )
-        case StageMiss() as miss:
-            connection.execute(
-                "INSERT OR IGNORE INTO miss VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    miss.node,
-                    miss.deployment,
-                    miss.epoch,
-                    miss.at,
-                    arrived_at,
-                    miss.src,
-                    miss.suspect,
-                    miss.delivered,
-                    miss.waited_ms,
-                    miss.allowed_ms,
-                    miss.outcome,
-                ),
-            )
-        case InferenceReport() as report:
-            _insert_inference(connection, report, arrived_at)
-        case Plan() as plan:
-            _insert_plan(connection, plan, arrived_at)
-        case NodeStatus() as status:
-            announced = status.announcement
-            connection.execute(
-                "INSERT INTO node_event VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    status.node,
-                    status.session,
-                    status.state,
-                    arrived_at,
-                    announced and announced.tier,
-                    announced and announced.version,
-                    announced and announced.emulated,
-                ),
-            )
-
-
-def _insert_inference(connection: sqlite3.Connection, report: InferenceReport, arrived_at: float) -> None:
-    cursor = connection.execute(
-        "INSERT OR IGNORE INTO inference (deployment, request_id, epoch, origin, at, arrived_at, latency_ms,"
-        " origin_energy_j, total_energy_j, source, scope, error, fallback)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            report.deployment,
-            report.request_id,
-            report.epoch,
-            report.origin,
-            report.at,
-            arrived_at,
-            report.latency_ms,
-            report.origin_energy_j,
-            report.total_energy_j,
-            report.energy_source,
-            report.energy_scope,
-            report.error,
-            report.fallback,
-        ),
-    )
-    if cursor.rowcount == 0:
-        return
-    inference = cursor.lastrowid
-    connection.executemany(
-        "INSERT INTO inference_stage VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (inference, position, stage.node, stage.start, stage.stop, stage.compute_ms, stage.wait_ms)
-            for position, stage in enumerate(report.stages)
-        ],
-    )
-    connection.executemany(
-        "INSERT INTO inference_transfer VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (inference, position, hop.src, hop.dst, hop.size_bytes, hop.transfer_ms)
-            for position, hop in enumerate(report.transfers)
-        ],
-    )
-
-
-def _insert_plan(connection: sqlite3.Connection, plan: Plan, arrived_at: float) -> None:
-    key = (plan.deployment, plan.epoch, plan.created_at)
-    cursor = connection.execute(
-        "INSERT OR IGNORE INTO plan VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            *key,
-            arrived_at,
-            plan.model.sha256,
-            plan.origin,
-            plan.strategy,
-            plan.reason,
-            plan.prediction.latency_ms,
-            plan.prediction.origin_energy_j,
-            plan.prediction.total_energy_j,
-            plan.term,
-        ),
-    )
-    if cursor.rowcount:
-        connection.executemany(
-            "INSERT INTO plan_stage VALUES (?, ?, ?, ?, ?, ?, ?)",
-            [(*key, position, stage.node, stage.start, stage.stop) for position, stage in enumerate(plan.stages)],
-        )
-
-
-def prune(connection: sqlite3.Connection, before: float) -> None:
-    """Delete what arrived before that time (s since 1970)."""
-    for table in _PRUNED:
-        connection.execute(f"DELETE FROM {table} WHERE arrived_at < ?", (before,))

@@ -1,38 +1,35 @@
 """The telemetry store in one SQLite file: rows that the intake writes, and short reads beside it.
 
-What rows a message becomes is `coordinator.telemetry.sqlite_schema`'s to say.
+What rows a message becomes is `coordinator.telemetry.sqlite_rows`' to say.
 """
 
-import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 from coordinator.telemetry.intake import Intake
+from coordinator.telemetry.point_time import NEAR_S
 from coordinator.telemetry.sqlite_file import connect_to_read
-from coordinator.telemetry.sqlite_schema import insert, prune
-from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoreReport
+from coordinator.telemetry.sqlite_rows import Rows
+from coordinator.telemetry.store import InferenceSummary, PowerSummary, StoreReport
 from splitrail.percentile import percentile
 
 MAX_SUMMARISED = 20_000
 
 
-class _Rows:
-    """Keeps messages as rows, by the schema."""
-
-    def insert(self, connection: sqlite3.Connection, message: Storable, recorded_at: float) -> None:
-        insert(connection, message, recorded_at)
-
-    def prune(self, connection: sqlite3.Connection, before: float) -> None:
-        prune(connection, before)
-
-
 class SqliteTelemetryStore(Intake):
     """Telemetry in one SQLite file; how surely it is kept is the intake's to say."""
 
-    def __init__(self, path: Path, *, retention_s: float, clock: Callable[[], float] = time.time) -> None:
-        super().__init__(path, _Rows(), retention_s=retention_s, clock=clock)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        retention_s: float,
+        coordinator: str = "coordinator",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(path, Rows(coordinator), retention_s=retention_s, clock=clock)
 
     def report(self) -> StoreReport:
         """How the store fares."""
@@ -73,13 +70,7 @@ class SqliteTelemetryStore(Intake):
         with closing(connect_to_read(self._path)) as connection:
             rows = connection.execute(
                 "SELECT node, avg(power_w), energy_j, meter, source, scope, max(arrived_at) FROM energy"
-                " WHERE arrived_at >= ? GROUP BY node, meter, source, scope ORDER BY node, scope",
-                (since,),
+                " WHERE time_ns >= ? AND arrived_at >= ? GROUP BY node, meter, source, scope ORDER BY node, scope",
+                (int((since - NEAR_S) * 1e9), since),
             ).fetchall()
         return tuple(PowerSummary(*row) for row in rows)
-
-    def last_epoch(self, deployment: str) -> int:
-        """The highest epoch of the deployment's plans; 0 where none is kept."""
-        with closing(connect_to_read(self._path)) as connection:
-            (epoch,) = connection.execute("SELECT max(epoch) FROM plan WHERE deployment = ?", (deployment,)).fetchone()
-        return int(epoch or 0)

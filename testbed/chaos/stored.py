@@ -10,7 +10,7 @@ from pathlib import Path
 from testbed.chaos.witness import Run
 
 # Whose telemetry a row is, in each table that holds any.
-_REPORTERS = {"energy": "node", "load": "node", "link": "src", "inference": "origin", "miss": "node"}
+_REPORTERS = {"energy": "node", "machine": "node", "load": "node", "link": "src", "inference": "origin", "miss": "node"}
 
 
 @dataclass(frozen=True, slots=True)

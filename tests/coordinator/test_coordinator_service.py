@@ -239,7 +239,7 @@ def test_telemetry_is_stored(settings: CoordinatorSettings) -> None:
         assert status.deployments[0].last_failure == "pc did not answer"
         assert status.nodes[0].power[0].source == "modelled"
     with closing(sqlite3.connect(settings.store)) as connection:
-        for table in ("energy", "link", "inference", "plan", "plan_stage", "node_event"):
+        for table in ("energy", "link", "inference", "plan", "plan_stage", "event"):
             (count,) = connection.execute(f"SELECT count(*) FROM {table}").fetchone()
             assert count > 0, table
 

@@ -1,18 +1,28 @@
 """What every telemetry store keeps to; a test module derives from it and offers a `store` fixture."""
 
 import pytest
-from made_site import birth_message, link_message, plan_message
+from made_site import birth_message, link_message, offline, plan_message, profile_message
 
 from broker.messages import (
     EnergyReading,
     InferenceReport,
+    MachineReading,
     NodeLoad,
+    PlanReady,
+    ProfileFailure,
     SpoolMark,
     StageMiss,
     StageReport,
     TransferReport,
 )
-from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoredUpTo, TelemetryStore
+from coordinator.telemetry.store import (
+    ClockSkew,
+    InferenceSummary,
+    PowerSummary,
+    Storable,
+    StoredUpTo,
+    TelemetryStore,
+)
 
 
 def mark(sequence: int, *, oldest: int = 1, session: str = "s1", age_s: float = 0.0) -> SpoolMark:
@@ -38,14 +48,38 @@ def miss() -> StageMiss:
     )
 
 
+def machine() -> MachineReading:
+    return MachineReading(
+        node="pi",
+        session="s1",
+        at=1.0,
+        cpu=0.5,
+        memory_used_mb=1_000.0,
+        memory_total_mb=4_000.0,
+        agent_memory_mb=90.0,
+        temperature_c=55.0,
+        throttled=("under-voltage",),
+    )
+
+
+def refusal() -> PlanReady:
+    return PlanReady(deployment="photos", epoch=1, node="pc", ready=False, reason="no room")
+
+
 def reading(
-    sequence: int, power_w: float, *, node: str = "pi", meter: str = "model", marked: SpoolMark | None = None
+    sequence: int,
+    power_w: float,
+    *,
+    node: str = "pi",
+    meter: str = "model",
+    at: float = 10.0,
+    marked: SpoolMark | None = None,
 ) -> EnergyReading:
     return EnergyReading(
         node=node,
         session="s1",
         sequence=sequence,
-        at=float(sequence),
+        at=at,
         energy_j=10.0 * sequence,
         power_w=power_w,
         interval_s=1.0,
@@ -57,14 +91,14 @@ def reading(
 
 
 def inference(
-    request_id: str, latency_ms: float, *, error: str | None = None, deployment: str = "photos"
+    request_id: str, latency_ms: float, *, error: str | None = None, deployment: str = "photos", at: float = 10.0
 ) -> InferenceReport:
     return InferenceReport(
         deployment=deployment,
         epoch=1,
         request_id=request_id,
         origin="pi",
-        at=0.0,
+        at=at,
         latency_ms=latency_ms,
         stages=(StageReport(node="pi", start=0, stop=4, compute_ms=latency_ms, wait_ms=0.0),),
         transfers=(TransferReport(src="pi", dst="pc", size_bytes=9, transfer_ms=1.0),),
@@ -92,13 +126,14 @@ class TelemetryStoreContract:
         assert store.summarise_inferences("photos", 0.0) == nothing
         assert store.summarise_power(0.0) == ()
         assert store.last_epoch("photos") == 0
-        assert store.lost == 0
+        assert store.report().lost == 0
+        assert store.report().obstacle is None
 
     def test_inferences_are_summarised(self, store: TelemetryStore) -> None:
         """Percentiles and means are over what succeeded; failures are counted."""
         for number in range(101):
-            store.record(inference(f"r{number}", float(number)), 10.0)
-        store.record(inference("bad", 9_999.0, error="pc did not answer"), 10.0)
+            store.record(inference(f"r{number}", float(number), at=10.0 + number / 1e3), 10.0)
+        store.record(inference("bad", 9_999.0, error="pc did not answer", at=11.0), 10.0)
         store.flush()
         summary = store.summarise_inferences("photos", 10.0)
         assert (summary.count, summary.errors) == (102, 1)
@@ -110,7 +145,7 @@ class TelemetryStoreContract:
 
     def test_a_summary_is_of_one_deployment_and_one_while(self, store: TelemetryStore) -> None:
         """What arrived before, or belongs to another deployment, does not count."""
-        store.record(inference("old", 1.0), 9.9)
+        store.record(inference("old", 1.0, at=9.9), 9.9)
         store.record(inference("other", 2.0, deployment="other"), 10.0)
         store.record(inference("new", 3.0), 10.0)
         store.flush()
@@ -122,7 +157,7 @@ class TelemetryStoreContract:
         for _ in range(2):
             store.record(inference("r", 1.0), 10.0)
             store.record(reading(1, 4.0), 10.0)
-        store.record(reading(2, 6.0), 10.0)
+        store.record(reading(2, 6.0, at=11.0), 11.0)
         store.flush()
         assert store.summarise_inferences("photos", 0.0).count == 1
         assert [power.power_w for power in store.summarise_power(0.0)] == [5.0]
@@ -130,9 +165,9 @@ class TelemetryStoreContract:
     def test_power_is_summarised_by_meter_with_source_and_scope(self, store: TelemetryStore) -> None:
         """Figures of different meters are never mixed; the counter is the newest."""
         store.record(reading(1, 2.0), 10.0)
-        store.record(reading(2, 4.0), 11.0)
-        store.record(reading(1, 30.0, node="pc"), 11.0)
-        store.record(reading(2, 25.0, node="pc", meter="rapl"), 12.0)
+        store.record(reading(2, 4.0, at=11.0), 11.0)
+        store.record(reading(1, 30.0, node="pc", at=11.0), 11.0)
+        store.record(reading(2, 25.0, node="pc", meter="rapl", at=12.0), 12.0)
         store.flush()
         assert store.summarise_power(10.0) == (
             PowerSummary("pc", 30.0, 10.0, "model", "modelled", "board", 11.0),
@@ -150,12 +185,23 @@ class TelemetryStoreContract:
         assert store.last_epoch("other") == 0
 
     def test_every_kind_of_telemetry_is_taken(self, store: TelemetryStore) -> None:
-        """Links, loads, misses and node events are kept too."""
-        messages: list[Storable] = [link_message("pi", "pc"), load(), miss(), birth_message("pi")]
+        """Links, loads, machines, misses, profiles and what happened are kept too."""
+        messages: list[Storable] = [
+            link_message("pi", "pc"),
+            load(),
+            machine(),
+            miss(),
+            birth_message("pi"),
+            offline("pi"),
+            profile_message("pi"),
+            refusal(),
+            ProfileFailure(node="pc", model="b" * 64, reason="no memory"),
+            ClockSkew("pi", 2.0),
+        ]
         for message in messages:
             store.record(message, 1.0)
         store.flush()
-        assert store.lost == 0
+        assert store.report().lost == 0
 
     def test_what_is_stored_is_confirmed(self, store: TelemetryStore) -> None:
         """For each run of a node up to where nothing is missing; what has no mark needs no confirmation."""

@@ -8,14 +8,24 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from made_site import birth_message, link_message, plan_message
-from telemetry_store_contract import TelemetryStoreContract, inference, load, mark, miss, reading
+from made_site import birth_message, link_message, offline, plan_message, profile_message
+from telemetry_store_contract import (
+    TelemetryStoreContract,
+    inference,
+    load,
+    machine,
+    mark,
+    miss,
+    reading,
+    refusal,
+)
 
+from broker.messages import ProfileFailure
 from coordinator.errors import StoreError
 from coordinator.telemetry.ledger_table import MAX_SESSIONS_OF_A_NODE
-from coordinator.telemetry.sqlite_schema import FIRST
+from coordinator.telemetry.sqlite_schema import FIRST, SECOND
 from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
-from coordinator.telemetry.store import StoredUpTo
+from coordinator.telemetry.store import ClockSkew, StoredUpTo
 
 TABLES = (
     "energy",
@@ -27,7 +37,9 @@ TABLES = (
     "miss",
     "plan",
     "plan_stage",
-    "node_event",
+    "event",
+    "machine",
+    "profile",
 )
 
 
@@ -63,6 +75,8 @@ def record_one_of_each(store: SqliteTelemetryStore, arrived_at: float) -> None:
         inference("r", 5.0),
         plan_message(1, ("pi", 0, 1), ("pc", 1, 4)),
         birth_message("pi"),
+        machine(),
+        profile_message("pi"),
     ):
         store.record(message, arrived_at)
 
@@ -168,7 +182,7 @@ def test_a_newer_schema_is_refused(store: SqliteTelemetryStore, path: Path) -> N
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 2"):
+    with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 3"):
         SqliteTelemetryStore(path, retention_s=1.0)
 
 
@@ -185,9 +199,145 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
         record_one_of_each(store, 1.0)
         store.flush()
         assert store.lost == 0
-    assert rows(path, "SELECT count(*) FROM node_event") == [(2,)]
+    assert rows(path, "SELECT count(*) FROM event") == [(2,)]
     assert rows(path, "SELECT epoch, term FROM plan ORDER BY epoch") == [(1, 0), (7, 0)]
-    assert rows(path, "PRAGMA user_version") == [(2,)]
+    assert rows(path, "PRAGMA user_version") == [(3,)]
+
+
+OLD = """
+INSERT INTO energy VALUES ('pi', 's1', 1, 1000, 999.5, 20, 4, 2, 'model', 'modelled', 'board');
+INSERT INTO link VALUES ('pi', 'pc', 5000, 1000, 1, 0.1, 90, 5, 'probe');
+INSERT INTO load VALUES ('pi', 's1', 1000, 1000, 0.5, 0.1, 1);
+INSERT INTO miss VALUES ('pi', 'photos', 3, 1000, 1000, 'pi', 'pc', 1, 120, 80, 'failed');
+INSERT INTO inference VALUES (7, 'photos', 'r1', 3, 'pi', 900, 1000, 100000, 1, 2, 'modelled', 'board', NULL, 'slow');
+INSERT INTO inference_stage VALUES (7, 0, 'pi', 0, 1, 40, 0), (7, 1, 'laptop', 1, 1, 0, 0), (7, 2, 'pc', 1, 4, 15, 1);
+INSERT INTO inference_transfer VALUES (7, 0, 'pi', 'laptop', 100, 5), (7, 1, 'laptop', 'pc', 100, 6);
+INSERT INTO inference VALUES (8, 'photos', 'r2', 3, 'pi', 0, 1000, 0, 0, 0, 'modelled', 'board', 'no plan', NULL);
+INSERT INTO plan VALUES ('photos', 3, 1000, 1000, 'sha', 'pi', 'exact', 'better', 100, 1, 2, 5);
+INSERT INTO plan_stage VALUES
+    ('photos', 3, 1000, 0, 'pi', 0, 1), ('photos', 3, 1000, 1, 'laptop', 1, 1), ('photos', 3, 1000, 2, 'pc', 1, 4);
+INSERT INTO node_event VALUES
+    ('pi', 's1', 'online', 1000, 'edge', '0.3', NULL), ('pi', 's1', 'online', 1010, 'edge', '0.3', NULL),
+    ('pi', 's1', 'offline', 1020, NULL, NULL, NULL);
+"""
+"""Rows of a store of the second version."""
+
+
+def test_what_an_older_store_holds_is_in_the_views(path: Path) -> None:
+    """With the times and the words that it would have had; births that came again at a connection are one."""
+    path.parent.mkdir()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(f"BEGIN; {FIRST} {SECOND} {OLD} PRAGMA user_version = 2; COMMIT;")
+    with closing(SqliteTelemetryStore(path, retention_s=1e9, clock=lambda: 1_000.0)) as store:
+        old_birth = msgspec.structs.replace(birth_message("pi"), at=0.0)
+        for status in (offline("pi"), old_birth):
+            store.record(status, 1_030.0)
+        store.flush()
+        assert store.last_epoch("photos") == 3
+    s = 10**9
+    assert rows(path, "SELECT time_ns, used_j, emulated FROM v_energy") == [(999_500_000_000, 8.0, None)]
+    assert rows(path, "SELECT time_ns FROM v_link") == [(1_000 * s,)], "a clock that was far off is not believed"
+    assert rows(path, "SELECT load, emulated FROM v_node") == [(0.5, "yes")]
+    assert rows(path, "SELECT time_ns, outcome, route, stages, sent_bytes FROM v_inference ORDER BY request_id") == [
+        (900 * s, "rescued", "pi>pc", 2, 200),
+        (1_000 * s, "failed", None, 0, 0),
+    ]
+    assert rows(path, "SELECT node, position FROM v_stage ORDER BY position") == [
+        ("pi", "000"),
+        ("laptop", "001"),
+        ("pc", "002"),
+    ]
+    assert rows(path, "SELECT split, term, model FROM v_plan") == [("pi 0-0, laptop relays, pc 1-3", 5, None)]
+    assert rows(path, "SELECT kind, time_ns, node, text FROM v_event ORDER BY time_ns, kind DESC") == [
+        ("miss", 1_000 * s, "pc", "silent with the tensors of pi: failed"),
+        ("birth", 1_000 * s, "pi", "came: edge, splitrail 0.3"),
+        ("death", 1_020 * s, "pi", "went"),
+        ("birth", 1_030 * s, "pi", "came: edge, splitrail 0.3"),
+    ], "the death was known; that it came again since is news"
+
+
+def test_what_is_said_again_is_kept_once(store: SqliteTelemetryStore, path: Path) -> None:
+    """The broker repeats births, profiles and plans at every connection, and a node its refusals at every attempt."""
+    plan = plan_message(1, ("pi", 0, 4))
+    birth = msgspec.structs.replace(birth_message("pi"), at=5.0)
+    failure = ProfileFailure(node="pc", model="b" * 64, reason="no memory")
+    repeated = (birth, profile_message("pi"), plan, refusal(), failure)
+    for at in (5.0, 50.0):
+        for message in repeated:
+            store.record(message, at)
+        store.record(msgspec.structs.replace(plan, term=int(at)), at)
+        store.record(msgspec.structs.replace(birth, connected_s=at - 5.0), at)
+    store.flush()
+    assert rows(path, "SELECT kind, time_ns FROM v_event ORDER BY kind") == [
+        ("birth", 5 * 10**9),
+        ("refusal", 5 * 10**9),
+        ("unprofiled", 5 * 10**9),
+    ]
+    assert rows(path, "SELECT count(*) FROM v_profile") == [(1,)]
+    assert rows(path, "SELECT count(*) FROM v_plan") == [(1,)]
+
+
+def test_what_changes_is_kept_again(store: SqliteTelemetryStore, path: Path) -> None:
+    """A node that goes and comes back in the same run, a new attempt that fails otherwise, another epoch refused."""
+    for message in (
+        msgspec.structs.replace(birth_message("pi"), at=5.0),
+        offline("pi"),
+        msgspec.structs.replace(birth_message("pi"), at=9.0),
+        refusal(),
+        msgspec.structs.replace(refusal(), epoch=2),
+        ProfileFailure(node="pc", model="b" * 64, reason="no memory"),
+        ProfileFailure(node="pc", model="b" * 64, reason="no disk"),
+        ClockSkew("pi", 2.0),
+        ClockSkew("pi", 2.0),
+    ):
+        store.record(message, 10.0)
+    store.flush()
+    assert rows(path, "SELECT kind, count(*) FROM v_event GROUP BY kind") == [
+        ("birth", 2),
+        ("clock", 2),
+        ("death", 1),
+        ("refusal", 2),
+        ("unprofiled", 2),
+    ]
+
+
+def test_what_was_said_long_ago_is_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a month without a word, and beyond a number of subjects, those heard of longest ago first."""
+    monkeypatch.setattr("coordinator.telemetry.said.MAX_SUBJECTS", 2)
+    day = 86_400.0
+    with closing(SqliteTelemetryStore(path, retention_s=day, clock=lambda: 0.0)) as store:
+        for number, node in enumerate(("pi", "laptop", "pc")):
+            store.record(birth_message(node), float(number))
+    for days, kept in ((29, ["status laptop s1", "status pc s1"]), (31, [])):
+        with closing(SqliteTelemetryStore(path, retention_s=day, clock=lambda: days * day)) as store:  # noqa: B023  # used before the loop goes on
+            store.flush()
+        assert [subject for (subject,) in rows(path, "SELECT subject FROM said ORDER BY subject")] == kept
+
+
+def test_the_last_epoch_outlives_its_plan(path: Path) -> None:
+    """Its row is deleted after the retention; agents follow no plan of a lower epoch for ever."""
+    with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: 0.0)) as store:
+        store.record(plan_message(7, ("pi", 0, 4)), 1.0)
+    with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: 500.0)) as store:
+        store.flush()
+        assert rows(path, "SELECT count(*) FROM plan") == [(0,)]
+        assert store.last_epoch("photos") == 7
+
+
+def test_a_failing_disk_is_an_obstacle_until_it_works(store: SqliteTelemetryStore, path: Path) -> None:
+    """The report says why nothing is kept, and that it is again."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ALTER TABLE energy RENAME TO elsewhere")
+        store.record(reading(1, 1.0), 1.0)
+        store.flush()
+        report = store.report()
+        assert (report.kind, report.where, report.lost) == ("sqlite", str(path), 1)
+        assert report.obstacle is not None
+        assert "telemetry.sqlite cannot be written: no such table" in report.obstacle
+        connection.execute("ALTER TABLE elsewhere RENAME TO energy")
+    store.record(reading(2, 1.0), 1.0)
+    store.flush()
+    assert store.report().obstacle is None
 
 
 def test_a_store_remembers_what_it_has(path: Path) -> None:
