@@ -46,4 +46,6 @@ def _rise(last: int, now: int, wrap: int | None) -> int | None:
     """What a counter rose by, wrapping at most once; None if that cannot be told."""
     if now >= last:
         return now - last
-    return None if wrap is None or last > wrap else now - last + wrap
+    if wrap is None or last > wrap or now < 0:
+        return None
+    return now - last + wrap

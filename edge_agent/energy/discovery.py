@@ -11,6 +11,7 @@ from edge_agent.energy.meter import EnergyMeter
 from edge_agent.energy.nvml import Load, find_nvml, load_nvml
 from edge_agent.energy.pi5_pmic import Run, ask_firmware, find_pi5_pmic
 from edge_agent.energy.rapl import find_rapl
+from edge_agent.energy.sysfs import Host
 
 _MODEL_COVERS: Final = "the whole machine, by a model of its idle and busy power and its radio; nothing is measured"
 _PLUG: Final = Finding(
@@ -41,14 +42,14 @@ def discover(
     is how often the meters will be read at least: of a sensor of watts, a gap of three times that, or 10 s if that is
     longer, is not filled in. `run` asks a Raspberry Pi's firmware and `load` gets NVIDIA's library.
     """
-    longest_gap_s = max(3 * interval_s, _SHORTEST_GAP_S)
+    host = Host(root, longest_gap_s=max(3 * interval_s, _SHORTEST_GAP_S))
     return (
-        find_jetson(root, longest_gap_s=longest_gap_s),
-        find_hwmon(root, longest_gap_s=longest_gap_s),
+        find_jetson(host),
+        find_hwmon(host),
         plug,
-        find_rapl(root),
-        find_pi5_pmic(root, run, longest_gap_s=longest_gap_s),
-        find_battery(root, longest_gap_s=longest_gap_s),
-        find_nvml(load, longest_gap_s=longest_gap_s),
+        find_rapl(host),
+        find_pi5_pmic(host, run),
+        find_battery(host),
+        find_nvml(host, load),
         found(modelled, _MODEL_COVERS),
     )

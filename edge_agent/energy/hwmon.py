@@ -7,7 +7,7 @@ from typing import Final
 
 from edge_agent.energy.finding import Finding, found, lacking
 from edge_agent.energy.power_meter import MovingSensor, PowerMeter
-from edge_agent.energy.sysfs import ReadText, entries, read_integer, read_line
+from edge_agent.energy.sysfs import Host
 from edge_agent.errors import MeterUnavailableError
 
 # Prefixes of the chips: the kernel's Documentation/hwmon/ina2xx.rst, ina238.rst and drivers/hwmon/ina2xx.c.
@@ -22,6 +22,7 @@ _INA260_SHUNT_UOHM: Final = 2_000  # inside the chip: drivers/hwmon/ina2xx.c, IN
 _DEFAULT_SHUNT_UOHM: Final = 10_000  # what the driver assumes unless told: ina2xx.c, INA2XX_RSHUNT_DEFAULT
 _USUAL_PERIOD_S: Final = 0.07  # "worst case is 68.10 ms": ina2xx.c, INA2XX_CONVERSION_RATE
 _SHORTEST_PERIOD_S: Final = 0.05  # each reading is a transfer over a slow bus, which costs the node itself power
+_LEAST_W: Final = 0.1  # an idle Raspberry Pi Zero draws about 0.4 W; assumed
 _COVERS: Final = "what flows through the monitor's shunt, which is taken to be the board's supply"
 _ABSENCE_FIX: Final = (
     "wire an INA219 or INA226 into the board's supply and tell the kernel of it and of its shunt (docs/energy.md)"
@@ -40,69 +41,69 @@ class Monitor:
     directory: Path
 
 
-def find_hwmon(root: Path, *, longest_gap_s: float, read_text: ReadText = Path.read_text) -> Finding:
+def find_hwmon(host: Host) -> Finding:
     """The monitor in the board's supply.
 
     Of several, which may lie one behind the other and so are never summed, it is the one whose label in the device
     tree is `board`, else the first by bus and address.
     """
-    seen = _monitors(root, read_text)
+    seen = _monitors(host)
     if not seen:
-        reason = f"{root / 'sys/class/hwmon'} shows no INA2xx power monitor"
+        reason = f"{host.root / 'sys/class/hwmon'} shows no INA2xx power monitor"
         return lacking("hwmon", "board", _COVERS, MeterUnavailableError(reason, fix=_ABSENCE_FIX))
     chosen = min(seen, key=lambda monitor: (monitor.label != "board", monitor.device, monitor.chip))
     try:
         meter = PowerMeter(
             "hwmon",
             "board",
-            MovingSensor(lambda: _locate(root, chosen, read_text)).read_power_w,
-            period_s=_period_s(chosen, read_text),
-            longest_gap_s=longest_gap_s,
-            power_step_w=_power_step_w(chosen, read_text),
+            MovingSensor(lambda: _locate(host, chosen)).read_power_w,
+            period_s=_period_s(host, chosen),
+            longest_gap_s=host.longest_gap_s,
+            clock_s=host.clock_s,
+            power_step_w=_power_step_w(host, chosen),
         )
     except MeterUnavailableError as error:
         return lacking("hwmon", "board", _COVERS, error)
-    return found(meter, f"{_COVERS}: {_in_words(chosen, seen, read_text)}")
+    return found(meter, f"{_COVERS}: {_in_words(host, chosen, seen)}")
 
 
-def _monitors(root: Path, read_text: ReadText) -> list[Monitor]:
+def _monitors(host: Host) -> list[Monitor]:
     """The INA2xx chips that hwmon shows now."""
     seen = []
-    for directory in entries(root / "sys/class/hwmon", "hwmon*"):
-        chip = read_line(directory / "name", read_text)
+    for directory in host.entries("sys/class/hwmon/hwmon*"):
+        chip = host.line(directory / "name")
         if chip is not None and chip.lower() in _CHIPS:
-            label = read_line(directory / "label", read_text)
+            label = host.line(directory / "label")
             seen.append(Monitor(chip.lower(), (directory / "device").resolve().name, label, directory))
     return seen
 
 
-def _locate(root: Path, wanted: Monitor, read_text: ReadText) -> Callable[[], float]:
+def _locate(host: Host, wanted: Monitor) -> Callable[[], float]:
     """What reads the watts of a chip, wherever hwmon shows it now."""
-    for monitor in _monitors(root, read_text):
+    for monitor in _monitors(host):
         if (monitor.chip, monitor.device) == (wanted.chip, wanted.device):
-            return lambda: _power_w(monitor.directory, read_text)
-    reason = f"{root / 'sys/class/hwmon'} shows no {wanted.chip} at {wanted.device} any more"
+            return lambda: _power_w(host, monitor.directory)
+    reason = f"{host.root / 'sys/class/hwmon'} shows no {wanted.chip} at {wanted.device} any more"
     raise MeterUnavailableError(reason, fix="see whether its wires hold, and what `dmesg` says", is_there=True)
 
 
-def _power_w(directory: Path, read_text: ReadText) -> float:
+def _power_w(host: Host, directory: Path) -> float:
     if (directory / "power1_input").exists():
-        power_w = read_integer(directory / "power1_input", read_text) / 1e6
+        power_w = host.number(directory / "power1_input") / 1e6
     else:
-        millivolt = read_integer(directory / "in1_input", read_text)
-        power_w = millivolt * read_integer(directory / "curr1_input", read_text) / 1e6
-    if power_w < 0.0:
+        millivolt = host.number(directory / "in1_input")
+        power_w = millivolt * host.number(directory / "curr1_input") / 1e6
+    if power_w < _LEAST_W:
+        reason = f"{directory} shows {power_w:g} W, which no running board draws"
         raise MeterUnavailableError(
-            f"{directory} shows {power_w:g} W, so its current runs backwards",
-            fix="swap the two wires of its shunt",
-            is_there=True,
+            reason, fix="see that its shunt lies in the supply, the right way round", is_there=True
         )
     return power_w
 
 
-def _in_words(chosen: Monitor, seen: list[Monitor], read_text: ReadText) -> str:
+def _in_words(host: Host, chosen: Monitor, seen: list[Monitor]) -> str:
     words = f"{chosen.chip} at {chosen.device}"
-    shunt_uohm = _shunt_uohm(chosen, read_text)
+    shunt_uohm = _shunt_uohm(host, chosen)
     if shunt_uohm is not None:
         words += f", shunt {shunt_uohm / 1000:g} mΩ"
         if shunt_uohm == _DEFAULT_SHUNT_UOHM:
@@ -111,25 +112,20 @@ def _in_words(chosen: Monitor, seen: list[Monitor], read_text: ReadText) -> str:
     return f"{words}; not counted: {', '.join(others)}" if others else words
 
 
-def _shunt_uohm(monitor: Monitor, read_text: ReadText) -> int | None:
-    try:
-        return read_integer(monitor.directory / "shunt_resistor", read_text)
-    except MeterUnavailableError:
-        return None
+def _shunt_uohm(host: Host, monitor: Monitor) -> int | None:
+    if monitor.chip == "ina260":
+        return _INA260_SHUNT_UOHM
+    return host.number_or_none(monitor.directory / "shunt_resistor")
 
 
-def _period_s(monitor: Monitor, read_text: ReadText) -> float:
-    try:
-        period_s = read_integer(monitor.directory / "update_interval", read_text) / 1000  # ms: ina2xx.rst
-    except MeterUnavailableError:
-        return _USUAL_PERIOD_S
-    return max(period_s, _SHORTEST_PERIOD_S)
+def _period_s(host: Host, monitor: Monitor) -> float:
+    interval_ms = host.number_or_none(monitor.directory / "update_interval")
+    return _USUAL_PERIOD_S if interval_ms is None else max(interval_ms / 1000, _SHORTEST_PERIOD_S)
 
 
-def _power_step_w(monitor: Monitor, read_text: ReadText) -> float:
-    shunt_uohm = _INA260_SHUNT_UOHM if monitor.chip == "ina260" else _shunt_uohm(monitor, read_text)
-    factor = _POWER_FACTOR.get(monitor.chip)
-    if factor is None or not shunt_uohm or shunt_uohm < 0:
+def _power_step_w(host: Host, monitor: Monitor) -> float:
+    shunt_uohm, factor = _shunt_uohm(host, monitor), _POWER_FACTOR.get(monitor.chip)
+    if factor is None or shunt_uohm is None or shunt_uohm <= 0:
         return 0.0
     current_step_a = 1e9 / (_SHUNT_DIVISOR[monitor.chip] * shunt_uohm) / 1e6  # ina2xx.c: current_lsb_uA
     return factor * current_step_a

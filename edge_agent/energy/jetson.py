@@ -8,7 +8,7 @@ from typing import Final
 
 from edge_agent.energy.finding import Finding, found, lacking
 from edge_agent.energy.power_meter import MovingSensor, PowerMeter
-from edge_agent.energy.sysfs import ReadText, entries, read_integer, read_line
+from edge_agent.energy.sysfs import Host
 from edge_agent.errors import MeterUnavailableError
 
 # Jetson TX1, TX2, Xavier NX, Orin NX and Orin Nano; Jetson Nano: NVIDIA's forum, threads 73608 and 242804.
@@ -32,17 +32,18 @@ class Rail:
     """Of the kernel's driver (JetPack 5 and later), else of NVIDIA's own (JetPack 4)."""
 
 
-def find_jetson(root: Path, *, longest_gap_s: float, read_text: ReadText = Path.read_text) -> Finding:
+def find_jetson(host: Host) -> Finding:
     """The input rail of a Jetson; its other rails lie behind that one and are never summed."""
     try:
-        rail = _input_rail(root, read_text)
-        period_s, power_step_w = _steps(rail, read_text)
+        rail = _input_rail(host)
+        period_s, power_step_w = _steps(host, rail)
         meter = PowerMeter(
             "jetson",
             "board",
-            MovingSensor(lambda: _locate(root, read_text)).read_power_w,
+            MovingSensor(lambda: _locate(host)).read_power_w,
             period_s=period_s,
-            longest_gap_s=longest_gap_s,
+            longest_gap_s=host.longest_gap_s,
+            clock_s=host.clock_s,
             power_step_w=power_step_w,
         )
     except MeterUnavailableError as error:
@@ -50,60 +51,57 @@ def find_jetson(root: Path, *, longest_gap_s: float, read_text: ReadText = Path.
     return found(meter, f"{_COVERS}: rail {rail.name}")
 
 
-def _input_rail(root: Path, read_text: ReadText) -> Rail:
-    seen = list(_rails(root, read_text))
+def _input_rail(host: Host) -> Rail:
+    seen = list(_rails(host))
     for name in _INPUT_RAILS:
         for rail in seen:
             if rail.name == name:
                 return rail
     if not seen:
-        raise MeterUnavailableError(f"{root / 'sys'} shows no INA3221, which Jetson boards have")
+        raise MeterUnavailableError(f"{host.root / 'sys'} shows no INA3221, which Jetson boards have")
     # AGX boards meter only parts of the module, and no sum of them is the whole.
     names = ", ".join(sorted(rail.name for rail in seen))
     reason = f"none of this board's rails ({names}) is its input, and all of them together leave out a part of it"
     raise MeterUnavailableError(reason, fix="measure at its supply, with an INA226 or a smart plug", is_there=True)
 
 
-def _locate(root: Path, read_text: ReadText) -> Callable[[], float]:
+def _locate(host: Host) -> Callable[[], float]:
     """What reads the watts of the input rail, wherever the drivers show it now."""
-    rail = _input_rail(root, read_text)
-    return lambda: _power_w(rail, read_text)
+    rail = _input_rail(host)
+    return lambda: _power_w(host, rail)
 
 
-def _power_w(rail: Rail, read_text: ReadText) -> float:
+def _power_w(host: Host, rail: Rail) -> float:
     directory, channel = rail.directory, rail.channel
     if not rail.is_hwmon:
-        return read_integer(directory / f"in_power{channel}_input", read_text) / 1e3  # mW
-    millivolt = read_integer(directory / f"in{channel}_input", read_text)
-    return millivolt * read_integer(directory / f"curr{channel}_input", read_text) / 1e6  # mV and mA: ina3221.rst
+        return host.number(directory / f"in_power{channel}_input") / 1e3  # mW
+    millivolt = host.number(directory / f"in{channel}_input")
+    return millivolt * host.number(directory / f"curr{channel}_input") / 1e6  # mV and mA: ina3221.rst
 
 
-def _rails(root: Path, read_text: ReadText) -> Iterator[Rail]:
-    for directory in entries(root / "sys/class/hwmon", "hwmon*"):
-        if read_line(directory / "name", read_text) != "ina3221":
+def _rails(host: Host) -> Iterator[Rail]:
+    for directory in host.entries("sys/class/hwmon/hwmon*"):
+        if host.line(directory / "name") != "ina3221":
             continue
-        for label in entries(directory, "in?_label"):
-            match, name = _LABEL_FORM.fullmatch(label.name), read_line(label, read_text)
+        for label in sorted(directory.glob("in?_label")):
+            match, name = _LABEL_FORM.fullmatch(label.name), host.line(label)
             if match and name:
                 yield Rail(name, directory, match[1], is_hwmon=True)
-    for label in entries(root / "sys/bus/i2c/devices", "*/iio:device*/rail_name_?"):
-        match, name = _OLD_LABEL_FORM.fullmatch(label.name), read_line(label, read_text)
+    for label in host.entries("sys/bus/i2c/devices/*/iio:device*/rail_name_?"):
+        match, name = _OLD_LABEL_FORM.fullmatch(label.name), host.line(label)
         if match and name:
             yield Rail(name, label.parent, match[1], is_hwmon=False)
 
 
-def _steps(rail: Rail, read_text: ReadText) -> tuple[float, float]:
+def _steps(host: Host, rail: Rail) -> tuple[float, float]:
     """Period in seconds and power step in watts of a channel."""
     if not rail.is_hwmon:
         return _USUAL_PERIOD_S, 0.001  # mW
     directory, channel = rail.directory, rail.channel
-    try:
-        period_s = max(read_integer(directory / "update_interval", read_text) / 1000, _SHORTEST_PERIOD_S)
-    except MeterUnavailableError:
-        period_s = _USUAL_PERIOD_S
-    try:
-        shunt_ohm = read_integer(directory / f"shunt{channel}_resistor", read_text) / 1e6
-        volt = read_integer(directory / f"in{channel}_input", read_text) / 1e3
-    except MeterUnavailableError:
+    interval_ms = host.number_or_none(directory / "update_interval")
+    period_s = _USUAL_PERIOD_S if interval_ms is None else max(interval_ms / 1000, _SHORTEST_PERIOD_S)
+    shunt_uohm = host.number_or_none(directory / f"shunt{channel}_resistor")
+    millivolt = host.number_or_none(directory / f"in{channel}_input")
+    if not shunt_uohm or millivolt is None:
         return period_s, 0.0
-    return period_s, abs(_SHUNT_STEP_V / shunt_ohm * volt) if shunt_ohm else 0.0
+    return period_s, abs(_SHUNT_STEP_V / (shunt_uohm / 1e6) * millivolt / 1e3)

@@ -1,7 +1,6 @@
 """The GPUs of NVIDIA, through their management library (NVML) and its Python binding, which is loaded only here."""
 
 import importlib
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -13,6 +12,7 @@ from edge_agent.energy.counters import CounterSum
 from edge_agent.energy.finding import Finding, found, lacking
 from edge_agent.energy.meter import EnergyMeter
 from edge_agent.energy.power_meter import MovingSensor, PowerMeter
+from edge_agent.energy.sysfs import Host
 from edge_agent.errors import MeterUnavailableError
 
 _COVERS: Final = "the graphics cards with their memory; not the processor, on which models run here"
@@ -58,9 +58,7 @@ class NvmlMeter:
     period_s: Final = _PERIOD_S
     is_sampled: Final = False
 
-    def __init__(
-        self, cards: Cards, find_cards: Callable[[], Cards], *, clock_s: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, cards: Cards, find_cards: Callable[[], Cards], clock_s: Callable[[], float]) -> None:
         """Count from now; `find_cards` is asked again when the driver was loaded anew."""
         self._cards, self._find_cards, self._clock_s = cards, find_cards, clock_s
         counters_mj = cards.counters_mj()
@@ -87,11 +85,11 @@ class NvmlMeter:
         return self._sum_mj.advance(counters_mj, self._clock_s()) / 1e3
 
 
-def find_nvml(load: Load, *, longest_gap_s: float) -> Finding:
+def find_nvml(host: Host, load: Load) -> Finding:
     """All cards together, by their counters, else (before Volta) by their power; cards never nest."""
     try:
         cards = _cards(load)
-        meter = _meter(cards, lambda: _cards(load), longest_gap_s)
+        meter = _meter(cards, lambda: _cards(load), host)
     except MeterUnavailableError as error:
         return lacking("nvml", "gpu", _COVERS, error)
     return found(meter, f"{_COVERS}: {', '.join(cards.names)}")
@@ -121,9 +119,16 @@ def _cards(load: Load) -> Cards:
     return Cards(nvml, handles, tuple(name.decode() if isinstance(name, bytes) else name for name in names))
 
 
-def _meter(cards: Cards, find_cards: Callable[[], Cards], longest_gap_s: float) -> EnergyMeter:
+def _meter(cards: Cards, find_cards: Callable[[], Cards], host: Host) -> EnergyMeter:
     try:
-        return NvmlMeter(cards, find_cards)
+        return NvmlMeter(cards, find_cards, host.clock_s)
     except MeterUnavailableError:
         sensor = MovingSensor(lambda: find_cards().power_w)
-        return PowerMeter("nvml", "gpu", sensor.read_power_w, period_s=_PERIOD_S, longest_gap_s=longest_gap_s)
+        return PowerMeter(
+            "nvml",
+            "gpu",
+            sensor.read_power_w,
+            period_s=_PERIOD_S,
+            longest_gap_s=host.longest_gap_s,
+            clock_s=host.clock_s,
+        )

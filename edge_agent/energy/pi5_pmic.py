@@ -3,11 +3,11 @@
 import re
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from edge_agent.energy.finding import Finding, found, lacking
 from edge_agent.energy.power_meter import PowerMeter
+from edge_agent.energy.sysfs import Host
 from edge_agent.errors import MeterUnavailableError
 from edge_agent.hardware import board_model
 
@@ -25,16 +25,17 @@ Run = Callable[[], str]
 """Asks the firmware and returns what it says; MeterUnavailableError if it cannot be asked."""
 
 
-def find_pi5_pmic(root: Path, run: Run, *, longest_gap_s: float) -> Finding:
+def find_pi5_pmic(host: Host, run: Run) -> Finding:
     """The rails of a Raspberry Pi 5 or Compute Module 5; on other boards nothing is run."""
     try:
-        _check_board(board_model(root))
+        _check_board(board_model(host.root))
         meter = PowerMeter(
             "pi5-pmic",
             "soc",
             lambda: rails_power_w(run()),
             period_s=_PERIOD_S,
-            longest_gap_s=longest_gap_s,
+            longest_gap_s=host.longest_gap_s,
+            clock_s=host.clock_s,
         )
     except MeterUnavailableError as error:
         return lacking("pi5-pmic", "soc", _COVERS, error)
