@@ -23,18 +23,21 @@ _BOARDS: Final = (
     ("Raspberry Pi 4", 2.7, 6.4),  # idle and busy W as published; PowerJoular's fit is 2.29 + 4.53 u
     ("Raspberry Pi 3", 1.9, 5.1),  # idle and busy W as published for the 3B+; PowerJoular's fit is 2.00 + 3.30 u
 )
+_OTHER_BOARD: Final = (3.0, 10.0)  # assumed: between a Raspberry Pi 5 and a Jetson's mode of 10 W
 _LAPTOP: Final = (5.0, 20.0)  # assumed
 _DESKTOP: Final = (40.0, 95.0)  # assumed
 
 
 def default_power(root: Path = Path("/")) -> DefaultPower:
-    """The power model for the machine under `root`, guessed from its device tree or from whether it has a battery."""
+    """The power model for the machine under `root`, guessed from its board's name or from whether it has a battery."""
     board = board_model(root)
     for name, idle_w, busy_w in _BOARDS:
         if board is not None and board.startswith(name):
             return DefaultPower(_with_wifi(idle_w, busy_w), name)
     if _has_battery(root):
         return DefaultPower(_with_wifi(*_LAPTOP), "laptop")
+    if board is not None:
+        return DefaultPower(_with_wifi(*_OTHER_BOARD), "single-board computer")
     return DefaultPower(PowerModel(idle_w=_DESKTOP[0], busy_w=_DESKTOP[1]), "desktop")
 
 

@@ -24,7 +24,6 @@ _PLUG: Final = Finding(
     "no smart plug is configured",
     "name it under energy.plug in agent.yaml",
 )
-_SHORTEST_GAP_S: Final = 10.0
 
 
 def discover(
@@ -32,17 +31,15 @@ def discover(
     *,
     modelled: EnergyMeter,
     plug: Finding = _PLUG,
-    interval_s: float = 1.0,
     run: Run = ask_firmware,
     load: Load = load_nvml,
 ) -> tuple[Finding, ...]:
     """One finding for each kind of meter, the model last; the meters count from now.
 
-    `root` is where /sys and /proc lie. `plug` is the finding of the smart plug where one is configured. `interval_s`
-    is how often the meters will be read at least: of a sensor of watts, a gap of three times that, or 10 s if that is
-    longer, is not filled in. `run` asks a Raspberry Pi's firmware and `load` gets NVIDIA's library.
+    `root` is where /sys and /proc lie. `plug` is the finding of the smart plug where one is configured. `run` asks a
+    Raspberry Pi's firmware and `load` gets NVIDIA's library.
     """
-    host = Host(root, longest_gap_s=max(3 * interval_s, _SHORTEST_GAP_S))
+    host = Host(root)
     return (
         find_jetson(host),
         find_hwmon(host),

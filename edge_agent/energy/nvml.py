@@ -16,7 +16,7 @@ from edge_agent.energy.sysfs import Host
 from edge_agent.errors import MeterUnavailableError
 
 _COVERS: Final = "the graphics cards with their memory; not the processor, on which models run here"
-_PERIOD_S: Final = 0.1  # the power that cards tell is an average over tens of ms to 1 s, by model; assumed
+_PERIOD_S: Final = 0.1  # how often cards renew their figures differs by model; assumed
 _EXTRA_FIX: Final = "install its binding: `pip install splitrail[nvidia]`"
 
 

@@ -13,13 +13,13 @@ from edge_agent.energy.default_power import default_power
         ("Raspberry Pi 3 Model B Plus Rev 1.3", "Raspberry Pi 3", 1.9, 5.1),
         ("Raspberry Pi 4 Model B Rev 1.4", "Raspberry Pi 4", 2.7, 6.4),
         ("Raspberry Pi 5 Model B Rev 1.0", "Raspberry Pi 5", 3.0, 8.0),
-        ("Pine64 Pinebook Pro", "desktop", 40.0, 95.0),
+        ("NVIDIA Jetson Nano Developer Kit", "single-board computer", 3.0, 10.0),
     ],
 )
 def test_a_board_is_known_by_its_device_tree(
     tmp_path: Path, board: str, machine: str, idle_w: float, busy_w: float
 ) -> None:
-    """Raspberry Pis have published figures; an unknown board counts as a desktop."""
+    """Raspberry Pis have published figures; a board that is not listed has assumed ones, of a board and not of a PC."""
     (tmp_path / "proc/device-tree").mkdir(parents=True)
     (tmp_path / "proc/device-tree/model").write_bytes(board.encode() + b"\0")
     default = default_power(tmp_path)

@@ -1,12 +1,11 @@
 """One finding for each kind of meter, on whatever machine; and what this very machine says."""
 
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
 import pytest
-from meter_trees import Clock, write
+from meter_trees import write
 
 from broker.messages import PowerModel
 from edge_agent.configuration import MeterName
@@ -14,7 +13,6 @@ from edge_agent.energy.best_meter import best_meter
 from edge_agent.energy.discovery import discover
 from edge_agent.energy.finding import Finding, found
 from edge_agent.energy.modelled import ModelledMeter, Traffic
-from edge_agent.energy.sysfs import Host
 from edge_agent.errors import MeterUnavailableError
 
 MODEL = ModelledMeter(PowerModel(idle_w=1, busy_w=2), lambda: 0.0, lambda: Traffic(0, 0))
@@ -63,23 +61,6 @@ def test_a_configured_plug_takes_its_place(tmp_path: Path) -> None:
     plug = Finding("plug", "measured", "wall", "the wall", None, "blocked", "no reading for 30 s", "see its topic")
     told = discover(tmp_path, modelled=MODEL, plug=plug, run=no_firmware, load=no_binding)
     assert next(finding for finding in told if finding.name == "plug") is plug
-
-
-@pytest.mark.parametrize(("interval_s", "uncounted_s"), [(1.0, 60.0), (60.0, 0.0)])
-def test_meters_that_are_read_seldom_fill_longer_gaps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval_s: float, uncounted_s: float
-) -> None:
-    """A minute between two samples of a power is a gap, unless it is the interval that was asked for."""
-    clock = Clock()
-    monkeypatch.setattr("edge_agent.energy.discovery.Host", partial(Host, clock_s=clock))
-    battery = {"type": "Battery", "status": "Discharging", "power_now": 6_000_000}
-    write(tmp_path / "sys/class/power_supply/BAT0", battery)
-    told = discover(tmp_path, modelled=MODEL, interval_s=interval_s, run=no_firmware, load=no_binding)
-    (meter,) = [finding.meter for finding in told if finding.name == "battery"]
-    assert meter is not None
-    clock.now_s += 60.0
-    assert meter.read_energy_j() == pytest.approx(6.0 * (60.0 - uncounted_s))
-    assert meter.uncounted_s == uncounted_s
 
 
 def test_this_machine_can_be_asked() -> None:
