@@ -1,6 +1,6 @@
-"""The coordinator's HTTP interface: models by their sha256, the site's status, and whether it is alive.
+"""The coordinator's HTTP interface: models by their sha256, status and metrics, whether it is alive and ready.
 
-What the status says is decided elsewhere, who may ask by `coordinator.http_tokens`; this only serves it.
+What these say is decided elsewhere, who may ask by `coordinator.http_tokens`; this only serves it.
 """
 
 import asyncio
@@ -25,12 +25,22 @@ from coordinator.errors import ListenError
 from coordinator.http_connection import MAX_HEAD_BYTES, BoundedListener, PatientConnection, PatientLoop
 from coordinator.http_tokens import Door, Tokens
 from coordinator.status_report import StatusReport
+from splitrail.metric_families import CONTENT_TYPE
 
 log = logging.getLogger("splitrail.coordinator")
 
 
-def application(models: Mapping[str, Path], status: Callable[[], StatusReport]) -> Starlette:
-    """The ASGI application that serves `models` (by sha256, with ranges) and `status` as JSON."""
+def application(
+    models: Mapping[str, Path],
+    status: Callable[[], StatusReport],
+    *,
+    metrics: Callable[[], bytes],
+    unreadiness: Callable[[], str | None],
+) -> Starlette:
+    """The ASGI application that serves `models` (by sha256, with ranges), `status` as JSON, and `metrics` as they are.
+
+    `unreadiness` says why the coordinator cannot do its work; None while it can.
+    """
 
     def model(request: Request) -> Response:
         path = models.get(request.path_params["sha256"])
@@ -44,7 +54,22 @@ def application(models: Mapping[str, Path], status: Callable[[], StatusReport]) 
     def alive(_request: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    return Starlette(routes=[Route("/models/{sha256}", model), Route("/v1/status", report), Route("/healthz", alive)])
+    def measured(_request: Request) -> Response:
+        return Response(metrics(), headers={"Content-Type": CONTENT_TYPE})
+
+    def ready(_request: Request) -> Response:
+        reason = unreadiness()
+        return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", status_code=503)
+
+    return Starlette(
+        routes=[
+            Route("/models/{sha256}", model),
+            Route("/v1/status", report),
+            Route("/metrics", measured),
+            Route("/healthz", alive),
+            Route("/readyz", ready),
+        ]
+    )
 
 
 class HttpServer:

@@ -20,7 +20,7 @@ from coordinator.errors import TokensError
 MAX_FILE_BYTES = 1_000_000
 MAX_TOKEN_BYTES = 1_000
 LOOK_INTERVAL_S = 1.0
-OPEN_PATHS = frozenset({"/healthz"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 _LINE = re.compile(r"(\S+)[ \t]+([0-9a-f]{64})")
 
 log = logging.getLogger("splitrail.coordinator")

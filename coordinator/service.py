@@ -26,15 +26,20 @@ from coordinator.errors import DeclarationError
 from coordinator.http_server import HttpServer, application
 from coordinator.leadership import Candidate
 from coordinator.membership import presumed_dead
+from coordinator.metrics import Moment, figures
+from coordinator.readiness import unreadiness
 from coordinator.reception import Reception
 from coordinator.site import EMPTY, DeploymentState, State
 from coordinator.snapshot import snapshot_of
 from coordinator.state import Connected, DeploymentDeclared, Evaluated, Received, Restored, apply
-from coordinator.status_report import RECENT_S, StatusReport, leadership_report, status_report
+from coordinator.status_report import RECENT_S, LeadershipReport, StatusReport, leadership_report, status_report
 from coordinator.store_snapshot import Office, SnapshotStore
+from coordinator.tally import Tally
+from coordinator.telemetry.point_time import arrival_of_kept
 from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
 from coordinator.telemetry.store import StoredUpTo
 from models.cache import ModelCache
+from splitrail.metric_families import Exposition
 
 SNAPSHOT_S = 3.0
 """Time between two snapshots, unless a plan is published: it is kept first."""
@@ -120,8 +125,28 @@ class Coordinator:
             power=self._store.summarise_power(now - RECENT_S),
             inferences={name: self._store.summarise_inferences(name, now - RECENT_S) for name in state.deployments},
             lost_telemetry=self._store.report().lost + self._reception.lost,
-            leadership=leadership_report(self._election.known, time.monotonic(), leads=self._election.term is not None),
+            leadership=self._leadership(),
         )
+
+    def unreadiness(self) -> str | None:
+        """Why this coordinator cannot do its work now; None while it can. May be called from any thread."""
+        return unreadiness(connected=self._session.connected, store=self._store.report(), leadership=self._leadership())
+
+    def _moment(self, tally: Tally) -> Moment:
+        return Moment(
+            site=self._settings.site,
+            now=self._clock(),
+            state=self._state,
+            counts=tally.counts(),
+            store=self._store.report(),
+            lost_events=self._reception.lost,
+            connected=self._session.connected,
+            dropped=self._session.dropped,
+            leadership=self._leadership(),
+        )
+
+    def _leadership(self) -> LeadershipReport:
+        return leadership_report(self._election.known, time.monotonic(), leads=self._election.term is not None)
 
     def _open(self, opened: ExitStack) -> None:
         settings = self._settings
@@ -148,7 +173,12 @@ class Coordinator:
         self._reception = Reception(
             self._session, self._store, clock=self._clock, on_term=self._election.see, on_notice=self._hear_notice
         )
-        self._http.start(application(declarations.files, self.status))
+        tally = Tally(self._state.deployments)
+        tally.listen(self._session, self._clock)
+        metrics = Exposition(lambda: figures(self._moment(tally)))
+        self._http.start(
+            application(declarations.files, self.status, metrics=metrics.text, unreadiness=self.unreadiness)
+        )
         self._session.start()
         opened.callback(self._election.close)
         self._election.start()
@@ -207,8 +237,8 @@ class Coordinator:
             case Connected():
                 # It may have forgotten everything.
                 self._office = None
-            case Received(NodeStatus() as status, at):
-                self._store.record(status, at)
+            case Received(NodeStatus() as status, at, retained):
+                self._store.record(status, arrival_of_kept(status, at) if retained else at)
             case Received(Plan() as plan, at):
                 self._store.record(plan, at)
                 known = self._state.deployments.get(plan.deployment)

@@ -40,7 +40,13 @@ def report() -> StatusReport:
 
 
 @pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Serve]:
+def obstacles() -> list[str | None]:
+    """Why the coordinator cannot do its work; the last one counts."""
+    return [None]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, obstacles: list[str | None]) -> Iterator[Serve]:
     model, large = tmp_path / "model.tflite", tmp_path / "large.tflite"
     model.write_bytes(CONTENT)
     with large.open("wb") as sparse:
@@ -51,7 +57,8 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     def start(settings: HttpSettings) -> HttpServer:
         server = HttpServer(settings)
         serving.append(server)
-        server.start(application({SHA256: model, LARGE_SHA256: large, "cd" * 32: tmp_path / "gone"}, report))
+        models = {SHA256: model, LARGE_SHA256: large, "cd" * 32: tmp_path / "gone"}
+        server.start(application(models, report, metrics=lambda: b"up 1\n", unreadiness=lambda: obstacles[-1]))
         return server
 
     yield start
@@ -115,6 +122,21 @@ def test_the_status_is_json(server: HttpServer) -> None:
     assert json.loads(body)["site"] == "lab"
 
 
+def test_the_metrics_are_in_prometheus_form(server: HttpServer) -> None:
+    """As text, of the type that Prometheus asks for."""
+    status, headers, body = get(server, "/metrics")
+    assert (status, body) == (200, b"up 1\n")
+    assert headers["content-type"].startswith("text/plain; version=")
+
+
+def test_it_says_whether_it_is_ready_and_why_not(server: HttpServer, obstacles: list[str | None]) -> None:
+    """503 with one line, as whoever restarts or balances expects."""
+    assert get(server, "/readyz")[::2] == (200, b"ok\n")
+    obstacles.append("the MQTT broker is away")
+    assert get(server, "/readyz")[::2] == (503, b"the MQTT broker is away\n")
+    assert get(server, "/healthz")[0] == 200
+
+
 def test_it_says_that_it_is_alive(server: HttpServer) -> None:
     """Whatever watches the coordinator asks /healthz."""
     assert get(server, "/healthz")[::2] == (200, b"ok\n")
@@ -145,14 +167,14 @@ def test_the_url_names_the_port_that_was_taken(server: HttpServer) -> None:
 # --- tokens
 
 
-@pytest.mark.parametrize("path", ["/v1/status", f"/models/{SHA256}", "/anything"])
+@pytest.mark.parametrize("path", ["/v1/status", "/metrics", f"/models/{SHA256}", "/anything"])
 def test_without_a_known_token_nothing_is_told(serve: Serve, tmp_path: Path, path: str) -> None:
-    """No token, a wrong one, another scheme and two headers are all refused with one line; /healthz stays open."""
+    """No token, a wrong one, another scheme and two headers are refused with a line; what a supervisor asks is open."""
     server = serve(HttpSettings(port=0, tokens_file=tokens_file(tmp_path / "tokens", pi="secret")))
     for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic secret"}, {"Authorization": ""}):
         status, answered, body = get(server, path, **headers)
         assert (status, answered["www-authenticate"], body.count(b"\n")) == (401, "Bearer", 1)
-    assert get(server, "/healthz")[0] == 200
+    assert [get(server, asked)[0] for asked in ("/healthz", "/readyz")] == [200, 200]
 
 
 def test_a_known_token_opens_the_door(serve: Serve, tmp_path: Path) -> None:

@@ -23,11 +23,15 @@ def _status() -> StatusReport:
     raise AssertionError("nobody was let in to the status without a token")
 
 
+def _metrics() -> bytes:
+    raise AssertionError("nobody was let in to the metrics without a token")
+
+
 def served() -> ASGIApp:
     """The application behind its door."""
     tokens = written("tokens", f"pi {hashlib.sha256(TOKEN.encode()).hexdigest()}\n".encode())
     model: Path = written("served.tflite", MODEL)
-    return Door(application({SHA256: model}, _status), Tokens(tokens))
+    return Door(application({SHA256: model}, _status, metrics=_metrics, unreadiness=lambda: None), Tokens(tokens))
 
 
 def run(data: bytes) -> None:
@@ -62,7 +66,7 @@ def run(data: bytes) -> None:
     assert 200 <= status < 500, status
     known = any(name == b"authorization" and TOKEN.encode() in value for name, value in headers)
     if status in (200, 206) and not known:
-        assert path == b"/healthz"
+        assert path in (b"/healthz", b"/readyz")
     assert len(body) <= 2 * len(MODEL) + 1_000
 
 
@@ -84,7 +88,15 @@ async def _answer(scope: dict[str, Any]) -> tuple[int, bytes]:
 
 def seeds() -> Iterator[bytes]:
     """Whole models and ranges of them, with a token and without, and a file of tokens."""
-    for path in (f"/models/{SHA256}", "/v1/status", "/healthz", "/models/../etc/passwd", "/models/%2e%2e/x?y=1"):
+    for path in (
+        f"/models/{SHA256}",
+        "/v1/status",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/models/../etc/passwd",
+        "/models/%2e%2e/x?y=1",
+    ):
         yield f"GET {path}".encode()
     for span in ("bytes=0-10", "bytes=5-", "bytes=-5", "bytes=0-1,3-4", "bytes=9999-", "x"):
         yield f"GET /models/{SHA256}\nAuthorization: Bearer {TOKEN}\nRange: {span}\nIf-Range: x".encode()
