@@ -168,6 +168,7 @@ class Agent:
             emulated_load=emulated_load,
             clock=clock,
             traffic=self._tensor_traffic,
+            listen=self._session.on_foreign,
         )
 
         self._announcement = announcement(settings, self._transport.endpoint, key.public if key else None)
@@ -178,6 +179,7 @@ class Agent:
             announcement=self._announcement,
             on_birth=self._republish,
             term=lambda: self._plans.highest_term,
+            wall_clock=clock.now,
         )
 
     def start(self) -> None:

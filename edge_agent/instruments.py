@@ -5,13 +5,16 @@ Energy is `edge_agent.energy.metering`'s; publishing is the agent's.
 
 from collections.abc import Callable, Iterator
 
+from broker.foreign import ForeignHandler
 from broker.messages import EnergyReading, NodeLoad, PowerModel
 from edge_agent.clock import WallClock
 from edge_agent.configuration import AgentSettings
 from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.discovery import discover
+from edge_agent.energy.finding import Finding, found
 from edge_agent.energy.metering import Metering
 from edge_agent.energy.modelled import ModelledMeter, Traffic, machine_busy_s, machine_traffic
+from edge_agent.energy.plug import COVERS, PlugMeter
 from edge_agent.executor import Executor
 from edge_agent.load_readings import LoadReadings
 from edge_agent.processor_load import ProcessorWatch
@@ -20,8 +23,8 @@ from edge_agent.processor_load import ProcessorWatch
 class Instruments:
     """Energy and load of one session; `traffic` gives the bytes of tensors, which are an emulated node's radio.
 
-    From here on the executor tells what its runs take. MeterUnavailableError if the settings name a meter that is not
-    there.
+    `listen(topic, handler)` subscribes to a smart plug's messages. From here on the executor tells what its runs take.
+    MeterUnavailableError if the settings name a meter that is not there.
     """
 
     def __init__(
@@ -34,13 +37,14 @@ class Instruments:
         emulated_load: EmulatedLoad,
         clock: WallClock,
         traffic: Callable[[], Traffic],
+        listen: Callable[[str, ForeignHandler], None],
     ) -> None:
         emulated = settings.emulation is not None
         if emulated:
             modelled = ModelledMeter(power, lambda: executor.busy_s, traffic)
         else:
             modelled = ModelledMeter(power, machine_busy_s, machine_traffic)
-        self._metering = Metering(settings, session, discover(modelled=modelled), power=power, now=clock.now)
+        self._metering = Metering(settings, session, _findings(settings, modelled, listen), power=power, now=clock.now)
         executor.measure_energy_by(self._metering.stage_meter)
         # The agents of a testbed share a machine: what else it does is the other nodes' work, and no load of this one.
         look = emulated_load.load if emulated else ProcessorWatch(settings.threads, lambda: executor.busy_s).load
@@ -60,3 +64,14 @@ class Instruments:
         if load is not None:
             yield load
         yield from self._metering.due()
+
+
+def _findings(
+    settings: AgentSettings, modelled: ModelledMeter, listen: Callable[[str, ForeignHandler], None]
+) -> tuple[Finding, ...]:
+    plug = settings.energy.plug
+    if plug is None or settings.emulation is not None:
+        return discover(modelled=modelled)
+    meter = PlugMeter(plug)
+    listen(plug.topic, meter.hear)
+    return discover(modelled=modelled, plug=found(meter, COVERS))

@@ -34,6 +34,7 @@ def first_readings(executor: Executor, emulation: EmulationSettings | None) -> t
         emulated_load=EmulatedLoad(emulation.load_file if emulation else None),
         clock=WallClock(),
         traffic=lambda: Traffic(0, 0),
+        listen=lambda *_: None,
     )
     loads: list[NodeLoad] = []
     energies: list[EnergyReading] = []
