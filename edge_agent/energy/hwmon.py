@@ -39,6 +39,7 @@ class Monitor:
     label: str | None
     """What the device tree calls it."""
     directory: Path
+    """Below the device's own directory, so that it is never another chip's."""
 
 
 def find_hwmon(host: Host) -> Finding:
@@ -70,7 +71,8 @@ def find_hwmon(host: Host) -> Finding:
 def _monitors(host: Host) -> list[Monitor]:
     """The INA2xx chips that hwmon shows now."""
     seen = []
-    for directory in host.entries("sys/class/hwmon/hwmon*"):
+    for entry in host.entries("sys/class/hwmon/hwmon*"):
+        directory = entry.resolve()  # by its device: numbers are given anew, and to other chips
         chip = host.line(directory / "name")
         if chip is not None and chip.lower() in _CHIPS:
             label = host.line(directory / "label")

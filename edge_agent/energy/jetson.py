@@ -80,7 +80,8 @@ def _power_w(host: Host, rail: Rail) -> float:
 
 
 def _rails(host: Host) -> Iterator[Rail]:
-    for directory in host.entries("sys/class/hwmon/hwmon*"):
+    for entry in host.entries("sys/class/hwmon/hwmon*"):
+        directory = entry.resolve()  # by its device: numbers are given anew, and to other chips
         if host.line(directory / "name") != "ina3221":
             continue
         for label in sorted(directory.glob("in?_label")):
@@ -90,7 +91,7 @@ def _rails(host: Host) -> Iterator[Rail]:
     for label in host.entries("sys/bus/i2c/devices/*/iio:device*/rail_name_?"):
         match, name = _OLD_LABEL_FORM.fullmatch(label.name), host.line(label)
         if match and name:
-            yield Rail(name, label.parent, match[1], is_hwmon=False)
+            yield Rail(name, label.parent.resolve(), match[1], is_hwmon=False)
 
 
 def _steps(host: Host, rail: Rail) -> tuple[float, float]:

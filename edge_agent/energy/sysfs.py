@@ -4,8 +4,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from edge_agent.errors import MeterUnavailableError
+
+_MOST: Final = 2**63  # the kernel's own numbers are no longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +25,7 @@ class Host:
     def number(self, path: Path, *, permission_fix: str = "give the agent's user leave to read it") -> int:
         """The number in a file of a meter that is there; MeterUnavailableError, naming the file, if it has none."""
         try:
-            return int(self.read_text(path))
+            number = int(self.read_text(path))
         except PermissionError:
             raise MeterUnavailableError(f"{path} may not be read", fix=permission_fix, is_there=True) from None
         except OSError as error:
@@ -30,6 +33,9 @@ class Host:
             raise MeterUnavailableError(reason, is_there=True) from None
         except ValueError:
             raise MeterUnavailableError(f"{path} shows no number", is_there=True) from None
+        if abs(number) >= _MOST:
+            raise MeterUnavailableError(f"{path} shows a number of {len(str(abs(number)))} digits", is_there=True)
+        return number
 
     def number_or_none(self, path: Path) -> int | None:
         """The number in a file that may be missing."""

@@ -31,20 +31,32 @@ def write(directory: Path, files: Files) -> Path:
     return directory
 
 
-def remove(directory: Path) -> None:
-    """The driver was unloaded."""
+def in_class(root: Path, name: str, device: str, files: Files) -> Path:
+    """A device's directory, and the link that leads there from a class or bus, such as `class/hwmon/hwmon2`."""
+    directory = write(root / "sys/devices/platform/soc" / device, files)
+    link = root / "sys" / name
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(directory)
+    return link
+
+
+def remove(link: Path) -> None:
+    """The driver was unloaded, or the device taken out."""
+    directory = link.resolve()
     for path in directory.iterdir():
         path.unlink()
     directory.rmdir()
+    link.unlink()
 
 
 def i2c_hwmon(root: Path, number: int, device: str, files: Files) -> Path:
-    """A hwmon directory whose `device` leads to a chip on an I2C bus, such as `1-0040`."""
-    chip = root / "sys/bus/i2c/devices" / device
-    chip.mkdir(parents=True, exist_ok=True)
-    directory = write(root / f"sys/class/hwmon/hwmon{number}", files)
-    (directory / "device").symlink_to(chip)
-    return directory
+    """A hwmon directory below a chip on an I2C bus, such as `1-0040`, with the links that the kernel makes."""
+    chip = f"i2c-{device[0]}/{device}"
+    if not (root / "sys/bus/i2c/devices" / device).exists():
+        in_class(root, f"bus/i2c/devices/{device}", chip, {})
+    link = in_class(root, f"class/hwmon/hwmon{number}", f"{chip}/hwmon/hwmon{number}", files)
+    (link / "device").symlink_to("../../../" + device)
+    return link
 
 
 def forbidden(*names: str) -> Callable[[Path], str]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from meter_trees import Clock, Files, forbidden, host, remove, write
+from meter_trees import Clock, Files, forbidden, host, in_class, remove, write
 
 from edge_agent.energy.battery import find_battery
 from edge_agent.errors import MeterUnavailableError
@@ -28,7 +28,7 @@ BY_CURRENT: Files = {
 
 def supply(root: Path, name: str, files: Files) -> Path:
     """A power supply below `root`."""
-    return write(root / "sys/class/power_supply" / name, files)
+    return in_class(root, f"class/power_supply/{name}", f"power_supply/{name}", files)
 
 
 def joules_of_two_seconds(root: Path) -> float:

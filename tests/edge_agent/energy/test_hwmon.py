@@ -110,6 +110,17 @@ def test_it_is_found_again_after_its_driver_was_loaded_anew(tmp_path: Path) -> N
     assert meter.uncounted_s == pytest.approx(30.0)
 
 
+def test_another_chip_under_its_old_number_is_not_it(tmp_path: Path) -> None:
+    """Numbers are given anew: what is hwmon2 now may measure something else."""
+    first = i2c_hwmon(tmp_path, 2, "1-0040", INA219)
+    meter = readable(find_hwmon(host(tmp_path, Clock()))).meter
+    assert meter is not None
+    remove(first)
+    i2c_hwmon(tmp_path, 2, "1-0045", INA219 | {"power1_input": 90_000_000})
+    with pytest.raises(MeterUnavailableError, match="shows no ina219 at 1-0040 any more"):
+        meter.read_energy_j()
+
+
 def test_a_board_without_one_says_what_to_wire(tmp_path: Path) -> None:
     """Other sensors in hwmon are none of it."""
     write(tmp_path / "sys/class/hwmon/hwmon0", {"name": "ina3221", "in1_input": 5_000})
@@ -119,7 +130,7 @@ def test_a_board_without_one_says_what_to_wire(tmp_path: Path) -> None:
     assert "INA219" in finding.fix
 
 
-@pytest.mark.parametrize("power", ["", "n/a", "-2000000", "0", "99999999999999"])
+@pytest.mark.parametrize("power", ["", "n/a", "-2000000", "0", "99999999999999", "9" * 400])
 def test_garbage_blocks_it(tmp_path: Path, power: str) -> None:
     """No number, a current that runs backwards, none at all, or more than any machine draws."""
     i2c_hwmon(tmp_path, 2, "1-0040", INA219 | {"power1_input": power})

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from meter_trees import Clock, Files, host, i2c_hwmon, remove, write
+from meter_trees import Clock, Files, host, i2c_hwmon, in_class, remove, write
 
 from edge_agent.energy.jetson import find_jetson
 from edge_agent.errors import MeterUnavailableError
@@ -44,7 +44,7 @@ def test_only_the_input_rail_counts(tmp_path: Path) -> None:
 def test_a_jetson_nano_of_jetpack_4(tmp_path: Path) -> None:
     """NVIDIA's older driver shows mW below iio, with the rails' names beside."""
     clock = Clock()
-    device = tmp_path / "sys/bus/i2c/devices/6-0040/iio:device0"
+    device = in_class(tmp_path, "bus/i2c/devices/6-0040", "i2c-6/6-0040", {}) / "iio:device0"
     rails = {"rail_name_0": "POM_5V_IN", "rail_name_1": "POM_5V_GPU", "rail_name_2": "POM_5V_CPU"}
     write(device, rails | {"in_power0_input": 2_434, "in_power1_input": 41, "in_power2_input": 528})
     finding = find_jetson(host(tmp_path, clock))

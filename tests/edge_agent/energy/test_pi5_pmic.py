@@ -1,9 +1,12 @@
 """What a Raspberry Pi 5's firmware says of its rails, in its true form; no Pi is needed."""
 
+import contextlib
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from meter_trees import Clock, host
 
 from edge_agent.energy.pi5_pmic import ask_firmware, find_pi5_pmic, rails_power_w
@@ -95,6 +98,20 @@ def test_what_is_not_whole_is_no_reading(answer: str, reason: str) -> None:
         rails_power_w(answer)
     assert reason in str(caught.value)
     assert len(str(caught.value)) < 1_500
+
+
+@given(
+    st.one_of(
+        st.text(),
+        st.lists(
+            st.from_regex(r"(VDD_CORE|HDMI)_[AV] (current|volt)\(\d\)=-?\d+(\.\d+)?[AV]\n", fullmatch=True), max_size=6
+        ).map("".join),
+    )
+)
+def test_any_answer_is_a_number_or_an_error(answer: str) -> None:
+    """Whatever the firmware says, there is a figure or a reason why there is none."""
+    with contextlib.suppress(MeterUnavailableError):
+        assert isinstance(rails_power_w(answer), float)
 
 
 def test_it_goes_away_and_comes_back(tmp_path: Path) -> None:
