@@ -48,7 +48,8 @@ class InfluxServer:
         self._credentials = credentials_of(settings)
         self._url = settings.url.rstrip("/")
         try:
-            self._pool = BoundedPool(num_pools=1, maxsize=3, ssl_context=tls_context(settings.ca_file))
+            context = tls_context(settings.ca_file) if self._url.startswith("https:") else None
+            self._pool = BoundedPool(num_pools=1, maxsize=3, ssl_context=context)
         except OSError as error:
             raise InfluxError(
                 self.endpoint, f"influxdb.ca_file {settings.ca_file} cannot be used: {error}; give a PEM file"

@@ -1,0 +1,138 @@
+"""Telemetry into a real InfluxDB under load while coordinator and database are killed: every sample stored once."""
+
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import influx_peers
+import pytest
+from eventually import eventually
+from influxd_fixture import make_database
+
+from broker.mosquitto import PrivateMosquitto, ends_with_parent
+from coordinator.telemetry.influx_server import InfluxServer
+from testbed.private_influxd import PrivateInfluxd
+
+
+class Peers:
+    """A broker, a database, a publisher and a coordinator's intake, each of which can be killed and started again."""
+
+    def __init__(self, directory: Path, per_s: float) -> None:
+        self.spool, self.store, self.printed = directory / "spool", directory / "store", directory / "printed"
+        self.broker = PrivateMosquitto(directory / "mosquitto")
+        self.database = PrivateInfluxd(directory / "influxd")
+        self.broker.start()
+        self.database.start()
+        make_database(self.database.settings)
+        self._per_s = per_s
+        self._output = self.printed.open("ab")
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self.start("store")
+        self.start("publish")
+
+    def start(self, role: str) -> None:
+        arguments = {
+            "publish": [str(self.spool), str(self._per_s)],
+            "store": [str(self.store), self.database.url],
+        }
+        self._running[role] = subprocess.Popen(
+            [sys.executable, influx_peers.__file__, role, str(self.broker.port), *arguments[role]],
+            stdin=subprocess.PIPE,
+            stdout=self._output,
+            preexec_fn=ends_with_parent(),  # noqa: PLW1509  # two system calls, which take no lock
+        )
+
+    def kill_and_restart(self, role: str, away_s: float) -> None:
+        if role == "influxd":
+            self.database.kill()
+            time.sleep(away_s)
+            self.database.start()
+            return
+        self._kill(role)
+        time.sleep(away_s)
+        self.start(role)
+
+    def end_publishing(self) -> None:
+        """Let the publisher publish no more; it stays, to send what is not stored."""
+        stdin = self._running["publish"].stdin
+        assert stdin is not None
+        stdin.close()
+
+    def published(self) -> dict[str, bool]:
+        """What the publishers printed: ids, and whether they had been spooled then."""
+        return {line.split()[0]: line.endswith("spooled") for line in self.printed.read_text().splitlines()}
+
+    def values(self, statement: str) -> list[object]:
+        """The last column of all rows that InfluxDB answers."""
+        with closing(InfluxServer(self.database.settings)) as server:
+            (series,) = server.query(statement, timeout_s=30.0)
+        return [row[-1] for each in series for row in each.values]
+
+    def has_settled(self) -> bool:
+        """Whether nothing waits anywhere."""
+        return count(self.spool, "message") == 0 and count(self.store, "outgoing") == 0
+
+    def close(self) -> None:
+        for role in list(self._running):
+            self._kill(role)
+        self.database.stop()
+        self.broker.stop()
+        self._output.close()
+
+    def _kill(self, role: str) -> None:
+        process = self._running.pop(role)
+        process.kill()
+        process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+
+def count(file: Path, table: str) -> int:
+    with closing(sqlite3.connect(file, timeout=10.0)) as connection:
+        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
+
+
+def kill_under_load(directory: Path, kills: list[str], *, per_s: float, seed: int) -> None:
+    """The whole experiment; what remains to be asserted holds for any kills."""
+    moments = random.Random(seed)
+    peers = Peers(directory, per_s)
+    try:
+        assert eventually(lambda: peers.values("SELECT request_id FROM inference"))
+        for role in kills:
+            time.sleep(moments.uniform(0.1, 1.2))
+            peers.kill_and_restart(role, moments.uniform(0.0, 0.4))
+        time.sleep(0.5)
+        peers.end_publishing()
+        assert eventually(peers.has_settled, 90.0)
+        published, stored = peers.published(), Counter(peers.values("SELECT request_id FROM inference"))
+        assert len(published) > 100
+        assert {name: times for name, times in stored.items() if times != 1} == {}
+        assert {name for name, is_spooled in published.items() if is_spooled} - set(stored) == set()
+        # A publisher that was killed between spooling and printing has one more.
+        assert len(set(stored) - set(published)) <= kills.count("publish")
+        assert peers.values("SELECT count(compute_ms) FROM stage") == [influx_peers.STAGES * len(stored)]
+        assert peers.values("SELECT count(size_bytes) FROM transfer") == [len(stored)]
+        if "publish" not in kills:
+            assert peers.values("SELECT count(energy_j) FROM energy") == [len(stored) // influx_peers.ENERGY_EVERY]
+        assert (count(peers.store, "dead_letter"), peers.values("SELECT mean(power_w) FROM energy")) == (0, [3.0])
+    finally:
+        peers.close()
+
+
+def test_a_few_kills_of_coordinator_and_database_lose_and_double_nothing(tmp_path: Path) -> None:
+    """Eight kills, each at a random moment."""
+    kills = ["store", "influxd", "influxd", "store", "store", "influxd", "store", "influxd"]
+    kill_under_load(tmp_path, kills, per_s=300.0, seed=1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_many_kills_lose_and_double_nothing_in_influxdb(tmp_path: Path, seed: int) -> None:
+    """Forty kills of coordinator, database and publisher in any order, at a higher rate."""
+    kills = random.Random(seed).choices(["store", "influxd", "publish"], k=40)
+    kill_under_load(tmp_path, kills, per_s=500.0, seed=seed)
