@@ -9,6 +9,7 @@ AgentError (SplitrailError)
 ├── ExecutorBusyError (RuntimeError) too many requests wait for this node's compute already
 ├── SpoolError (OSError)             a spool that another process uses, or a file that is none
 ├── SpoolFailedError (OSError)       the disk of the spool is full or fails, perhaps only for now
+├── MetricsError (OSError)           metrics that cannot be served as the settings say
 ├── ProfileError (ValueError)        a model whose cost cannot be measured here
 └── MeterUnavailableError (OSError)  an energy meter that this machine lacks or does not let us read
 """
@@ -59,8 +60,16 @@ class ExecutorBusyError(AgentError, RuntimeError):
     """The executor's queue is full; taking more would only make every request late."""
 
 
+class MetricsError(AgentError, OSError):
+    """The metrics cannot be served as the settings say; the message says why and what would be right."""
+
+
 class ProfileError(AgentError, ValueError):
     """A model cannot be profiled; the message says what of it."""
+
+
+class CalibrationError(AgentError, ValueError):
+    """What a meter said of this machine fits no power model; the message says what would."""
 
 
 class MeterUnavailableError(AgentError, OSError):

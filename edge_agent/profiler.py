@@ -43,6 +43,8 @@ class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: float
     runtime: str
     threads: int
+    at: float = 0.0
+    """When it was measured, s since the Unix epoch; 0 of one that an older version kept."""
 
     def stretched(self, factor: float) -> "MeasuredProfile":
         """The same profile on an emulated machine that is `factor` times slower."""
@@ -88,7 +90,7 @@ def profile_model(
     before_mb = process.memory_info().rss / 1e6
     whole = Segment(path, threads)
     generator = np.random.default_rng(0)
-    activations = [_plausible_input(spec, generator, path) for spec in whole.inputs]
+    activations = [plausible_input(spec, generator, path) for spec in whole.inputs]
     unsplit = _time_runs(whole, activations, clock_ns, BUDGET_UNSPLIT_S, partial(tell, 0))
     memory_mb = max(0.0, process.memory_info().rss / 1e6 - before_mb)
     whole.close()
@@ -117,6 +119,7 @@ def profile_model(
         memory_mb=memory_mb,
         runtime=_runtime_words(runtime_identity()),
         threads=threads,
+        at=time.time(),
     )
 
 
@@ -158,7 +161,7 @@ def _smallest_segments(graph: Graph) -> list[tuple[int, int]]:
     return list(itertools.pairwise(allowed))
 
 
-def _plausible_input(spec: TensorSpec, generator: np.random.Generator, path: Path) -> np.ndarray[Any, Any]:
+def plausible_input(spec: TensorSpec, generator: np.random.Generator, path: Path) -> np.ndarray[Any, Any]:
     """An input in the range of normalised images: zeros would let some kernels skip work."""
     if spec.dtype not in SENDABLE_TYPES:
         raise ProfileError(

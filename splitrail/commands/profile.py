@@ -1,4 +1,4 @@
-"""`splitrail profile`: what each op of a model costs on this machine."""
+"""`splitrail profile`: what each op of a model costs on this machine, and what power that takes."""
 
 import argparse
 import sys
@@ -12,6 +12,7 @@ from rich.table import Table
 
 from edge_agent.profiler import MeasuredProfile, profile_model
 from models.graph import Graph, read_graph
+from splitrail.errors import SplitrailError
 from splitrail.option_types import whole_number
 
 EXAMPLE = "splitrail profile mobilenetv2.tflite --threads 1"
@@ -24,11 +25,28 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=whole_number(1, MOST_THREADS), default=1, metavar="N", help="interpreter threads (default 1)"
     )
+    parser.add_argument(
+        "--energy",
+        action="store_true",
+        help="calibrate this machine's power model against its energy meter instead, with the model as its load",
+    )
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="agent.yaml whose power model, meter and smart plug --energy takes (default: this machine's usual ones)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure the model and print the cost of its ops."""
+    """Measure the model and print the cost of its ops, or the machine's power model."""
+    if arguments.settings is not None and not arguments.energy:
+        raise SplitrailError("--settings says what --energy calibrates: give both or neither")
+    if arguments.energy:
+        from splitrail.commands.profile_energy import calibrate  # noqa: PLC0415  # an agent's parts, seldom needed
+
+        return calibrate(arguments.model, arguments.settings, as_json=arguments.json)
     graph = read_graph(arguments.model)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task: Any = bar.add_task("profiling", total=len(graph.ops))

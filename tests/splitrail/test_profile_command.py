@@ -1,11 +1,16 @@
 """`splitrail profile`: its figures, and what it refuses in one line."""
 
+import contextlib
 import json
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from edge_agent.energy import calibration_run
+from edge_agent.energy.finding import Finding, found
+from edge_agent.energy.meter import EnergyMeter
 from models.graph import read_graph
 from splitrail.cli import main
 
@@ -36,3 +41,93 @@ def test_a_model_of_text_is_one_line(small_model: Callable[[str], Path], capsys:
     """Exit code 2: its inputs cannot be made up."""
     assert main(["profile", str(small_model("strings"))]) == 2
     assert "is of type string" in capsys.readouterr().err
+
+
+class LinearMachine:
+    """A machine of two cores, as busy as it is told to be, whose meter says 3 W, and 7 W more for all cores busy."""
+
+    name, source, scope = "rapl", "measured", "package"
+    resolution_j = uncounted_s = period_s = 0.0
+    is_sampled = False
+
+    def __init__(self) -> None:
+        self._since_s, self._busy_s, self._threads = time.monotonic(), 0.0, 0
+
+    @contextlib.contextmanager
+    def looped(self, path: Path, threads: int) -> Iterator[None]:
+        """So many threads run a model that is there."""
+        assert path.exists()
+        self.busy_s()
+        self._threads = threads
+        yield
+        self.busy_s()
+        self._threads = 0
+
+    def busy_s(self) -> float:
+        """Seconds in which both cores were busy."""
+        now_s = time.monotonic()
+        self._busy_s += (now_s - self._since_s) * min(self._threads, 2) / 2
+        self._since_s = now_s
+        return self._busy_s
+
+    def read_energy_j(self) -> float:
+        """Joules since the machine began."""
+        busy_s = self.busy_s()
+        return 3.0 * self._since_s + 7.0 * busy_s
+
+
+@pytest.fixture
+def _metered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a machine, measured in short."""
+    machine = LinearMachine()
+
+    def discover(*, modelled: EnergyMeter) -> tuple[Finding, ...]:
+        return (found(machine, "the package"), found(modelled, "a model"))  # type: ignore[arg-type]  # its names are literals
+
+    command = "splitrail.commands.profile_energy"
+    monkeypatch.setattr(f"{command}.discover", discover)
+    monkeypatch.setattr(f"{command}.machine_busy_s", machine.busy_s)
+    monkeypatch.setattr(f"{command}.model_looped", machine.looped)
+    monkeypatch.setattr(f"{command}.usable_cores", lambda: 2)
+    monkeypatch.setattr(calibration_run, "LEAST_WINDOW_S", 0.1)
+    monkeypatch.setattr(calibration_run, "SETTLE_S", 0.01)
+
+
+@pytest.mark.usefixtures("_metered")
+def test_the_power_model_is_fitted_to_a_meter(
+    small_model: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lines for agent.yaml, what they cover, and the error before and after."""
+    assert main(["profile", str(small_model("branchy")), "--energy"]) == 0
+    printed = capsys.readouterr().out
+    assert "power:  # fitted to rapl: the processor's package alone, not the board" in printed
+    assert "the model's error: " in printed
+
+
+@pytest.mark.usefixtures("_metered")
+def test_the_fit_is_one_json_object(small_model: Callable[[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    """A linear machine is found again."""
+    assert main(["profile", str(small_model("branchy")), "--energy", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["meter"], figures["scope"]) == ("rapl", "package")
+    assert figures["fit"]["idle_w"] == pytest.approx(3.0, abs=0.5)
+    assert figures["fit"]["busy_w"] == pytest.approx(10.0, abs=0.5)
+    assert figures["after_error"] < figures["before_error"]
+
+
+def test_without_a_meter_there_is_one_line(
+    small_model: Callable[[str], Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2, and where to look."""
+    monkeypatch.setattr("splitrail.commands.profile_energy.discover", lambda *, modelled: (found(modelled, "a model"),))
+    assert main(["profile", str(small_model("branchy")), "--energy"]) == 2
+    printed = capsys.readouterr().err
+    assert "nothing to calibrate by" in printed
+    assert "`splitrail doctor`" in printed
+    assert printed.count("\n") == 1
+
+
+def test_settings_without_energy_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    """The ops of a model are no matter of a node's settings."""
+    assert main(["profile", "model.tflite", "--settings", "agent.yaml"]) == 2
+    assert "--energy" in capsys.readouterr().err
