@@ -21,6 +21,7 @@ from broker.messages import (
     PlanReady,
     PowerModel,
     ProfileFailure,
+    Telemetry,
 )
 from broker.presence import Presence, agent_client_id, last_will, new_session_id
 from broker.session import Incoming, Session
@@ -48,6 +49,9 @@ from edge_agent.intake import Intake
 from edge_agent.keys import tensor_key
 from edge_agent.listening import SignsOfLife
 from edge_agent.loading import LoadingNodes
+from edge_agent.machine_state import MachineReadings, MachineWatch, ThisMachine
+from edge_agent.metrics_counts import TelemetryCounts
+from edge_agent.metrics_server import MetricsServer, Pages
 from edge_agent.origin import Limits, Origin
 from edge_agent.pipeline import Pipeline
 from edge_agent.plan_book import MOST_DEPLOYMENTS, PlanBook
@@ -148,8 +152,11 @@ class Agent:
             active=self._plans.active,
             is_coming=self._plans.is_coming,
             longest_wait_s=settings.longest_wait_s,
-            reported=self._telemetry.publish,
+            reported=self._publish,
         )
+        self._counts = TelemetryCounts()
+        self._metrics: MetricsServer | None = None
+        self._has_joined = False
         self._answered = Answered()
         self._prober = LinkProber(
             settings.node,
@@ -171,6 +178,15 @@ class Agent:
             listen=self._session.on_foreign,
         )
 
+        machine = MachineReadings(
+            ThisMachine(),
+            node=settings.node,
+            session=self._session_id,
+            emulated=emulation is not None,
+            clock=clock.now,
+        )
+        self._machine = MachineWatch(machine, self._telemetry.publish)
+
         self._announcement = announcement(settings, self._transport.endpoint, key.public if key else None)
         self._presence = Presence(
             self._session,
@@ -185,18 +201,21 @@ class Agent:
     def start(self) -> None:
         """Join the site, once it is sure that no other agent has this node's name."""
         session = self._session
+        self._metrics = self._served_metrics()
         session.start()
         self._presence.join()
         self._telemetry.start()
         self._transport.start(self, SignsOfLife(self._prober, self._origin.heard))
         self._prober.start()
         self._instruments.start()
+        self._machine.start()
         session.on(STATUS, self._on_status)
         session.on(LEADER, self._on_leader)  # before the plans, some of which it makes void
         session.on(DEPLOYMENT, self._on_deployment)
         session.on(PLAN, self._on_plan)
         session.on(READY, self._on_ready)
         self._presence.announce()
+        self._has_joined = True
         log.info(
             "%s has joined the site %s; tensors come in at %s",
             self._node,
@@ -206,9 +225,13 @@ class Agent:
 
     def close(self) -> None:
         """Leave the site and end every thread; requests in flight are dropped."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._metrics = None
         self._session.close()
         self._prober.close()
         self._instruments.close()
+        self._machine.close()
         self._intake.close()
         self._preparation.close()
         self._executor.close()
@@ -222,8 +245,14 @@ class Agent:
         self._intake.sweep()
         self._plans.let_drained_go(time.monotonic())
         for reading in self._instruments.due():
-            self._telemetry.publish(reading)
+            self._publish(reading)
         return min(SWEEP_S, max(LEAST_SWEEP_S, due_s))
+
+    def unreadiness(self) -> str | None:
+        """Why this agent cannot do its work now, in one sentence; None while it can. May be called from any thread."""
+        if not self._has_joined:
+            return f"{self._node} has not joined its site yet"
+        return None if self._session.connected else "the MQTT broker is away"
 
     # --- from the tensor transport, on its I/O thread
 
@@ -338,6 +367,10 @@ class Agent:
 
     # --- to the broker
 
+    def _publish(self, telemetry: Telemetry) -> None:
+        self._counts.count(telemetry)
+        self._telemetry.publish(telemetry)
+
     def _report_ready(self, report: PlanReady) -> None:
         self._plans.report(report)
         self._session.publish(READY, report, report.deployment, self._node)
@@ -360,6 +393,33 @@ class Agent:
             self._transport.ping(node)
 
     # --- what this node knows
+
+    def _served_metrics(self) -> MetricsServer | None:
+        if self._settings.metrics.port is None:
+            return None
+        from edge_agent.metrics import Moment, figures  # noqa: PLC0415  # its library is for nodes that are scraped
+        from splitrail.metric_families import CONTENT_TYPE, Exposition  # noqa: PLC0415  # as above
+
+        def moment() -> Moment:
+            return Moment(
+                site=self._settings.site,
+                node=self._node,
+                tier=self._settings.tier,
+                emulated=self._settings.emulation is not None,
+                counts=self._counts.counts(),
+                backlog_s=self._executor.backlog_s,
+                busy_s=self._executor.busy_s,
+                tensors=self._transport.counters,
+                peers=len(self._peers),
+                spool=self._telemetry.spool,
+                connected=self._session.connected,
+                dropped=self._session.dropped,
+            )
+
+        page = Exposition(lambda: figures(moment()))
+        server = MetricsServer(self._settings.metrics, Pages(page.text, CONTENT_TYPE, self.unreadiness))
+        log.info("metrics are at %s/metrics", server.url)
+        return server
 
     def _powers(self) -> Mapping[str, PowerModel]:
         powers = {

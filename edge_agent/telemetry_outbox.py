@@ -68,6 +68,7 @@ class TelemetryOutbox:
         self._network_thread: int | None = None
         self._connections = 0
         self._seen_connections = 0
+        self._standing: SpoolReport | None = None
         self._reported: SpoolReport | None = None
         self._reported_s = 0.0
         self._closing = threading.Event()
@@ -87,6 +88,11 @@ class TelemetryOutbox:
     def is_behind(self) -> bool:
         """Whether the spool does not answer in time: what was published last may not be in it yet."""
         return self._is_behind
+
+    @property
+    def spool(self) -> SpoolReport | None:
+        """How the spool stood at the thread's last turn; None before the first."""
+        return self._standing
 
     def publish(self, telemetry: Telemetry) -> None:
         """Spool a message and send it.
@@ -205,9 +211,9 @@ class TelemetryOutbox:
 
     def _report(self, now: Now) -> None:
         """Say how the spool stands, where that is news and has not been said just now."""
+        report = self._standing = self._sender.report(now)
         if not self._session.connected or not self._seen_connections:
             return
-        report = self._sender.report(now)
         is_due = self._reported is None or now.monotonic_s - self._reported_s >= REPORT_S
         if is_due and report != self._reported:
             self._reported, self._reported_s = report, now.monotonic_s
