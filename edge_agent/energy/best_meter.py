@@ -53,7 +53,9 @@ def _best(findings: Sequence[Finding], modelled: EnergyMeter) -> MeterChoice:
     if meter is not modelled:
         return MeterChoice(meter, f"{meter.name}, {_WHY[rank]}")
     blocked = [f"{finding.name}: {finding.reason}" for finding in findings if finding.presence == "blocked"]
-    return MeterChoice(modelled, f"the model, because {'; '.join(blocked) or 'this machine shows no meter that fits'}")
+    if not blocked:
+        return MeterChoice(modelled, "the model, because this machine shows no meter that fits")
+    return MeterChoice(modelled, f"the model, because {'; '.join(blocked)}; `splitrail doctor` says what would help")
 
 
 _WHY: Final = (

@@ -15,9 +15,19 @@ _CHIPS: Final = frozenset(
     {"ina219", "ina220", "ina226", "ina228", "ina230", "ina231", "ina232", "ina234", "ina237", "ina238", "ina260"}
     | {"ina780", "sq52206", "sy24655"}
 )
-# Steps of power in units of the current's step, and of the current's by the shunt: drivers/hwmon/ina2xx.c.
-_POWER_FACTOR: Final = {"ina219": 20, "ina220": 20, "ina226": 25, "ina230": 25, "ina231": 25, "ina260": 8}
-_SHUNT_DIVISOR: Final = {"ina219": 100, "ina220": 100, "ina226": 400, "ina230": 400, "ina231": 400, "ina260": 400}
+# By the shunt, the current's step, and the power's in units of that: drivers/hwmon/ina2xx.c, shunt_div and
+# power_lsb_factor.
+_DIVISOR_AND_FACTOR: Final = {
+    "ina219": (100, 20),
+    "ina220": (100, 20),
+    "ina226": (400, 25),
+    "ina230": (400, 25),
+    "ina231": (400, 25),
+    "ina232": (400, 32),
+    "ina234": (25, 32),
+    "ina260": (400, 8),
+    "sy24655": (400, 25),
+}
 _INA260_SHUNT_UOHM: Final = 2_000  # inside the chip: drivers/hwmon/ina2xx.c, INA260_RSHUNT
 _DEFAULT_SHUNT_UOHM: Final = 10_000  # what the driver assumes unless told: ina2xx.c, INA2XX_RSHUNT_DEFAULT
 _USUAL_PERIOD_S: Final = 0.07  # "worst case is 68.10 ms": ina2xx.c, INA2XX_CONVERSION_RATE
@@ -126,8 +136,9 @@ def _period_s(host: Host, monitor: Monitor) -> float:
 
 
 def _power_step_w(host: Host, monitor: Monitor) -> float:
-    shunt_uohm, factor = _shunt_uohm(host, monitor), _POWER_FACTOR.get(monitor.chip)
-    if factor is None or shunt_uohm is None or shunt_uohm <= 0:
+    shunt_uohm, steps = _shunt_uohm(host, monitor), _DIVISOR_AND_FACTOR.get(monitor.chip)
+    if steps is None or shunt_uohm is None or shunt_uohm <= 0:
         return 0.0
-    current_step_a = 1e9 / (_SHUNT_DIVISOR[monitor.chip] * shunt_uohm) / 1e6  # ina2xx.c: current_lsb_uA
+    divisor, factor = steps
+    current_step_a = 1e9 / (divisor * shunt_uohm) / 1e6  # ina2xx.c: current_lsb_uA
     return factor * current_step_a

@@ -76,7 +76,7 @@ def test_the_model_stands_in_and_says_why() -> None:
     """Where a meter is there but blocked, the reason is its own."""
     choice = best_meter("auto", without_rapl(), emulated=False)
     assert choice.meter is MODEL
-    assert choice.reason == "the model, because rapl: it may not be read"
+    assert choice.reason == "the model, because rapl: it may not be read; `splitrail doctor` says what would help"
     assert "shows no meter" in best_meter("auto", machine(), emulated=False).reason
 
 
