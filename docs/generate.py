@@ -12,10 +12,13 @@ from msgspec import inspect
 
 from broker.messages import Message
 from broker.topics import ROOT, TOPICS, Topic
+from coordinator import metrics as coordinator_metrics
 from coordinator.configuration import CoordinatorSettings
 from coordinator.telemetry.sqlite_schema import SCHEMA, SCHEMA_VERSION
+from edge_agent import metrics as agent_metrics
 from edge_agent.configuration import AgentSettings
 from splitrail.cli import COMMANDS, command_parser
+from splitrail.metric_families import MAX_LABEL, MAX_SERIES, OMITTED, PROCESS
 from splitrail.settings_reference import reference
 
 DIRECTORY = Path(__file__).parent / "reference"
@@ -160,6 +163,26 @@ def _telemetry() -> str:
     return "\n".join(lines)
 
 
+def _metrics() -> str:
+    lines = [
+        "# Metrics",
+        "",
+        NOTICE,
+        "What Prometheus reads at `/metrics`; how to have it read them: [monitoring](../monitoring.md). Counters begin",
+        f"at 0 at each start of the process. Of one family at most {MAX_SERIES} series are told; of how many more there",
+        f"would have been, `{OMITTED.name}` says. Labels are cut after {MAX_LABEL} characters.",
+        "",
+    ]
+    sections = (("The coordinator", coordinator_metrics.FAMILIES), ("An agent", agent_metrics.FAMILIES))
+    for title, families in (*sections, ("Both", (OMITTED, *PROCESS))):
+        lines += [f"## {title}", "", "| metric | kind | labels | what it is |", "|---|---|---|---|"]
+        for family in families:
+            labels = ", ".join(f"`{label}`" for label in family.labels) or "none"
+            lines.append(f"| `{family.name}` | {family.kind} | {labels} | {family.summary} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def _commands() -> str:
     lines = ["# Commands", "", NOTICE]
     for name in COMMANDS:
@@ -180,6 +203,7 @@ PAGES = {
     "topics.md": _topics,
     "configuration.md": _configuration,
     "telemetry.md": _telemetry,
+    "metrics.md": _metrics,
     "commands.md": _commands,
 }
 

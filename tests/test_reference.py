@@ -19,7 +19,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["topics.md", "configuration.md", "telemetry.md", "commands.md"])
+@pytest.mark.parametrize("name", ["topics.md", "configuration.md", "telemetry.md", "metrics.md", "commands.md"])
 def test_a_page_of_the_reference_is_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make docs` was run after the last change of what the page tells of."""
     monkeypatch.setenv("COLUMNS", "100")
