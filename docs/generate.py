@@ -169,8 +169,8 @@ def _metrics() -> str:
         "",
         NOTICE,
         "What Prometheus reads at `/metrics`; how to have it read them: [monitoring](../monitoring.md). Counters begin",
-        f"at 0 at each start of the process. Of one family at most {MAX_SERIES} series are told; of how many more there",
-        f"would have been, `{OMITTED.name}` says. Labels are cut after {MAX_LABEL} characters.",
+        f"at 0 at each start of the process. Of one family at most {MAX_SERIES} series are told; of how many more",
+        f"there would have been, `{OMITTED.name}` says. Labels are cut after {MAX_LABEL} characters.",
         "",
     ]
     sections = (("The coordinator", coordinator_metrics.FAMILIES), ("An agent", agent_metrics.FAMILIES))
