@@ -8,9 +8,10 @@ import os
 import secrets
 import struct
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import zmq
@@ -34,7 +35,7 @@ _RECEIVED_PER_TURN: Final = 64
 _BACKLOG: Final = 128
 _NO_DESCRIPTOR: Final = -1
 _EVENT: Final = struct.Struct("=HI")
-_EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED
+_EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,10 @@ class _Dialled:
     dealer: "zmq.Socket[bytes]"
     monitor: "zmq.Socket[bytes]"
     tcp: TcpConnection | None = None
+    is_ready: bool = False
+    """The connection is held to its pace, and its handshake is done."""
+    waiting: deque[Sequence[Frame]] = field(default_factory=deque)
+    """What is sent once it is ready: ZeroMQ would send it on a new connection before that is held to its pace."""
 
 
 class TensorSockets:
@@ -184,12 +189,21 @@ class TensorSockets:
         self.admission_changed()
 
     def send(self, peer: str, frames: Sequence[Frame]) -> None:
-        """Queue a message to `peer`; without a connection, or with a full queue, it is counted as dropped."""
+        """Queue a message to `peer`; without a socket, or with a full queue, it is counted as dropped.
+
+        It leaves at once, or when the peer is reached.
+        """
         dialled = self._dialled.get(peer)
         if dialled is None:
             self.dropped += 1
-        else:
+            return
+        self._follow(dialled.monitor)  # the connection may have ended a moment ago
+        if dialled.is_ready:
             self._transmit(dialled.dealer, frames)
+        elif len(dialled.waiting) < MAX_QUEUED_MESSAGES:
+            dialled.waiting.append(frames)
+        else:
+            self.dropped += 1
 
     def reply(self, identity: bytes, frames: Sequence[Frame]) -> None:
         """Answer the caller with this routing id; nothing happens if it has gone or takes no replies."""
@@ -270,13 +284,21 @@ class TensorSockets:
             if event == zmq.EVENT_DISCONNECTED:
                 self._connections.closed(descriptor)
                 if dialled is not None and dialled.tcp is not None and dialled.tcp.descriptor == descriptor:
-                    dialled.tcp = None
-                continue
-            tcp = self._connections.opened(descriptor, is_called=peer is not None)
-            if dialled is not None and peer is not None:
-                dialled.tcp = tcp
-                if peer in self._rates:
-                    tcp.pace(self._rates[peer])
+                    dialled.tcp, dialled.is_ready = None, False
+            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                if dialled is not None:
+                    self._is_ready(dialled)
+            else:
+                tcp = self._connections.opened(descriptor, is_called=peer is not None)
+                if dialled is not None and peer is not None:
+                    dialled.tcp = tcp
+                    if peer in self._rates:
+                        tcp.pace(self._rates[peer])
+
+    def _is_ready(self, dialled: _Dialled) -> None:
+        dialled.is_ready = True
+        while dialled.waiting:
+            self._transmit(dialled.dealer, dialled.waiting.popleft())
 
     def _discard(self, dealer: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> None:
         self._poller.unregister(monitor)
