@@ -4,6 +4,7 @@ Which meter is primary is `edge_agent.energy.best_meter`'s to say; publishing is
 """
 
 import logging
+import math
 import os
 import queue
 import time
@@ -27,6 +28,11 @@ log = logging.getLogger("splitrail.agent")
 MOST_WAITING: Final = 1_000
 LONGEST_LOOK_S: Final = 1.0
 """The model is compared with the primary meter at least so often, however rarely readings are published."""
+
+
+def look_interval_s(interval_s: float) -> float:
+    """How often to look, of which `interval_s` between readings is a whole multiple."""
+    return interval_s / math.ceil(interval_s / LONGEST_LOOK_S)
 
 
 class Metering:
@@ -58,7 +64,7 @@ class Metering:
             tuple(each for each in meters if each.meter.is_sampled or (each is self._primary and not is_read_at_once)),
             primary=None if is_read_at_once else self._primary,
             look=self._look,
-            look_interval_s=min(settings.energy.interval_s, LONGEST_LOOK_S),
+            look_interval_s=look_interval_s(settings.energy.interval_s),
         )
         self._readings = [
             Readings(

@@ -38,6 +38,7 @@ TARGETS = {
     "mqtt": Target("fuzz_mqtt", ("broker",), "payloads under any topic, and topics themselves"),
     "site": Target("fuzz_site", ("broker", "coordinator"), "valid messages in any order: apply, decide, report"),
     "wire": Target("fuzz_wire", ("edge_agent",), "frames of the tensor plane"),
+    "plug": Target("fuzz_plug", ("edge_agent",), "messages of smart plugs"),
     "inbox": Target("fuzz_inbox", ("edge_agent",), "messages of many peers to one agent"),
     "tflite": Target("fuzz_tflite", ("models",), "model files of any bytes"),
     "model": Target("fuzz_model", ("models",), "valid models with wrong fields: read, cut, slice"),

@@ -4,14 +4,16 @@ import contextlib
 import time
 from collections.abc import Callable
 
+import hypothesis.strategies as st
 import pytest
 from eventually import eventually
 from fake_meter import ABSENT, FakeMeter
+from hypothesis import given
 
 from broker.messages import EnergyReading, PowerModel, StageEnergy
 from edge_agent.configuration import AgentSettings, EmulationSettings, EnergySettings
 from edge_agent.energy.finding import Finding, found
-from edge_agent.energy.metering import Metering
+from edge_agent.energy.metering import LONGEST_LOOK_S, Metering, look_interval_s
 from edge_agent.energy.stage_energy import MODEL_RELATIVE_STD
 
 POWER = PowerModel(idle_w=2.0, busy_w=6.0)
@@ -143,6 +145,14 @@ def test_an_emulated_node_is_modelled_as_busy_for_all_of_its_time() -> None:
 def test_the_model_is_chosen_by_name() -> None:
     """The meters are still read and published; the stages are modelled."""
     assert run(metering(SteadyMeter(), wanted="modelled"), 0.01).method == "model"
+
+
+@given(st.floats(0.1, 3_600.0))
+def test_readings_come_at_their_interval_and_looks_between(interval_s: float) -> None:
+    """So that the model is compared with the meter often, however seldom readings are published."""
+    look_s = look_interval_s(interval_s)
+    assert 0.05 < look_s <= LONGEST_LOOK_S
+    assert interval_s / look_s == pytest.approx(round(interval_s / look_s))
 
 
 def test_readings_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
