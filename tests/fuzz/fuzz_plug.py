@@ -25,6 +25,6 @@ def seeds() -> Iterator[bytes]:
     """What the makers' devices say."""
     yield b'\x00{"Time":"2024-05-19T20:52:56","ENERGY":{"Total":14.153,"Power":6,"Voltage":234,"Current":0.052}}'
     yield b'\x00{"ENERGY":{"Total":"0.006","Power":"5"}}'
-    yield b'\x01{"id":0,"output":true,"apower":8.9,"aenergy":{"total":6.532,"by_minute":[45.199],"minute_ts":1626935779}}'
+    yield b'\x01{"id":0,"output":true,"apower":8.9,"aenergy":{"total":6.532,"by_minute":[45.199]}}'
     yield b'\x02{"current":0.05,"energy":1.23,"linkquality":134,"power":5,"state":"ON"}'
     yield b'\x02{"power":"5.2 W","energy":"1.5 kWh"}'
