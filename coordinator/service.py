@@ -3,6 +3,7 @@
 State, decisions, leadership, telemetry and HTTP are each their own module; this one only joins them.
 """
 
+import logging
 import random
 import threading
 import time
@@ -18,6 +19,7 @@ from broker.messages import DeploymentNotice, NodeStatus, Plan, TelemetryStored
 from broker.presence import new_session_id
 from broker.session import Session
 from broker.topics import DEPLOYMENT, PLAN, STORED
+from coordinator.clocks import clock_news, words_of
 from coordinator.configuration import CoordinatorSettings, LeadershipSettings
 from coordinator.deciding import PublishPlan, decide
 from coordinator.declaring import declare
@@ -45,6 +47,8 @@ SNAPSHOT_S = 3.0
 """Time between two snapshots, unless a plan is published: it is kept first."""
 SECONDS_PER_DAY = 86_400.0
 _ANYWHERE = ("0.0.0.0", "::")  # compared with, never bound to
+
+log = logging.getLogger("splitrail.coordinator")
 
 
 class Coordinator:
@@ -112,20 +116,22 @@ class Coordinator:
             if time.monotonic() - self._kept_at > SNAPSHOT_S:
                 self._remember()
             if self._state is not before:
+                self._tell_clocks(before, now)
                 self._on_change(before, self._state)
 
     def status(self) -> StatusReport:
         """The site's report; may be called from any thread."""
         now = self._clock()
-        state = self._state
+        state, store = self._state, self._store.report()
         return status_report(
             self._settings.site,
             state,
             now=now,
             power=self._store.summarise_power(now - RECENT_S),
             inferences={name: self._store.summarise_inferences(name, now - RECENT_S) for name in state.deployments},
-            lost_telemetry=self._store.report().lost + self._reception.lost,
+            lost_telemetry=store.lost + self._reception.lost,
             leadership=self._leadership(),
+            store=store,
         )
 
     def unreadiness(self) -> str | None:
@@ -245,6 +251,13 @@ class Coordinator:
                 if self._office is not None and plan.term < self._office and known and known.plan is not None:
                     # As of a notice above.
                     self._session.publish(PLAN, known.plan, plan.deployment)
+
+    def _tell_clocks(self, before: State, now: float) -> None:
+        """Warn of nodes whose clocks have gone wrong or right, and record it."""
+        clocks = {name: node.clock for name, node in self._state.nodes.items()}
+        for skew in clock_news({name: node.clock for name, node in before.nodes.items()}, clocks):
+            log.warning("%s", words_of(skew))
+            self._store.record(skew, now)
 
     def _term_after(self, taken: int) -> int | None:
         """The term to act under, once all has been taken that came before it did; `taken` events were just now."""

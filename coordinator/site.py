@@ -7,7 +7,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from broker.messages import LinkReading, NodeAnnouncement, NodeProfile, Plan, SpoolReport
+from broker.messages import LinkReading, MachineReading, NodeAnnouncement, NodeProfile, Plan, SpoolReport
+from coordinator.clocks import ClockBelief
 from coordinator.deployment import Deployment
 from coordinator.estimates import UNLOADED, LinkBelief, LoadBelief
 from coordinator.evaluation import Evaluation
@@ -31,6 +32,10 @@ class NodeState:
     """When its last birth came; an agent repeats it whenever the broker was away."""
     spoke_at: float = -math.inf
     """When anything last came from it, other than what the broker had kept."""
+    clock: ClockBelief | None = None
+    """How far its clock is off; None where it has not said."""
+    machine: MachineReading | None = None
+    """The newest state of its machine in this session."""
 
     @property
     def usable(self) -> bool:

@@ -12,6 +12,7 @@ from broker.messages import (
     EnergyReading,
     InferenceReport,
     LinkReading,
+    MachineReading,
     NodeAnnouncement,
     NodeLoad,
     NodeProfile,
@@ -22,6 +23,7 @@ from broker.messages import (
     SpoolReport,
     StageMiss,
 )
+from coordinator.clocks import Reading, ahead_s, with_clock_reading
 from coordinator.deployment import Deployment
 from coordinator.estimates import (
     UNLOADED,
@@ -62,6 +64,7 @@ SiteMessage = (
     | LinkReading
     | NodeLoad
     | EnergyReading
+    | MachineReading
     | InferenceReport
     | StageMiss
     | SpoolReport
@@ -122,7 +125,7 @@ def apply(event: Event, state: State) -> State:
         case DeploymentDeclared(deployment, epoch):
             return with_deployment(state, DeploymentState(declared=deployment, epoch=epoch))
         case Received(message, at, retained):
-            state = state if retained else _with_sign_of_life(message, at, state)
+            state = state if retained else _with_clock(message, at, _with_sign_of_life(message, at, state))
             return _apply_message(message, at, state, retained=retained)
         case Connected(at):
             return replace(state, connected_at=at)
@@ -148,6 +151,8 @@ def _apply_message(  # noqa: PLR0911  # one line for each kind
             return _apply_load(message, at, state, retained=retained)
         case EnergyReading():
             return state
+        case MachineReading():
+            return _apply_machine(message, state)
         case InferenceReport():
             return with_inference(message, at, state)
         case StageMiss():
@@ -175,6 +180,24 @@ def _with_sign_of_life(message: SiteMessage, at: float, state: State) -> State:
     return replace(state, nodes=_with(state.nodes, name, replace(node, spoke_at=at)))
 
 
+def _with_clock(message: SiteMessage, at: float, state: State) -> State:
+    """The state after a reading that tells of its node's clock."""
+    if not isinstance(message, Reading):
+        return state
+    node, ahead = state.nodes.get(message.node), ahead_s(message, at)
+    if node is None or ahead is None:
+        return state
+    clock = with_clock_reading(node.clock, ahead, at)
+    return replace(state, nodes=_with(state.nodes, node.name, replace(node, clock=clock)))
+
+
+def _apply_machine(reading: MachineReading, state: State) -> State:
+    node = state.nodes.get(reading.node)
+    if node is None or node.session != reading.session:
+        return state
+    return replace(state, nodes=_with(state.nodes, node.name, replace(node, machine=reading)))
+
+
 def _apply_status(status: NodeStatus, at: float, state: State) -> State:
     known = state.nodes.get(status.node)
     if status.state == "offline":
@@ -196,6 +219,7 @@ def _apply_status(status: NodeStatus, at: float, state: State) -> State:
             since=at,
             refused=protocol_refusal(status.announcement),
             heard_at=at,
+            clock=known.clock if known is not None else None,
         )
         state = _without_suspicions(node.name, state)
     return replace(state, nodes=_with(state.nodes, node.name, node))

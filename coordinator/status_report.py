@@ -17,11 +17,12 @@ from broker.messages import (
     Prediction,
     SpoolReport,
     StrategyName,
+    Throttling,
     Tier,
 )
 from coordinator.leadership import Leadership
 from coordinator.site import DeploymentState, NodeState, Pair, State, load_of
-from coordinator.telemetry.store import InferenceSummary, PowerSummary
+from coordinator.telemetry.store import InferenceSummary, PowerSummary, StoreReport
 from splitrail import __version__
 
 RECENT_S = 60.0
@@ -56,6 +57,12 @@ class NodeReport(_Report, frozen=True, kw_only=True):
     power: tuple[PowerSummary, ...]
     spool: SpoolReport | None = None
     """How its telemetry's spool stands; None where it has not said."""
+    clock_skew_s: float | None = None
+    """How far its clock is ahead of the coordinator's, behind where negative; None where it has not said."""
+    temperature_c: float | None = None
+    """Of its processor; None where nothing shows it. Of an emulated node it is the host's."""
+    throttled: tuple[Throttling, ...] | None = None
+    """What holds its processor back now; None where nothing shows it."""
 
 
 class LinkReport(_Report, frozen=True, kw_only=True):
@@ -136,6 +143,8 @@ class StatusReport(_Report, frozen=True, kw_only=True):
     lost_telemetry: int
     leadership: LeadershipReport | None = None
     """None of a coordinator that does not say."""
+    store: StoreReport | None = None
+    """How the telemetry's store fares; None of a coordinator that does not say."""
 
 
 def status_report(
@@ -147,6 +156,7 @@ def status_report(
     inferences: dict[str, InferenceSummary],
     lost_telemetry: int,
     leadership: LeadershipReport | None = None,
+    store: StoreReport | None = None,
 ) -> StatusReport:
     """The report on `state`; `power` and `inferences` (by deployment) are the store's, of the last minute."""
     return StatusReport(
@@ -172,6 +182,7 @@ def status_report(
         ),
         lost_telemetry=lost_telemetry,
         leadership=leadership,
+        store=store,
     )
 
 
@@ -191,6 +202,7 @@ def leadership_report(known: Leadership, now: float, *, leads: bool) -> Leadersh
 def _node_report(node: NodeState, state: State, power: tuple[PowerSummary, ...], now: float) -> NodeReport:
     announced, load, known = node.announcement, load_of(node, state), state.loads.get(node.name)
     is_heard = math.isfinite(load.stretch.at)
+    machine = node.machine if node.online else None
     return NodeReport(
         name=node.name,
         tier=announced.tier,
@@ -209,6 +221,9 @@ def _node_report(node: NodeState, state: State, power: tuple[PowerSummary, ...],
         load_emulated=is_heard and known is not None and known.emulated,
         power=tuple(summary for summary in power if summary.node == node.name) if node.online else (),
         spool=state.spools.get(node.name),
+        clock_skew_s=node.clock.skew_s if node.clock is not None else None,
+        temperature_c=machine.temperature_c if machine is not None else None,
+        throttled=machine.throttled if machine is not None else None,
     )
 
 
