@@ -74,6 +74,7 @@ class Presence:
         on_birth: Callable[[], None] = lambda: None,
         term: Callable[[], int] = lambda: 0,
         clock_s: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._session = session
         self._node = node
@@ -82,9 +83,12 @@ class Presence:
         self._on_birth = on_birth
         self._term = term
         self._clock_s = clock_s
+        self._wall_clock = wall_clock
         self._lock = threading.RLock()
         self._questions = itertools.count(1)
         self._connected_at = clock_s()
+        self._connected_time = wall_clock()
+        """The same in s since 1970, by the node's clock."""
         self._question = ""
         """What we asked after this connection."""
         self._awaits_echo = False
@@ -165,7 +169,7 @@ class Presence:
 
     def _ask(self) -> None:
         with self._lock:
-            self._connected_at = self._clock_s()
+            self._connected_at, self._connected_time = self._clock_s(), self._wall_clock()
             self._settled.clear()
             self._remembered = None
             self._awaits_echo, self._has_place = True, False
@@ -282,5 +286,6 @@ class Presence:
             announcement=self._announcement,
             connected_s=max(0.0, now - self._connected_at),
             term=self._term(),
+            at=self._connected_time,
         )
         self._session.publish(STATUS, birth, self._node)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from broker.messages import DeploymentNotice, NodeStatus, Plan, Telemetry
+from broker.messages import DeploymentNotice, NodeProfile, NodeStatus, Plan, PlanReady, ProfileFailure, Telemetry
 from broker.session import Incoming, Session
 from broker.topics import (
     DEPLOYMENT,
@@ -29,6 +29,7 @@ from broker.topics import (
     Topic,
 )
 from coordinator.state import Connected, Received
+from coordinator.telemetry.point_time import arrival_of_kept
 from coordinator.telemetry.store import TelemetryStore
 
 MAX_QUEUED: Final = 10_000
@@ -39,6 +40,9 @@ QUEUE_TIMEOUT_S: Final = 1.0
 """How long what comes in waits for room in the queue, and the broker's connection with it; then it is dropped."""
 NEWS_S: Final = 5.0
 """Telemetry that waited in a spool for longer is stored and says nothing of the present."""
+
+Recorded: Final = Telemetry | NodeProfile | ProfileFailure | PlanReady
+"""What is stored as it comes; of plans and of who comes and goes, the service stores what counts."""
 
 log = logging.getLogger("splitrail.coordinator")
 
@@ -112,10 +116,10 @@ class Reception:
             if isinstance(message, Plan | NodeStatus):
                 # A birth tells of it where the broker and our store have lost it: agents follow nobody below.
                 self._on_term(message.term)
-            if isinstance(message, Telemetry):
-                self._store.record(message, now)
-                if message.mark is not None and message.mark.age_s > NEWS_S:
-                    return
+            if isinstance(message, Recorded) and not (isinstance(message, PlanReady) and message.ready):
+                self._store.record(message, arrival_of_kept(message, now) if incoming.retained else now)
+            if isinstance(message, Telemetry) and message.mark is not None and message.mark.age_s > NEWS_S:
+                return
             self._queue(Received(message, now, incoming.retained))
 
         self._session.on(topic, hear)

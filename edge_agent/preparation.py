@@ -181,6 +181,7 @@ class Preparation:
                 unsplit_ms_std=stretched.unsplit_ms_std,
                 memory_mb=stretched.memory_mb,
                 emulated=emulation.description if emulation else None,
+                at=measured.at,
             )
         )
 
