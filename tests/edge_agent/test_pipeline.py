@@ -71,6 +71,35 @@ def test_the_report_has_the_energy_of_each_stage_as_its_node_measured_it(site: S
     assert report.compute_energy.source == "measured"
 
 
+def test_what_the_origin_finishes_alone_has_its_energy_too(site: Site) -> None:
+    """Of the stages that made the result; a failed request tells of none."""
+    site.adopt(plan_of(*THREE_STAGES, way_back=("pc", "pi")))
+    pi = site.nodes["pi"]
+    pi.executor.measure_energy_by(Metering())
+    pi.fallbacks = {(0, 10), (3, 10)}
+    site.lost, site.emulated = {"laptop"}, {"pc"}
+    ended = site.begin()
+    pi.origin.lose("laptop")
+    report = ended.get(timeout=10).report
+    assert report.fallback is not None
+    assert report.compute_energy is not None
+    assert report.compute_energy.energy_j == pytest.approx(2.0 * len(report.stages))
+    assert (report.model, report.emulated) == ("small", True)
+
+
+def test_a_failed_request_names_its_model_and_no_energy(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its stages took is not known to the origin."""
+    monkeypatch.setattr("edge_agent.origin.PATIENCE_NS", -1)
+    site.emulated = {"pi"}
+    site.adopt(plan_of(("pi", 0, 3), ("gone", 3, 10), way_back=("gone", "pi")))
+    ended = site.begin()
+    while ended.empty():
+        site.nodes["pi"].origin.sweep()
+    report = ended.get().report
+    assert report.error is not None
+    assert (report.model, report.emulated, report.compute_energy) == ("small", True, None)
+
+
 def test_the_report_names_its_model_and_whether_a_node_was_emulated(site: Site) -> None:
     """A node that is emulated counts only where the plan names it."""
     site.adopt(plan_of(*THREE_STAGES, way_back=("pc", "pi")))
