@@ -25,7 +25,9 @@ from coordinator.deciding import PublishPlan, decide
 from coordinator.declaring import declare
 from coordinator.election import Election
 from coordinator.errors import DeclarationError
+from coordinator.home_assistant_hub import HomeAssistantHub
 from coordinator.http_server import HttpServer, application
+from coordinator.http_tokens import Tokens
 from coordinator.leadership import Candidate
 from coordinator.membership import presumed_dead
 from coordinator.metrics import Moment, figures
@@ -37,15 +39,14 @@ from coordinator.state import Connected, DeploymentDeclared, Evaluated, Received
 from coordinator.status_report import RECENT_S, LeadershipReport, StatusReport, leadership_report, status_report
 from coordinator.store_snapshot import Office, SnapshotStore
 from coordinator.tally import Tally
+from coordinator.telemetry.opening import open_store
 from coordinator.telemetry.point_time import arrival_of_kept
-from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
 from coordinator.telemetry.store import StoredUpTo
 from models.cache import ModelCache
 from splitrail.metric_families import Exposition
 
 SNAPSHOT_S = 3.0
 """Time between two snapshots, unless a plan is published: it is kept first."""
-SECONDS_PER_DAY = 86_400.0
 _ANYWHERE = ("0.0.0.0", "::")  # compared with, never bound to
 
 log = logging.getLogger("splitrail.coordinator")
@@ -111,6 +112,7 @@ class Coordinator:
             term = self._term_after(len(events))
             if term is not None:
                 self._act(term, now)
+                self._hub.follow(self._state)
             elif self._election.known.stands_by_at(time.monotonic()):
                 self._keep_books(now)
             if time.monotonic() - self._kept_at > SNAPSHOT_S:
@@ -160,7 +162,7 @@ class Coordinator:
         self._http = HttpServer(settings.http)
         opened.callback(self._http.close)
         declarations = declare(settings.deployments, ModelCache(settings.cache), self._base_url())
-        self._store = SqliteTelemetryStore(settings.store, retention_s=settings.retention_days * SECONDS_PER_DAY)
+        self._store = open_store(settings)
         opened.callback(self._store.close)
         self._memory = SnapshotStore(settings.store)
         opened.callback(self._memory.close)
@@ -182,6 +184,14 @@ class Coordinator:
         tally = Tally(self._state.deployments)
         tally.listen(self._session, self._clock)
         metrics = Exposition(lambda: figures(self._moment(tally)))
+        members = None if settings.http.tokens_file is None else Tokens(settings.http.tokens_file)
+        self._hub = HomeAssistantHub(
+            self._session,
+            settings.site,
+            settings.home_assistant,
+            members=lambda: None if members is None else members.names(),
+            readings=lambda: [heard.reading for heard in tally.counts().readings],
+        )
         self._http.start(
             application(declarations.files, self.status, metrics=metrics.text, unreadiness=self.unreadiness)
         )
