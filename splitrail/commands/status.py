@@ -1,13 +1,9 @@
 """`splitrail status`: asks the coordinator for its report and draws nodes, links, deployments and plans."""
 
 import argparse
-import http.client
 import os
-import ssl
 import sys
 import time
-import urllib.error
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -19,7 +15,9 @@ from rich.text import Text
 
 from coordinator.significant_digits import significant
 from coordinator.status_report import DeploymentReport, LeadershipReport, LinkReport, NodeReport, StatusReport
+from coordinator.telemetry.store import StoreReport
 from models.model_server import ServerAccess
+from splitrail.coordinator_report import ReportSource
 from splitrail.errors import SplitrailError
 from splitrail.strip import plan_strip
 from splitrail.terminal import printable
@@ -29,22 +27,13 @@ DEFAULT_URL = "http://127.0.0.1:8484"
 URL_VARIABLE = "SPLITRAIL_COORDINATOR"
 TOKEN_VARIABLE = "SPLITRAIL_TOKEN_FILE"
 CA_VARIABLE = "SPLITRAIL_CA_FILE"
-MAX_REPORT_BYTES = 16_000_000
-TIMEOUT_S = 5.0
 WATCH_INTERVAL_S = 1.0
 STALE_S = 60.0
 BACKLOG = 50
 """So many messages that wait to be stored are shown; fewer are on their way."""
-
-_decoder = msgspec.json.Decoder(StatusReport)
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A coordinator's base URL, and how we stand towards it."""
-
-    url: str
-    access: ServerAccess
+STORE_BACKLOG = 5_000
+"""So many points that wait for their store are shown though nothing stands in the way."""
+WRONG_CLOCK_S = 1.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -68,11 +57,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         if arguments.watch:
             raise SplitrailError("--watch draws a screen and --json prints once: choose one of them")
-        figures = msgspec.json.encode(_report(_source(arguments)))
+        figures = msgspec.json.encode(_source(arguments).report())
         sys.stdout.write(msgspec.json.format(figures, indent=2).decode() + "\n")
         return 0
     source = _source(arguments)
-    report = _report(source)
+    report = source.report()
     console = Console()
     if not arguments.watch:
         console.print(rendered(report, console.width))
@@ -83,7 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
             live.update(_watched(source, console.width))
 
 
-def _source(arguments: argparse.Namespace) -> _Source:
+def _source(arguments: argparse.Namespace) -> ReportSource:
     """What the options say, else the environment, else the file, else the default."""
     url, token_file, ca_file = DEFAULT_URL, None, None
     if arguments.config is not None:
@@ -92,13 +81,14 @@ def _source(arguments: argparse.Namespace) -> _Source:
 
         settings = load_settings(arguments.config, ClientSettings)
         url, token_file, ca_file = settings.coordinator, settings.token_file, settings.ca_file
-    return _Source(
+    return ReportSource(
         arguments.coordinator or os.environ.get(URL_VARIABLE) or url,
         ServerAccess(
             arguments.token_file or _path_in(TOKEN_VARIABLE) or token_file,
             arguments.ca_file or _path_in(CA_VARIABLE) or ca_file,
             token_option="--token-file",
         ),
+        "--coordinator",
     )
 
 
@@ -107,46 +97,12 @@ def _path_in(variable: str) -> Path | None:
     return Path(value) if value else None
 
 
-def _watched(source: _Source, width: int) -> RenderableType:
+def _watched(source: ReportSource, width: int) -> RenderableType:
     """The status, or the reason why there is none just now: a watcher sits out the coordinator's restarts."""
     try:
-        return rendered(_report(source), width)
+        return rendered(source.report(), width)
     except SplitrailError as error:
         return _text(str(error), "red")
-
-
-def _fetch(source: _Source) -> bytes:
-    url, access = source.url, source.access
-    address = f"{url.rstrip('/')}/v1/status"
-    if not address.startswith(("http://", "https://")):
-        raise SplitrailError(f"--coordinator {url!r} is no URL: it must begin with http:// or https://")
-    try:
-        with access.opener(address).open(access.request(address, {}), timeout=TIMEOUT_S) as answer:
-            body: bytes = answer.read(MAX_REPORT_BYTES + 1)
-    except SplitrailError:
-        raise
-    except urllib.error.HTTPError as error:
-        with error:
-            if error.code == http.HTTPStatus.UNAUTHORIZED:
-                raise SplitrailError(f"{address}: {access.refusal(address)}") from None
-            raise SplitrailError(f"{address} answers {error.code} {error.reason}: is a coordinator there?") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        if isinstance(reason, ssl.SSLCertVerificationError):
-            raise SplitrailError(f"{address}: {access.distrust(reason)}; give --ca-file") from None
-        raise SplitrailError(
-            f"no coordinator answers at {url} ({reason}): start one with `splitrail coordinator`, or give --coordinator"
-        ) from None
-    if len(body) > MAX_REPORT_BYTES:
-        raise SplitrailError(f"{address} answers with more than {MAX_REPORT_BYTES} bytes: no coordinator does")
-    return body
-
-
-def _report(source: _Source) -> StatusReport:
-    try:
-        return _decoder.decode(_fetch(source))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SplitrailError(f"{source.url} answers, but not as a coordinator of this version would: {error}") from None
 
 
 def rendered(report: StatusReport, width: int) -> RenderableType:
@@ -157,12 +113,13 @@ def rendered(report: StatusReport, width: int) -> RenderableType:
     if report.leadership is not None:
         parts.append(_leadership(report.leadership))
     parts += [_nodes(report), _links(report.links)] if report.nodes else [Text("No node has announced itself yet.")]
-    parts += _spools(report.nodes)
+    parts += [*_clocks(report.nodes), *_spools(report.nodes)]
     names = [node.name for node in report.nodes]
     for deployment in report.deployments:
         parts.append(_deployment(deployment, report.at, width, names))
     if report.lost_telemetry:
         parts.append(Text(f"{report.lost_telemetry} messages could not be kept: see the coordinator's log", "yellow"))
+    parts += _store(report.store)
     return Group(*parts)
 
 
@@ -192,6 +149,33 @@ def _spools(nodes: tuple[NodeReport, ...]) -> list[Text]:
     return lines
 
 
+def _clocks(nodes: tuple[NodeReport, ...]) -> list[Text]:
+    """The nodes whose clocks are off: what they report is then stored by the coordinator's clock, or at wrong times."""
+    lines: list[Text] = []
+    for node in nodes:
+        skew_s = node.clock_skew_s
+        if skew_s is not None and abs(skew_s) > WRONG_CLOCK_S:
+            way = "ahead of" if skew_s > 0.0 else "behind"
+            off = f"{node.name}: its clock is {significant(abs(skew_s), 3)} s {way} the coordinator's"
+            lines.append(_text(f"{off}: `splitrail doctor` there says whether it is set by NTP", "yellow"))
+    return lines
+
+
+def _store(store: StoreReport | None) -> list[Text]:
+    """What keeps telemetry from its store."""
+    if store is None:
+        return []
+    lines: list[Text] = []
+    if store.obstacle:
+        lines.append(_text(f"telemetry: {store.obstacle}", "yellow"))
+    if store.waiting >= STORE_BACKLOG or (store.waiting and store.obstacle):
+        lines.append(_text(f"telemetry: {store.waiting} points wait for {store.where}", "yellow"))
+    if store.dead_letters:
+        refused = f"telemetry: {store.where} has refused {store.dead_letters} points"
+        lines.append(_text(f"{refused}: `splitrail doctor --config coordinator.yaml` says why", "yellow"))
+    return lines
+
+
 def _nodes(report: StatusReport) -> Table:
     table = Table(
         "node", "tier", "state", "load", "hardware", "runtime", "power, last minute", box=None, padding=(0, 2, 0, 0)
@@ -201,7 +185,7 @@ def _nodes(report: StatusReport) -> Table:
         table.add_row(
             _text(node.name, "bold"),
             node.tier,
-            _node_state(node, report.at),
+            Text("\n").join([_node_state(node, report.at), *_throttling(node)]),
             _load(node),
             Text("\n").join(
                 [
@@ -223,6 +207,13 @@ def _node_state(node: NodeReport, now: float) -> Text:
     if node.refused:
         return _text(f"refused: it {node.refused}", "red")
     return Text(f"up {_age(now - node.since)}", style="green")
+
+
+def _throttling(node: NodeReport) -> list[Text]:
+    if not node.throttled:
+        return []
+    degrees = f", {node.temperature_c:.0f} °C" if node.temperature_c is not None else ""
+    return [_text(f"{', '.join(node.throttled)}{degrees}", "yellow")]
 
 
 def _load(node: NodeReport) -> str:

@@ -17,12 +17,12 @@ from fake_fleet import FakeAgent, coordinating
 from made_site import SiteMessage, declared, folded, load_message, plan_message, received, whole_site
 from rich.console import Console
 
-from broker.messages import SpoolReport, StageMiss
+from broker.messages import MachineReading, SpoolReport, StageMiss
 from broker.mosquitto import PrivateMosquitto
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
 from coordinator.service import Coordinator
 from coordinator.status_report import LeadershipReport, NodeReport, StatusReport, status_report
-from coordinator.telemetry.store import InferenceSummary, PowerSummary
+from coordinator.telemetry.store import InferenceSummary, PowerSummary, StoreReport
 from splitrail.cli import main
 from splitrail.commands.status import rendered
 
@@ -122,6 +122,52 @@ def test_what_a_spool_cannot_get_stored_is_said() -> None:
     text = drawn(made_report(full))
     assert "pi: 4000 messages (1.2 MB) wait to be stored" in text
     assert "pi: 12 messages were dropped from its spool: the disk is full" in text
+
+
+def with_first_node(report: StatusReport, **changes: object) -> StatusReport:
+    return msgspec.structs.replace(
+        report, nodes=(msgspec.structs.replace(report.nodes[0], **changes), *report.nodes[1:])
+    )
+
+
+def test_a_clock_that_is_off_is_said() -> None:
+    """By more than a second, either way; without it the report of an older coordinator is drawn too."""
+    report = made_report()
+    name = report.nodes[0].name
+    for skew_s in (None, 0.0, 0.9, -1.0):
+        assert "its clock is" not in drawn(with_first_node(report, clock_skew_s=skew_s))
+    assert f"{name}: its clock is 3.4 s ahead of the coordinator's" in drawn(with_first_node(report, clock_skew_s=3.4))
+    assert f"{name}: its clock is 7200 s behind" in drawn(with_first_node(report, clock_skew_s=-7_200.0))
+
+
+def test_what_holds_a_processor_back_is_said() -> None:
+    """With its temperature, beside the node's state; a node that is well has no such line."""
+    reading = MachineReading(
+        node="pi",
+        session="s1",
+        at=1.0,
+        cpu=0.5,
+        memory_used_mb=1.0,
+        memory_total_mb=2.0,
+        agent_memory_mb=0.5,
+        temperature_c=81.4,
+        throttled=("under-voltage", "throttled"),
+    )
+    assert "under-voltage, throttled, 81 °C" in drawn(made_report(reading), width=200)
+    well = msgspec.structs.replace(reading, throttled=())
+    assert "81 °C" not in drawn(made_report(well), width=200)
+
+
+def test_what_keeps_telemetry_from_its_store_is_said() -> None:
+    """What stands in the way, what waits then, and what was refused; a store that is well has no line."""
+    well = StoreReport("influxdb", "http://db:8086 database splitrail", 40, 0, 0, None)
+    report = msgspec.structs.replace(made_report(), store=well)
+    assert "telemetry:" not in drawn(report)
+    away = StoreReport("influxdb", well.where, 40, 2, 0, "http://db:8086: no answer within 2 s")
+    text = drawn(msgspec.structs.replace(report, store=away), width=200)
+    assert "telemetry: http://db:8086: no answer within 2 s" in text
+    assert "telemetry: 40 points wait for http://db:8086 database splitrail" in text
+    assert "has refused 2 points: `splitrail doctor --config coordinator.yaml` says why" in text
 
 
 def test_a_suspect_is_named_with_what_it_missed() -> None:
