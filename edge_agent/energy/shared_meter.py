@@ -14,20 +14,22 @@ from edge_agent.errors import MeterUnavailableError
 
 log = logging.getLogger("splitrail.agent")
 
-RETRY_S: Final = 30.0
+FIRST_RETRY_S: Final = 1.0
+LAST_RETRY_S: Final = 30.0
 AT_ONCE_S: Final = 0.000_25
 """A reading that takes longer would be felt where tensors wait for it."""
 _TRIES: Final = 3
 
 
 class SharedMeter:
-    """A meter behind a lock; its failures are logged once, and it is tried again every RETRY_S seconds."""
+    """A meter behind a lock; its failures are logged once, and it is tried again, ever more seldom."""
 
     def __init__(self, meter: EnergyMeter) -> None:
         self.meter = meter
         self._lock = threading.Lock()
         self._was_read = False
         self._failure: MeterUnavailableError | None = None
+        self._rest_s = FIRST_RETRY_S
         self._rests_until_s = 0.0
 
     @property
@@ -78,10 +80,11 @@ class SharedMeter:
             # One that was never read, such as a plug that has not spoken yet, is no news to worry about.
             level = logging.WARNING if self._was_read else logging.INFO
             log.log(level, "no energy from %s, which is tried again now and then: %s", self.meter.name, error)
-        self._failure, self._rests_until_s = error, time.monotonic() + RETRY_S
+        self._failure, self._rests_until_s = error, time.monotonic() + self._rest_s
+        self._rest_s = min(2 * self._rest_s, LAST_RETRY_S)
         return error
 
     def _succeeded(self) -> None:
         if self._failure is not None:
             log.info("there is energy from %s again", self.meter.name)
-        self._failure, self._was_read = None, True
+        self._failure, self._was_read, self._rest_s = None, True, FIRST_RETRY_S

@@ -10,6 +10,20 @@ from edge_agent.energy.shared_meter import SharedMeter
 from edge_agent.errors import MeterUnavailableError
 
 
+class Clock:
+    """Time that a test turns."""
+
+    s = 1_000.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return self.s
+
+    def monotonic_ns(self) -> int:
+        """The same in nanoseconds."""
+        return round(self.s * 1e9)
+
+
 def test_a_sample_is_the_counter_at_a_moment() -> None:
     """With what it has missed."""
     shared = SharedMeter(FakeMeter(energy_j=5.0, uncounted_s=2.0))
@@ -22,7 +36,9 @@ def test_a_sample_is_the_counter_at_a_moment() -> None:
 def test_a_meter_that_fails_rests_and_says_so_once(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is not asked again until its rest is over, then it goes on where it was."""
+    """It is not asked again until its rest is over, which is longer each time; then it goes on where it was."""
+    clock = Clock()
+    monkeypatch.setattr("edge_agent.energy.shared_meter.time", clock)
     meter = FakeMeter(energy_j=5.0)
     shared = SharedMeter(meter)
     shared.sample()
@@ -32,10 +48,15 @@ def test_a_meter_that_fails_rests_and_says_so_once(
             with pytest.raises(MeterUnavailableError, match="the sensor has gone"):
                 shared.sample()
         assert (meter.reads, shared.is_available) == (2, False)
-        monkeypatch.setattr("edge_agent.energy.shared_meter.RETRY_S", 0.0)
-        shared._rests_until_s = 0.0
+        clock.s += 2.0
         with pytest.raises(MeterUnavailableError):
             shared.sample()
+        assert meter.reads == 3
+        clock.s += 1.0
+        with pytest.raises(MeterUnavailableError):
+            shared.sample()
+        assert meter.reads == 3
+        clock.s += 40.0
         meter.failure = None
         assert shared.sample().energy_j == 5.0
     assert shared.is_available
