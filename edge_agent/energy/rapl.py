@@ -1,6 +1,5 @@
 """RAPL: the energy counters of Intel and AMD processor packages, as Linux' powercap shows them."""
 
-import re
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +15,6 @@ _COVERS: Final = (
     "the processor packages: cores, caches, graphics and memory controller; not the memory, disks, network or supply"
 )
 
-# Top-level domains only: sub-domains (intel-rapl:0:1) are part of them and intel-rapl-mmio:0 counts package 0 again.
-_DOMAIN_FORM: Final = re.compile(r"intel-rapl:\d+")
 _PERMISSION_FIX: Final = (
     "only root may read it since Linux 5.10; let a udev rule give it to the agent's group (docs/energy.md)"
 )
@@ -50,6 +47,7 @@ class RaplMeter:
     def __init__(self, host: Host) -> None:
         """Count from now; MeterUnavailableError if there is no package or its counter may not be read."""
         self._host = host
+        # Those of intel-rapl-mmio:* are the same packages again.
         self._packages = [path for path in host.entries(f"{_POWERCAP}/intel-rapl:*") if _is_package(host, path)]
         if not self._packages:
             reason = f"{host.root / _POWERCAP} shows no processor package with an energy counter"
@@ -75,6 +73,5 @@ class RaplMeter:
 
 
 def _is_package(host: Host, domain: Path) -> bool:
-    # "psys" is a top-level domain too and holds the packages.
-    name = host.line(domain / "name")
-    return bool(_DOMAIN_FORM.fullmatch(domain.name) and name and name.startswith("package-"))
+    # Not "psys", which holds the packages, nor "core" or "dram", which are part of one or lie beside it.
+    return (host.line(domain / "name") or "").startswith("package-")

@@ -78,6 +78,15 @@ def test_on_mains_it_tells_nothing(tmp_path: Path, status: str) -> None:
     assert "unplug the charger" in finding.fix
 
 
+def test_a_battery_that_another_feeds_tells_nothing(tmp_path: Path) -> None:
+    """What leaves one may go into the other, and not into the machine."""
+    supply(tmp_path, "BAT0", BATTERY)
+    supply(tmp_path, "BAT1", BATTERY | {"status": "Charging"})
+    finding = find_battery(host(tmp_path, Clock()))
+    assert finding.presence == "blocked"
+    assert finding.reason.startswith("BAT0 is discharging, BAT1 is charging")
+
+
 def test_mains_come_and_go(tmp_path: Path) -> None:
     """While plugged in the meter is unavailable, and the time on mains is not counted."""
     clock = Clock()

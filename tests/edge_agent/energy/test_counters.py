@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.energy.counters import CounterSum
@@ -22,6 +22,7 @@ def test_wraps_lose_nothing(steps: list[tuple[int, int]], first: tuple[int, int]
     assert counted.uncounted_s == 0.0
 
 
+@example([(RANGE, 0.0), (-10, 1.0)], True)
 @given(st.lists(st.tuples(st.integers(-10, 2 * RANGE), st.floats(0, 100)), min_size=1, max_size=30), st.booleans())
 def test_a_sum_never_falls(readings: list[tuple[int, float]], range_is_known: bool) -> None:
     """Whatever a counter shows, its sum stands or rises, and uncounted time is at most the time that passed."""

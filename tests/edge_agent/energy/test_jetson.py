@@ -59,7 +59,7 @@ def test_a_board_of_parts_is_not_summed(tmp_path: Path) -> None:
     i2c_hwmon(tmp_path, 4, "1-0040", ina3221(AGX_ORIN))
     finding = find_jetson(host(tmp_path, Clock()))
     assert (finding.meter, finding.presence) == (None, "blocked")
-    assert "VDD_CPU_CV, VDD_GPU_SOC, VIN_SYS_5V0" in finding.reason
+    assert "(VDD_CPU_CV, VDD_GPU_SOC, VIN_SYS_5V0)" in finding.reason
     assert "smart plug" in finding.fix
 
 

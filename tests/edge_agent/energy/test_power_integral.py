@@ -29,13 +29,22 @@ def test_energy_never_falls(samples: list[tuple[float, float]]) -> None:
     """Whatever the clock does, the joules only grow, by no more than the highest power."""
     integral = PowerIntegral(longest_gap_s=10.0)
     at_s = 0.0
-    energies_j = []
+    energies_j, times_s = [], []
     for gap_s, power_w in samples:
         at_s += gap_s
+        times_s.append(at_s)
         energies_j.append(integral.add(at_s, power_w))
     assert all(before <= after for before, after in pairwise(energies_j))
-    highest_s = sum(max(gap_s, 0.0) for gap_s, _ in samples)
-    assert integral.energy_j <= max(power_w for _, power_w in samples) * highest_s + 1e-6
+    longest_s = max(times_s) - times_s[0]
+    assert integral.energy_j <= max(power_w for _, power_w in samples) * longest_s + 1e-6
+
+
+def test_a_sample_at_the_same_time_takes_the_lasts_place() -> None:
+    """Two values at one time are one value, the later one."""
+    integral = PowerIntegral(longest_gap_s=10.0)
+    integral.add(0.0, 2.0)
+    integral.add(0.0, 6.0)
+    assert integral.add(1.0, 6.0) == pytest.approx(6.0)
 
 
 def test_a_long_gap_is_not_filled_in() -> None:
