@@ -98,9 +98,12 @@ class Intake:
         return self._lost
 
     def last_epoch(self, deployment: str) -> int:
-        """The highest epoch of the deployment's plans; 0 where none was ever kept."""
-        with closing(connect_to_read(self._path)) as connection:
-            return last_epoch(connection, deployment)
+        """The highest epoch of the deployment's plans; 0 where none was ever kept. StoreError if it cannot be read."""
+        try:
+            with closing(connect_to_read(self._path)) as connection:
+                return last_epoch(connection, deployment)
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: cannot be read: {error}; name another file under `store`") from None
 
     @property
     def waiting(self) -> int:
@@ -147,7 +150,8 @@ class Intake:
                         self._prune(connection, ledgers)
                         next_prune = time.monotonic() + PRUNE_INTERVAL_S
                 self._obstacle = None
-            except sqlite3.Error as error:
+            except Exception as error:
+                # Whatever a full disk or a damaged file leads to: this thread goes on, and the report says so.
                 ledgers, stored = None, ()
                 self._obstacle = f"{self._path} cannot be written: {error}"
                 self._lose_unmarked(batch)

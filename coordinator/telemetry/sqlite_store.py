@@ -3,10 +3,12 @@
 What rows a message becomes is `coordinator.telemetry.sqlite_rows`' to say.
 """
 
+import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from coordinator.telemetry.intake import Intake
 from coordinator.telemetry.point_time import NEAR_S
@@ -30,6 +32,7 @@ class SqliteTelemetryStore(Intake):
         clock: Callable[[], float] = time.time,
     ) -> None:
         super().__init__(path, Rows(coordinator), retention_s=retention_s, clock=clock)
+        self._unreadable: str | None = None
 
     def report(self) -> StoreReport:
         """How the store fares."""
@@ -39,17 +42,16 @@ class SqliteTelemetryStore(Intake):
             waiting=self.waiting,
             dead_letters=0,
             lost=self.lost,
-            obstacle=self.obstacle,
+            obstacle=self.obstacle or self._unreadable,
         )
 
     def summarise_inferences(self, deployment: str, since: float) -> InferenceSummary:
         """The inferences that arrived at or after `since`, the newest 20,000 of them."""
-        with closing(connect_to_read(self._path)) as connection:
-            rows = connection.execute(
-                "SELECT latency_ms, origin_energy_j, total_energy_j, source, scope, error FROM inference"
-                " WHERE deployment = ? AND arrived_at >= ? ORDER BY arrived_at DESC LIMIT ?",
-                (deployment, since, MAX_SUMMARISED),
-            ).fetchall()
+        rows = self._read(
+            "SELECT latency_ms, origin_energy_j, total_energy_j, source, scope, error FROM inference"
+            " WHERE deployment = ? AND arrived_at >= ? ORDER BY arrived_at DESC LIMIT ?",
+            (deployment, since, MAX_SUMMARISED),
+        )
         succeeded = [row for row in rows if row[5] is None]
         latencies_ms = [row[0] for row in succeeded]
         count = len(succeeded)
@@ -67,10 +69,20 @@ class SqliteTelemetryStore(Intake):
     def summarise_power(self, since: float) -> tuple[PowerSummary, ...]:
         """Mean power and newest counter of every meter that was read at or after `since`."""
         # SQLite takes the bare columns of a group from the row that holds max(arrived_at).
-        with closing(connect_to_read(self._path)) as connection:
-            rows = connection.execute(
-                "SELECT node, avg(power_w), energy_j, meter, source, scope, max(arrived_at) FROM energy"
-                " WHERE time_ns >= ? AND arrived_at >= ? GROUP BY node, meter, source, scope ORDER BY node, scope",
-                (int((since - NEAR_S) * 1e9), since),
-            ).fetchall()
+        rows = self._read(
+            "SELECT node, avg(power_w), energy_j, meter, source, scope, max(arrived_at) FROM energy"
+            " WHERE time_ns >= ? AND arrived_at >= ? GROUP BY node, meter, source, scope ORDER BY node, scope",
+            (int((since - NEAR_S) * 1e9), since),
+        )
         return tuple(PowerSummary(*row) for row in rows)
+
+    def _read(self, query: str, parameters: tuple[object, ...]) -> list[tuple[Any, ...]]:
+        """The rows of an answer; none where the file cannot be read, as the report says then."""
+        try:
+            with closing(connect_to_read(self._path)) as connection:
+                rows = connection.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            self._unreadable = f"{self._path} cannot be read: {error}"
+            return []
+        self._unreadable = None
+        return rows

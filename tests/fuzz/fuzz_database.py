@@ -6,27 +6,18 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
+from messages_to_fuzz import examples
 from scratch_file import scratch
 
-from broker.messages import EnergyReading
 from coordinator.errors import StoreError
 from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
+from coordinator.telemetry.store import Storable
 from edge_agent.errors import SpoolError, SpoolFailedError
 from edge_agent.spool import Kept, Spool
 
-READING = EnergyReading(
-    node="pi",
-    session="s1",
-    sequence=1,
-    at=1.0,
-    energy_j=1.0,
-    power_w=2.0,
-    interval_s=1.0,
-    meter="none",
-    source="modelled",
-    scope="board",
-)
+MESSAGES: tuple[Storable, ...] = tuple(each for kind in get_args(Storable) for each in examples(kind))
 
 
 def run(data: bytes) -> None:
@@ -45,8 +36,13 @@ def run(data: bytes) -> None:
 
 def use_store(path: Path) -> None:
     with contextlib.closing(SqliteTelemetryStore(path, retention_s=1e9)) as store:
-        store.record(READING, 1.0)
+        for message in MESSAGES:
+            store.record(message, 1.0)
         store.flush()
+        store.summarise_inferences("pi", 0.0)
+        store.summarise_power(0.0)
+        store.last_epoch("pi")
+        store.report()
 
 
 def use_spool(path: Path) -> None:

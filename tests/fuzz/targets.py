@@ -37,6 +37,7 @@ class Loaded:
 TARGETS = {
     "mqtt": Target("fuzz_mqtt", ("broker",), "payloads under any topic, and topics themselves"),
     "site": Target("fuzz_site", ("broker", "coordinator"), "valid messages in any order: apply, decide, report"),
+    "points": Target("fuzz_points", ("broker", "coordinator"), "valid messages as points, in lines and in views"),
     "wire": Target("fuzz_wire", ("edge_agent",), "frames of the tensor plane"),
     "plug": Target("fuzz_plug", ("edge_agent",), "messages of smart plugs"),
     "inbox": Target("fuzz_inbox", ("edge_agent",), "messages of many peers to one agent"),

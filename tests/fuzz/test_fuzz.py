@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fuzz_points
 import fuzz_report
 import fuzz_runtime
 import fuzz_site
@@ -20,8 +21,8 @@ RUN = Path(__file__).parent / "run.py"
 SECONDS = 1
 EXAMPLES = {"runtime": 100, "model": 80, "tflite": 150, "http": 100, "database": 50, "results": 100, "settings": 100}
 MANY = 300
-# Two draw whole values and no bytes; the mutated models are told by a few bytes.
-STORIES = {"site": (fuzz_site.live, 150), "report": (fuzz_report.drawn, 40)}
+# Three draw whole values and no bytes; the mutated models are told by a few bytes.
+STORIES = {"site": (fuzz_site.live, 150), "report": (fuzz_report.drawn, 40), "points": (fuzz_points.kept, 150)}
 PROGRAMS = ("model", "runtime")
 PIECES = (
     b"",

@@ -1,14 +1,11 @@
 """What messages are in the telemetry schema: every sample keeps to the declaration, and every declaration is used."""
 
-import math
-from typing import get_args
-
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 from made_site import birth_message, link_message, load_message, miss_message, offline, plan_message, profile_message
-from messages_to_fuzz import examples, messages
+from messages_to_fuzz import examples
 from msgspec.structs import replace
+from schema_samples import COORDINATOR, STORABLES, any_message, assert_as_declared, recording_times
 
 from broker.messages import (
     ComputeEnergy,
@@ -25,16 +22,10 @@ from broker.messages import (
     StageReport,
     TransferReport,
 )
-from coordinator.telemetry.measurements import MEASUREMENTS, FieldKind
+from coordinator.telemetry.measurements import MEASUREMENTS
 from coordinator.telemetry.points import samples_of
 from coordinator.telemetry.samples import LONGEST_TAG, Sample, Value
 from coordinator.telemetry.store import ClockSkew, Storable
-
-DECLARED = {each.name: each for each in MEASUREMENTS}
-TYPES: dict[FieldKind, type] = {"number": float, "count": int, "text": str, "flag": bool}
-KINDS = get_args(Storable)
-any_message = st.one_of(*(messages(kind) for kind in KINDS))
-times = st.one_of(st.sampled_from((0.0, 1.0, 1.7e9)), st.floats(0.0, 1e10))
 
 STAGE_ENERGY = StageEnergy(
     energy_j=0.5, energy_j_std=0.1, method="integrated", source="measured", scope="package", meter="rapl"
@@ -88,32 +79,14 @@ MACHINE = MachineReading(
 
 
 def samples(message: Storable, recorded_at: float = 1_000.0) -> tuple[Sample, ...]:
-    return samples_of(message, recorded_at, coordinator="hub")
+    return samples_of(message, recorded_at, coordinator=COORDINATOR)
 
 
 def fields(sample: Sample) -> dict[str, Value]:
     return dict(sample.fields)
 
 
-def assert_as_declared(sample: Sample) -> None:
-    """Names in the schema's order, each once; kinds; nothing empty or infinite; a time of 64 bits."""
-    declared = DECLARED[sample.measurement]
-    tags, kinds = [tag.name for tag in declared.tags], {field.name: field.kind for field in declared.fields}
-    assert [name for name, _ in sample.tags] == [name for name in tags if name in dict(sample.tags)]
-    assert [name for name, _ in sample.fields] == [name for name in kinds if name in fields(sample)]
-    for _, text in sample.tags:
-        assert text
-        assert text.isprintable()
-    assert sample.fields, "a point without a field is none"
-    for name, value in sample.fields:
-        assert type(value) is TYPES[kinds[name]], (name, value)
-        assert not isinstance(value, float) or math.isfinite(value)
-        assert value != ""
-        assert not isinstance(value, int) or -(2**63) <= value < 2**63
-    assert 0 <= sample.time_ns < 2**63
-
-
-@given(any_message, times)
+@given(any_message, recording_times)
 def test_every_sample_keeps_to_the_schema(message: Storable, recorded_at: float) -> None:
     """Whatever valid message comes; one whose counts exceed 64 bits is refused whole."""
     try:
@@ -129,7 +102,7 @@ def test_every_sample_keeps_to_the_schema(message: Storable, recorded_at: float)
 
 def test_every_tag_and_field_comes_from_some_message() -> None:
     """Nothing is declared that nobody writes."""
-    offered: list[Storable] = [each for kind in KINDS for each in examples(kind)]
+    offered: list[Storable] = [each for kind in STORABLES for each in examples(kind)]
     offered += [MACHINE, REPORT, emulated_birth(), ready(is_ready=False), plan_with_predictions()]
     written = {
         (sample.measurement, name)
