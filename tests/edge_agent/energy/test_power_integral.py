@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_agent.energy.power_integral import PowerIntegral
@@ -24,6 +24,7 @@ def test_power_that_rises_evenly_is_counted_exactly(gaps_s: list[float], watt: f
     assert integral.uncounted_s == 0.0
 
 
+@example([(0.0, 2.0), (5.0, 2.0), (-5.0, 2.0), (5.0, 2.0)])
 @given(st.lists(st.tuples(st.floats(-5, 100), st.floats(0, 20_000)), min_size=1, max_size=30))
 def test_energy_never_falls(samples: list[tuple[float, float]]) -> None:
     """Whatever the clock does, the joules only grow, by no more than the highest power."""
