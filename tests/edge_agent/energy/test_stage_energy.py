@@ -1,6 +1,7 @@
 """The energy of a window, from a counter's samples or from the model: laws that hold whatever the figures."""
 
 import itertools
+import random
 
 import hypothesis.strategies as st
 import pytest
@@ -104,6 +105,34 @@ def test_the_uncertainty_grows_with_step_and_period(
     if coarse is not None:
         assert fine is not None
         assert fine.energy_j_std <= coarse.energy_j_std
+
+
+@pytest.mark.parametrize(("period_ms", "length_ms"), [(1, 5), (1, 50), (10, 60)])
+def test_the_truth_is_within_two_standard_deviations(period_ms: int, length_ms: int) -> None:
+    """Nine times in ten or more, on a machine that switches between 3 W and 8 W; the counter is up to a period old."""
+    draw, energy_j, powers_w = random.Random(period_ms), [0.0], (3.0, 8.0)
+    for _ in range(500):
+        power_w = draw.choice(powers_w)
+        for _ in range(1 + int(draw.expovariate(1 / 30))):
+            energy_j.append(energy_j[-1] + power_w / 1e3)
+    known = covered = 0
+    for _ in range(500):
+        start_ms = draw.randint(period_ms, len(energy_j) - 2 * length_ms - 2 * period_ms)
+        phase_ms = draw.randrange(period_ms)
+        moments_ms = (start_ms, start_ms + length_ms)
+        samples = [
+            Sample(at_ms * 1_000_000, energy_j[(at_ms - phase_ms) // period_ms * period_ms + phase_ms])
+            for at_ms in moments_ms
+        ]
+        true_j = energy_j[moments_ms[1]] - energy_j[moments_ms[0]]
+        estimate = energy_between(
+            samples, samples[0].at_ns, samples[1].at_ns, resolution_j=0.0, period_s=period_ms / 1e3
+        )
+        if estimate is not None:
+            known += 1
+            covered += abs(estimate.energy_j - true_j) <= 2 * estimate.energy_j_std
+    assert known > 100
+    assert covered / known >= 0.9
 
 
 @pytest.mark.parametrize(
