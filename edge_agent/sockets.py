@@ -10,7 +10,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -65,6 +65,15 @@ class _Dialled:
     """What is sent once it is ready: ZeroMQ would send it on a new connection before that is held to its pace."""
 
 
+@dataclass(slots=True)
+class _Unopened:
+    """A peer for which there was no socket: ZeroMQ frees those of former peers a moment after they are closed."""
+
+    endpoint: str
+    key: str | None
+    waiting: deque[Sequence[Frame]] = field(default_factory=deque)
+
+
 class TensorSockets:
     """The sockets of one node; the thread that made it may hand it over to another one, once.
 
@@ -105,6 +114,7 @@ class TensorSockets:
         self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
         """Where this node listens, with the port that was taken."""
         self._dialled: dict[str, _Dialled] = {}
+        self._unopened: dict[str, _Unopened] = {}
         self._names: dict[zmq.Socket[bytes], str] = {}
         self._rates: dict[str, float] = {}
         self._connections = Connections()
@@ -130,25 +140,17 @@ class TensorSockets:
         Only who holds the secret of `key` (Z85) is spoken to; None where tensors run open.
         """
         self.shut(peer)
-        with ExitStack() as undo:
-            try:
-                dealer = self._context.socket(zmq.DEALER)
-                undo.callback(dealer.close, linger=0)
-                self._set_up(dealer, key)
-                monitor = self._monitor(dealer)
-                undo.callback(self._discard, dealer, monitor)
-                dealer.connect(endpoint)
-            except zmq.ZMQError as error:
-                # Of too many peers some have to do without: the thread that serves the others goes on.
-                log.warning("cannot connect to %s at %s: %s", peer, endpoint, error.strerror)
-                return
-            undo.pop_all()
-        self._dialled[peer] = _Dialled(dealer, monitor)
-        self._monitors[monitor] = self._names[dealer] = peer
-        self._poller.register(dealer, zmq.POLLIN)
+        wanted = _Unopened(endpoint, key)
+        try:
+            self._dial(peer, wanted)
+        except zmq.ZMQError as error:
+            # Of too many peers some have to do without for now: the thread that serves the others goes on.
+            log.warning("cannot connect to %s at %s: %s", peer, endpoint, error.strerror)
+            self._unopened[peer] = wanted
 
     def shut(self, peer: str) -> None:
         """Drop the connection to `peer` and what is queued on it."""
+        self._unopened.pop(peer, None)
         dialled = self._dialled.pop(peer, None)
         if dialled is not None:
             self._poller.unregister(dialled.dealer)
@@ -184,24 +186,31 @@ class TensorSockets:
         self._connections.refuse(descriptor)
 
     def look_after(self) -> None:
-        """End connections that hold too much and handshakes that take too long; to be called several times a second."""
+        """End connections that hold too much and handshakes that take too long, and open what could not be opened.
+
+        To be called several times a second.
+        """
         self._connections.look()
+        for peer, wanted in list(self._unopened.items()):
+            with suppress(zmq.ZMQError):
+                self._dial(peer, wanted)
+                del self._unopened[peer]
         self.admission_changed()
 
     def send(self, peer: str, frames: Sequence[Frame]) -> None:
-        """Queue a message to `peer`; without a socket, or with a full queue, it is counted as dropped.
+        """Queue a message to `peer`; to one that was not opened, or with a full queue, it is counted as dropped.
 
         It leaves at once, or when the peer is reached.
         """
         dialled = self._dialled.get(peer)
-        if dialled is None:
-            self.dropped += 1
-            return
-        self._follow(dialled.monitor)  # the connection may have ended a moment ago
-        if dialled.is_ready:
-            self._transmit(dialled.dealer, frames)
-        elif len(dialled.waiting) < MAX_QUEUED_MESSAGES:
-            dialled.waiting.append(frames)
+        if dialled is not None:
+            self._follow(dialled.monitor)  # the connection may have ended a moment ago
+            if dialled.is_ready:
+                self._transmit(dialled.dealer, frames)
+                return
+        to = dialled or self._unopened.get(peer)
+        if to is not None and len(to.waiting) < MAX_QUEUED_MESSAGES:
+            to.waiting.append(frames)
         else:
             self.dropped += 1
 
@@ -228,6 +237,19 @@ class TensorSockets:
         self._router.monitor(None, 0)
         self._context.destroy(linger=0)
         os.close(self._wake)
+
+    def _dial(self, peer: str, wanted: _Unopened) -> None:
+        with ExitStack() as undo:
+            dealer = self._context.socket(zmq.DEALER)
+            undo.callback(dealer.close, linger=0)
+            self._set_up(dealer, wanted.key)
+            monitor = self._monitor(dealer)
+            undo.callback(self._discard, dealer, monitor)
+            dealer.connect(wanted.endpoint)
+            undo.pop_all()
+        self._dialled[peer] = _Dialled(dealer, monitor, waiting=wanted.waiting)
+        self._monitors[monitor] = self._names[dealer] = peer
+        self._poller.register(dealer, zmq.POLLIN)
 
     def _set_up(self, dealer: "zmq.Socket[bytes]", key: str | None) -> None:
         # Each has a routing id of its own, which no other peer can know: two lives of one name never clash, and nobody
