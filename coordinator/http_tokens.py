@@ -55,6 +55,11 @@ class Tokens:
                 found = name
         return found
 
+    def names(self) -> frozenset[str] | None:
+        """Everybody who was given a token; None while the file cannot be used."""
+        self._look()
+        return frozenset(self._names.values()) or None
+
     def _look(self) -> None:
         now_s = self._clock_s()
         if now_s - self._looked_s < LOOK_INTERVAL_S:
