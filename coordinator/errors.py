@@ -11,6 +11,8 @@ CoordinatorError (SplitrailError)
 │   ├── InfluxAwayError (ConnectionError)    it does not answer
 │   ├── InfluxDeniedError (PermissionError)  it refuses who asks, or has no such database
 │   └── InfluxQueryError (ValueError)        it cannot answer this question
+├── TimeError (ValueError)             a duration or a time that cannot be read
+├── ExportError (OSError)              a file that telemetry cannot be exported to
 ├── ListenError (OSError)              the address for HTTP cannot be listened on, or may not be without tokens
 └── TokensError (OSError)              the file of tokens cannot be read, or is none
 """
@@ -79,6 +81,14 @@ class InfluxDeniedError(InfluxError, PermissionError):
 
 class InfluxQueryError(InfluxError, ValueError):
     """The InfluxDB at `endpoint` cannot answer this question."""
+
+
+class TimeError(CoordinatorError, ValueError):
+    """A duration or a time that cannot be read, or is out of range; the message shows what can."""
+
+
+class ExportError(CoordinatorError, OSError):
+    """Telemetry cannot be exported to where it should go; the message names the file and the way out."""
 
 
 class ListenError(CoordinatorError, OSError):
