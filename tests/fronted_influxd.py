@@ -45,6 +45,7 @@ class Script:
     instead: list[tuple[int, Mapping[str, str], bytes]] = field(default_factory=list)
     """Answers for the next writes, one each."""
     largest_body: int = 25_000_000
+    pool: urllib3.PoolManager = field(default_factory=urllib3.PoolManager)
 
 
 class FrontedInfluxd:
@@ -75,6 +76,7 @@ class FrontedInfluxd:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+        self.script.pool.clear()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -142,13 +144,13 @@ class _Handler(BaseHTTPRequestHandler):
         if asked.authorization != expected:
             self._refuse(401, "unauthorized", "Unauthorized")
         else:
-            answer = urllib3.request(
+            answer = self.script.pool.request(
                 "POST", f"{self.script.behind}/query", body=asked.body, headers=_FORM, retries=False
             )
             self._answer(answer.status, answer.data)
 
     def _forward(self, path: str, body: bytes) -> None:
-        answer = urllib3.request("POST", self.script.behind + path, body=body, retries=False)
+        answer = self.script.pool.request("POST", self.script.behind + path, body=body, retries=False)
         if answer.status == 204:
             self._answer(204)
             return

@@ -3,6 +3,7 @@
 What is asked and what an answer means is `coordinator.telemetry.influx_server`'s.
 """
 
+import io
 import math
 import socket
 import ssl
@@ -38,9 +39,9 @@ class BoundedPool(urllib3.PoolManager):
             if size > MAX_ANSWER_BYTES or time.monotonic() > deadline:
                 answer.close()
                 raise urllib3.exceptions.HTTPError("its answer is too long")
-        return urllib3.HTTPResponse(
-            body=b"".join(parts), headers=answer.headers, status=answer.status, reason=answer.reason
-        )
+        # As a stream: an empty text would be no body at all.
+        body = io.BytesIO(b"".join(parts))
+        return urllib3.HTTPResponse(body, headers=answer.headers, status=answer.status, decode_content=False)
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:

@@ -20,7 +20,7 @@ from coordinator.telemetry.sqlite_file import connect_to_read
 
 INTERVAL_S: Final = 1.0
 POLL_S: Final = 0.1
-DISK_WAIT_S: Final = 5.0
+AGAIN_S: Final = 5.0
 CLOSE_TIMEOUT_S: Final = 3.0
 
 log = logging.getLogger("splitrail.store")
@@ -35,7 +35,7 @@ class Shipper:
         self._write = write
         self._where = where
         self._state = Shipping()
-        self._disk_obstacle: str | None = None
+        self._fault: str | None = None
         self._has_refused = False
         self._hurry = threading.Event()
         self._closing = threading.Event()
@@ -48,7 +48,7 @@ class Shipper:
     @property
     def obstacle(self) -> str | None:
         """Why nothing goes to the server now; None while it does."""
-        return self._disk_obstacle or self._state.obstacle
+        return self._fault or self._state.obstacle
 
     def drain(self, timeout_s: float) -> None:
         """Return once nothing waits, or something stands in the way, or the time is up."""
@@ -75,16 +75,20 @@ class Shipper:
                 with closing(connect_to_read(self._file)) as connection:
                     self._ship_all(connection)
             except sqlite3.Error as error:
-                if self._disk_obstacle is None:
+                if self._fault is None:
                     log.error("%s: what waits for InfluxDB cannot be read: %s", self._file, error)  # noqa: TRY400  # a sentence, no trace
-                self._disk_obstacle = f"{self._file} cannot be read: {error}"
-                self._closing.wait(DISK_WAIT_S)
+                self._fault = f"{self._file} cannot be read: {error}"
+            except Exception as error:
+                # A fault of the HTTP library must not end the thread that empties the spool.
+                log.exception("%s: the sending of telemetry broke", self._where)
+                self._fault = f"the sending of telemetry broke: {error!r}"
+            self._closing.wait(AGAIN_S)
 
     def _ship_all(self, connection: sqlite3.Connection) -> None:
         waiting_since: float | None = None
         while not self._closing.is_set():
             points = self._spool.waiting(connection)
-            self._disk_obstacle = None
+            self._fault = None
             now = time.monotonic()
             if not points:
                 waiting_since = None
