@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import psutil
 
+from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.errors import ProfileError
 from edge_agent.hardware import machine_identity
 from models.graph import Graph, read_graph
@@ -119,7 +120,7 @@ def profile_model(
         memory_mb=memory_mb,
         runtime=_runtime_words(runtime_identity()),
         threads=threads,
-        at=time.time(),
+        at=MACHINE_CLOCK.now(),
     )
 
 
