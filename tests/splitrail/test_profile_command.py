@@ -2,13 +2,17 @@
 
 import contextlib
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from edge_agent.energy import calibration_run
+from broker.mosquitto import PrivateMosquitto
+from broker.session import Session
+from edge_agent.energy import calibration_run, discovery
 from edge_agent.energy.finding import Finding, found
 from edge_agent.energy.meter import EnergyMeter
 from models.graph import read_graph
@@ -63,6 +67,11 @@ class LinearMachine:
         self.busy_s()
         self._threads = 0
 
+    @property
+    def power_w(self) -> float:
+        """What it draws now."""
+        return 3.0 + 7.0 * min(self._threads, 2) / 2
+
     def busy_s(self) -> float:
         """Seconds in which both cores were busy."""
         now_s = time.monotonic()
@@ -113,6 +122,75 @@ def test_the_fit_is_one_json_object(small_model: Callable[[str], Path], capsys: 
     assert figures["fit"]["idle_w"] == pytest.approx(3.0, abs=0.5)
     assert figures["fit"]["busy_w"] == pytest.approx(10.0, abs=0.5)
     assert figures["after_error"] < figures["before_error"]
+
+
+@dataclass(frozen=True)
+class Plugged:
+    """An agent.yaml with a smart plug, and who speaks for the plug."""
+
+    file: Path
+    topic: str
+    session: Session
+
+
+@pytest.fixture
+def plugged(mosquitto: PrivateMosquitto, site: str, tmp_path: Path) -> Iterator[Plugged]:
+    """A node whose plug is on a real broker."""
+    topic, file = f"zigbee2mqtt/{site}", tmp_path / "agent.yaml"
+    file.write_text(
+        f"site: {site}\nnode: pi\ntier: edge\nbroker: {{port: {mosquitto.port}}}\n"
+        f"power: {{idle_w: 4.0, busy_w: 8.0}}\n"
+        f"energy: {{meter: plug, plug: {{kind: zigbee2mqtt, topic: {topic}}}}}\n",
+        encoding="utf-8",
+    )
+    with Session(mosquitto.settings, site=site, client_id=f"{site}-plug") as session:
+        yield Plugged(file, topic, session)
+
+
+@pytest.mark.usefixtures("_metered")
+def test_a_plug_is_calibrated_by_over_its_broker(
+    plugged: Plugged,
+    small_model: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once it has spoken twice, by the node's own settings."""
+    machine, ended = LinearMachine(), threading.Event()
+    monkeypatch.setattr("splitrail.commands.profile_energy.discover", discovery.discover)
+    monkeypatch.setattr("splitrail.commands.profile_energy.machine_busy_s", machine.busy_s)
+    monkeypatch.setattr("splitrail.commands.profile_energy.model_looped", machine.looped)
+
+    def speak() -> None:
+        while not ended.wait(0.02):
+            payload = json.dumps({"power": machine.power_w, "energy": 1.23}).encode()
+            plugged.session.publish_foreign(plugged.topic, payload, retain=False)
+
+    speaker = threading.Thread(target=speak)
+    speaker.start()
+    try:
+        model = str(small_model("branchy"))
+        assert main(["profile", model, "--energy", "--json", "--settings", str(plugged.file)]) == 0
+    finally:
+        ended.set()
+        speaker.join()
+    figures = json.loads(capsys.readouterr().out)
+    assert (figures["meter"], figures["scope"]) == ("plug", "wall")
+    assert (figures["before_idle_w"], figures["before_busy_w"]) == (4.0, 8.0)
+    assert figures["fit"]["idle_w"] == pytest.approx(3.0, abs=1.0)
+    assert figures["fit"]["busy_w"] == pytest.approx(10.0, abs=1.5)
+
+
+def test_a_plug_that_is_silent_is_one_line(
+    plugged: Plugged,
+    small_model: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It says on which topic nothing came."""
+    monkeypatch.setattr("splitrail.commands.profile_energy.STALE_PERIODS", 0.001)
+    assert main(["profile", str(small_model("branchy")), "--energy", "--settings", str(plugged.file)]) == 2
+    complaint = capsys.readouterr().err.splitlines()[-1]
+    assert complaint.startswith(f"splitrail: the smart plug is silent: nothing has come on {plugged.topic}")
 
 
 def test_without_a_meter_there_is_one_line(
