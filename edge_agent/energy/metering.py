@@ -27,7 +27,8 @@ log = logging.getLogger("splitrail.agent")
 
 MOST_WAITING: Final = 1_000
 LONGEST_LOOK_S: Final = 1.0
-"""The model is compared with the primary meter at least so often, however rarely readings are published."""
+COMPARE_S: Final = 0.5
+"""How often the model is compared with the primary meter at most; a look at it may cost a process."""
 
 
 def look_interval_s(interval_s: float) -> float:
@@ -79,6 +80,7 @@ class Metering:
         ]
         self._waiting: queue.Queue[EnergyReading] = queue.Queue(MOST_WAITING)
         self._comparison = Comparison()
+        self._compare_due_s = 0.0
         machine = MachineModel(
             power, self._model.meter.name, self._model.meter.scope, os.cpu_count() or 1, is_emulated=emulated
         )
@@ -106,14 +108,18 @@ class Metering:
                 return
 
     def _look(self) -> None:
-        sample = self._sampler.take(self._primary) if self._primary is not None else None
-        if self._primary is not None and sample is not None:
-            self._compare(self._primary, sample)
+        taken: dict[SharedMeter, Sample | None] = {}
+        now_s = time.monotonic()
+        if self._primary is not None and now_s >= self._compare_due_s:
+            self._compare_due_s = now_s + max(COMPARE_S, self._primary.meter.period_s)
+            taken[self._primary] = self._sampler.take(self._primary)
+            self._compare(self._primary, taken[self._primary])
         for readings in self._readings:
             if readings.is_due:
-                taken = sample if readings.meter is self._primary else self._sampler.take(readings.meter)
-                if taken is not None:
-                    self._put(readings.reading(taken))
+                meter = readings.meter
+                sample = taken[meter] if meter in taken else self._sampler.take(meter)
+                if sample is not None:
+                    self._put(readings.reading(sample))
 
     def _put(self, reading: EnergyReading) -> None:
         try:
@@ -121,7 +127,9 @@ class Metering:
         except queue.Full:
             log.warning("a reading of %s is dropped: %d wait already", reading.meter, MOST_WAITING)
 
-    def _compare(self, primary: SharedMeter, measured: Sample) -> None:
+    def _compare(self, primary: SharedMeter, measured: Sample | None) -> None:
+        if measured is None:
+            return
         try:
             modelled = self._model.sample()
         except MeterUnavailableError:

@@ -41,6 +41,8 @@ class Sampler:
         self._look_interval_s = look_interval_s
         self._samples: deque[Sample] = deque(maxlen=SAMPLES_KEPT)
         self._due_s = dict.fromkeys(sampled, 0.0)
+        self._taken_s = 0.0
+        """When the primary was last read, or tried."""
         self._look_due_s = time.monotonic() + look_interval_s
         self._changed = threading.Condition()
         self._is_hurried = False
@@ -60,11 +62,12 @@ class Sampler:
             self._thread.join()
 
     def hurry(self) -> None:
-        """A stage begins: sample the primary at once and then at its own period."""
+        """A stage begins: sample the primary as soon as it may have news, and then at its own period."""
         with self._changed:
             self._is_hurried = True
             if self._primary is not None:
-                self._due_s[self._primary] = 0.0
+                soon_s = self._taken_s + self._period_s(self._primary)
+                self._due_s[self._primary] = min(self._due_s[self._primary], soon_s)
                 self._changed.notify()
 
     def relax(self) -> None:
@@ -75,7 +78,10 @@ class Sampler:
         """A sample of any meter now, on the thread that calls `look`; None if it cannot be read, as it says itself."""
         if meter in self._due_s:
             with self._changed:
-                self._due_s[meter] = time.monotonic() + self._period_s(meter)
+                now_s = time.monotonic()
+                self._due_s[meter] = now_s + self._period_s(meter)
+                if meter is self._primary:
+                    self._taken_s = now_s
         try:
             sample = meter.sample()
         except MeterUnavailableError:

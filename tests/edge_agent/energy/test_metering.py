@@ -155,6 +155,15 @@ def test_readings_come_at_their_interval_and_looks_between(interval_s: float) ->
     assert interval_s / look_s == pytest.approx(round(interval_s / look_s))
 
 
+def test_a_meter_that_is_slow_to_tell_is_not_asked_at_every_look() -> None:
+    """Neither for readings nor to compare the model."""
+    meter = SteadyMeter(name="pi5-pmic", scope="soc", is_sampled=True, period_s=30.0)
+    node = metering(meter)
+    for _ in range(20):
+        node._look()
+    assert meter.reads == 1
+
+
 def test_readings_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A main thread that hangs costs no memory."""
     monkeypatch.setattr("edge_agent.energy.metering.MOST_WAITING", 2)

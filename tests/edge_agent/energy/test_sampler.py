@@ -50,6 +50,24 @@ def test_an_idle_node_is_hardly_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
     assert meter.reads == 1
 
 
+def test_a_slow_sensor_is_not_hurried_beyond_its_period() -> None:
+    """A reading of it may be a process of its own, and stages come by the dozen."""
+    meter, looks = FakeMeter(is_sampled=True, period_s=30.0), [0]
+
+    def look() -> None:
+        looks[0] += 1
+
+    shared = SharedMeter(meter)
+    sampler = Sampler((shared,), primary=shared, look=look, look_interval_s=0.01)
+    sampler.start()
+    with contextlib.closing(sampler):
+        for number in range(10):
+            sampler.hurry()
+            assert eventually(lambda number=number: looks[0] > number)  # type: ignore[misc]  # mypy cannot type a default in a lambda
+            sampler.relax()
+    assert meter.reads == 1
+
+
 def test_a_look_that_fails_does_not_end_the_thread() -> None:
     """Others are still to be looked at."""
     looks = [0]
