@@ -35,11 +35,13 @@ def application(
     status: Callable[[], StatusReport],
     *,
     metrics: Callable[[], bytes],
+    standstill: Callable[[], str | None],
     unreadiness: Callable[[], str | None],
 ) -> Starlette:
     """The ASGI application that serves `models` (by sha256, with ranges), `status` as JSON, and `metrics` as they are.
 
-    `unreadiness` says why the coordinator cannot do its work; None while it can.
+    `standstill` says why the coordinator has to be started again, `unreadiness` why it cannot do its work now; None
+    where neither is so.
     """
 
     def model(request: Request) -> Response:
@@ -52,14 +54,13 @@ def application(
         return Response(msgspec.json.encode(status()), media_type="application/json")
 
     def alive(_request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        return _ok_unless(standstill())
 
     def measured(_request: Request) -> Response:
         return Response(metrics(), headers={"Content-Type": CONTENT_TYPE})
 
     def ready(_request: Request) -> Response:
-        reason = unreadiness()
-        return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", status_code=503)
+        return _ok_unless(unreadiness())
 
     return Starlette(
         routes=[
@@ -70,6 +71,10 @@ def application(
             Route("/readyz", ready),
         ]
     )
+
+
+def _ok_unless(reason: str | None) -> Response:
+    return PlainTextResponse("ok\n") if reason is None else PlainTextResponse(f"{reason}\n", status_code=503)
 
 
 class HttpServer:

@@ -44,6 +44,7 @@ from coordinator.telemetry.point_time import arrival_of_kept
 from coordinator.telemetry.store import StoredUpTo
 from models.cache import ModelCache
 from splitrail.metric_families import Exposition
+from splitrail.standstill import standstill
 
 SNAPSHOT_S = 3.0
 """Time between two snapshots, unless a plan is published: it is kept first."""
@@ -76,6 +77,7 @@ class Coordinator:
         self._office: int | None = None
         self._kept = EMPTY
         self._kept_at = time.monotonic()
+        self._turned_at: float | None = None
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -102,6 +104,7 @@ class Coordinator:
     def run(self, stop: threading.Event) -> None:
         """Follow the site until `stop` is set, and lead it while nobody else does."""
         while not stop.is_set():
+            self._turned_at = time.monotonic()
             before = self._state
             events = self._reception.next_events()
             for event in events:
@@ -135,6 +138,10 @@ class Coordinator:
             leadership=self._leadership(),
             store=store,
         )
+
+    def standstill(self) -> str | None:
+        """Why this coordinator has to be started again; None while it runs. May be called from any thread."""
+        return standstill("coordinator", self._turned_at, time.monotonic())
 
     def unreadiness(self) -> str | None:
         """Why this coordinator cannot do its work now; None while it can. May be called from any thread."""
@@ -193,7 +200,13 @@ class Coordinator:
             readings=lambda: [heard.reading for heard in tally.counts().readings],
         )
         self._http.start(
-            application(declarations.files, self.status, metrics=metrics.text, unreadiness=self.unreadiness)
+            application(
+                declarations.files,
+                self.status,
+                metrics=metrics.text,
+                standstill=self.standstill,
+                unreadiness=self.unreadiness,
+            )
         )
         self._session.start()
         opened.callback(self._election.close)

@@ -64,6 +64,7 @@ from edge_agent.transport import Delivery, Transport
 from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
 from models.cache import ModelCache
 from splitrail.log_lines import log_to_stderr
+from splitrail.standstill import standstill
 
 log = logging.getLogger("splitrail.agent")
 
@@ -157,6 +158,7 @@ class Agent:
         self._counts = TelemetryCounts()
         self._metrics: MetricsServer | None = None
         self._has_joined = False
+        self._ticked_at: float | None = None
         self._answered = Answered()
         self._prober = LinkProber(
             settings.node,
@@ -240,6 +242,7 @@ class Agent:
 
     def tick(self) -> float:
         """What is due by the clock: late requests, the readings of load and energy; the seconds until the next call."""
+        self._ticked_at = time.monotonic()
         self._presence.attend()
         due_s = self._origin.sweep()
         self._intake.sweep()
@@ -247,6 +250,10 @@ class Agent:
         for reading in self._instruments.due():
             self._publish(reading)
         return min(SWEEP_S, max(LEAST_SWEEP_S, due_s))
+
+    def standstill(self) -> str | None:
+        """Why this agent has to be started again; None while it is ticked. May be called from any thread."""
+        return standstill("agent", self._ticked_at, time.monotonic())
 
     def unreadiness(self) -> str | None:
         """Why this agent cannot do its work now, in one sentence; None while it can. May be called from any thread."""
@@ -417,7 +424,9 @@ class Agent:
             )
 
         page = Exposition(lambda: figures(moment()))
-        server = MetricsServer(self._settings.metrics, Pages(page.text, CONTENT_TYPE, self.unreadiness))
+        server = MetricsServer(
+            self._settings.metrics, Pages(page.text, CONTENT_TYPE, self.standstill, self.unreadiness)
+        )
         log.info("metrics are at %s/metrics", server.url)
         return server
 

@@ -48,8 +48,10 @@ class Pages:
     metrics: Callable[[], bytes]
     metrics_type: str
     """The content type of the metrics."""
+    standstill: Callable[[], str | None]
+    """Why the agent has to be started again, in one sentence; None while it runs."""
     unreadiness: Callable[[], str | None]
-    """Why the agent cannot do its work, in one sentence; None while it can."""
+    """Why the agent cannot do its work now, in one sentence; None while it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +78,19 @@ def _answer(method: str, path: str, headers: list[tuple[str, str]], pages: Pages
         return _Answer(405, b"only GET and HEAD are answered\n")
     match path:
         case "/healthz":
-            return _Answer(200, b"ok\n")
+            return _ok_unless(pages.standstill())
         case "/readyz":
-            reason = pages.unreadiness()
-            return _Answer(200, b"ok\n") if reason is None else _Answer(503, f"{reason}\n".encode())
+            return _ok_unless(pages.unreadiness())
         case "/metrics" if token is not None and not _bears(headers, token):
             return _Answer(401, b"this agent wants its token: `Authorization: Bearer TOKEN`\n")
         case "/metrics":
             return _Answer(200, pages.metrics(), pages.metrics_type)
         case _:
             return _Answer(404, b"there is /metrics, /healthz and /readyz\n")
+
+
+def _ok_unless(reason: str | None) -> _Answer:
+    return _Answer(200, b"ok\n") if reason is None else _Answer(503, f"{reason}\n".encode())
 
 
 def _bears(headers: list[tuple[str, str]], token: str) -> bool:

@@ -187,9 +187,13 @@ def test_an_influxdb_that_is_away_makes_it_no_less_ready() -> None:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_a_running_coordinator_is_scraped(
-    site: str, tmp_path: Path, zoo_model: Callable[..., Path], mosquitto: PrivateMosquitto
+    site: str,
+    tmp_path: Path,
+    zoo_model: Callable[..., Path],
+    mosquitto: PrivateMosquitto,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Over HTTP, with what real messages made of it; not ready before it leads."""
+    """Over HTTP, with what real messages made of it; not ready before it leads, and alive while it turns."""
     settings = CoordinatorSettings(
         site=site,
         broker=mosquitto.settings,
@@ -224,3 +228,6 @@ def test_a_running_coordinator_is_scraped(
         assert found["splitrail_node_power_watts"] == {("false", "model", "pi", "board", "modelled"): 3.5}
         assert found["splitrail_leader"] == {(): 1.0}
         assert found["process_resident_memory_bytes"][()] > 1e6
+        assert ask("/healthz") == (200, "ok\n")
+        monkeypatch.setattr("splitrail.standstill.LONGEST_TURN_S", -1.0)
+        assert ask("/healthz")[0] == 503

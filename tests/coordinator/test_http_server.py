@@ -46,7 +46,13 @@ def obstacles() -> list[str | None]:
 
 
 @pytest.fixture
-def serve(tmp_path: Path, obstacles: list[str | None]) -> Iterator[Serve]:
+def standstills() -> list[str | None]:
+    """Why the coordinator has to be started again; the last one counts."""
+    return [None]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, obstacles: list[str | None], standstills: list[str | None]) -> Iterator[Serve]:
     model, large = tmp_path / "model.tflite", tmp_path / "large.tflite"
     model.write_bytes(CONTENT)
     with large.open("wb") as sparse:
@@ -58,7 +64,14 @@ def serve(tmp_path: Path, obstacles: list[str | None]) -> Iterator[Serve]:
         server = HttpServer(settings)
         serving.append(server)
         models = {SHA256: model, LARGE_SHA256: large, "cd" * 32: tmp_path / "gone"}
-        server.start(application(models, report, metrics=lambda: b"up 1\n", unreadiness=lambda: obstacles[-1]))
+        served = application(
+            models,
+            report,
+            metrics=lambda: b"up 1\n",
+            standstill=lambda: standstills[-1],
+            unreadiness=lambda: obstacles[-1],
+        )
+        server.start(served)
         return server
 
     yield start
@@ -137,9 +150,11 @@ def test_it_says_whether_it_is_ready_and_why_not(server: HttpServer, obstacles: 
     assert get(server, "/healthz")[0] == 200
 
 
-def test_it_says_that_it_is_alive(server: HttpServer) -> None:
-    """Whatever watches the coordinator asks /healthz."""
+def test_it_says_whether_it_is_alive(server: HttpServer, standstills: list[str | None]) -> None:
+    """Whatever would start the coordinator again asks /healthz."""
     assert get(server, "/healthz")[::2] == (200, b"ok\n")
+    standstills.append("the coordinator has stood still for 61 s")
+    assert get(server, "/healthz")[::2] == (503, b"the coordinator has stood still for 61 s\n")
 
 
 def test_an_address_that_is_taken_is_an_error(server: HttpServer) -> None:

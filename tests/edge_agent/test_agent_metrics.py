@@ -148,8 +148,8 @@ def ask(url: str) -> tuple[int, str]:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_a_running_agent_is_scraped(tmp_path: Path, site: str) -> None:
-    """It becomes ready by joining, says so when the broker goes, and stays alive."""
+def test_a_running_agent_is_scraped(tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It becomes ready by joining, says so when the broker goes, and is alive for as long as it is ticked."""
     with PrivateMosquitto(tmp_path) as mosquitto:
         agent = Agent(settings(mosquitto, site, tmp_path / "cache", MetricsSettings(port=0)))
         assert agent.unreadiness() == "pi has not joined its site yet"
@@ -170,6 +170,8 @@ def test_a_running_agent_is_scraped(tmp_path: Path, site: str) -> None:
             mosquitto.stop()
             assert eventually(lambda: ask(f"{url}/readyz") == (503, "the MQTT broker is away\n"))
             assert ask(f"{url}/healthz") == (200, "ok\n")
+            monkeypatch.setattr("splitrail.standstill.LONGEST_TURN_S", -1.0)
+            assert ask(f"{url}/healthz")[0] == 503
         finally:
             agent.close()
 

@@ -21,7 +21,15 @@ from edge_agent.metrics_server import MetricsServer, Pages, answer
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 FREE_PORT = MetricsSettings(port=0)
-PAGES = Pages(lambda: b"up 1\n", "text/plain; version=0.0.4", lambda: None)
+
+
+def pages(
+    metrics: Callable[[], bytes] = lambda: b"up 1\n", *, standstill: str | None = None, unreadiness: str | None = None
+) -> Pages:
+    return Pages(metrics, "text/plain; version=0.0.4", lambda: standstill, lambda: unreadiness)
+
+
+PAGES = pages()
 
 Serve = Callable[..., MetricsServer]
 
@@ -31,8 +39,8 @@ def serve() -> Iterator[Serve]:
     """Starts servers that end with the test."""
     with contextlib.ExitStack() as serving:
 
-        def start(settings: MetricsSettings = FREE_PORT, pages: Pages = PAGES) -> MetricsServer:
-            server = MetricsServer(settings, pages)
+        def start(settings: MetricsSettings = FREE_PORT, served: Pages = PAGES) -> MetricsServer:
+            server = MetricsServer(settings, served)
             serving.callback(server.close)
             return server
 
@@ -69,9 +77,15 @@ def test_the_pages_are_served(serve: Serve) -> None:
 
 def test_why_it_is_not_ready_is_told(serve: Serve) -> None:
     """503 and the reason, while it is alive all the same."""
-    server = serve(pages=Pages(bytes, "text/plain", lambda: "the MQTT broker is away"))
+    server = serve(served=pages(unreadiness="the MQTT broker is away"))
     assert ask(server, "/readyz")[::2] == (503, b"the MQTT broker is away\n")
     assert ask(server, "/healthz")[0] == 200
+
+
+def test_an_agent_that_stands_still_says_so(serve: Serve) -> None:
+    """To whoever would start it again."""
+    server = serve(served=pages(standstill="the agent has stood still for 61 s"))
+    assert ask(server, "/healthz")[::2] == (503, b"the agent has stood still for 61 s\n")
 
 
 @pytest.mark.parametrize(
@@ -93,7 +107,7 @@ def test_a_body_does_not_lose_the_answer(serve: Serve) -> None:
 
 def test_a_fault_in_the_figures_is_no_end(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged; what is asked next is answered."""
-    server = serve(pages=Pages(lambda: bytes(1 // 0), "text/plain", lambda: None))
+    server = serve(served=pages(lambda: bytes(1 // 0)))
     assert ask(server, "/metrics")[0] == 500
     assert "ZeroDivisionError" in caplog.text
     assert ask(server, "/healthz")[0] == 200
@@ -102,7 +116,7 @@ def test_a_fault_in_the_figures_is_no_end(serve: Serve, caplog: pytest.LogCaptur
 def test_a_page_larger_than_the_sockets_buffers_arrives_whole(serve: Serve) -> None:
     """In as many pieces as it takes."""
     page = bytes(range(256)) * 40_000
-    assert ask(serve(pages=Pages(lambda: page, "text/plain", lambda: None)), "/metrics")[2] == page
+    assert ask(serve(served=pages(lambda: page)), "/metrics")[2] == page
 
 
 def test_with_a_token_only_who_bears_it_reads_the_metrics(serve: Serve, tmp_path: Path) -> None:
@@ -162,8 +176,7 @@ def test_a_request_that_is_too_long_is_refused(serve: Serve) -> None:
 def test_who_asks_too_slowly_is_hung_up_on(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also one that sends a little now and then, and one that takes nothing of its answer."""
     monkeypatch.setattr(metrics_server, "PATIENCE_S", 0.3)
-    large = Pages(lambda: bytes(30_000_000), "text/plain", lambda: None)
-    server = serve(pages=large)
+    server = serve(served=pages(lambda: bytes(30_000_000)))
     with raw(server) as silent, raw(server) as dripping, raw(server) as deaf:
         deaf.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
         dripping.sendall(b"GET /met")

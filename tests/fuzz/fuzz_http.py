@@ -31,7 +31,10 @@ def served() -> ASGIApp:
     """The application behind its door."""
     tokens = written("tokens", f"pi {hashlib.sha256(TOKEN.encode()).hexdigest()}\n".encode())
     model: Path = written("served.tflite", MODEL)
-    return Door(application({SHA256: model}, _status, metrics=_metrics, unreadiness=lambda: None), Tokens(tokens))
+    return Door(
+        application({SHA256: model}, _status, metrics=_metrics, standstill=lambda: None, unreadiness=lambda: None),
+        Tokens(tokens),
+    )
 
 
 def run(data: bytes) -> None:

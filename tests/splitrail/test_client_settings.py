@@ -29,7 +29,7 @@ def guarded(tmp_path: Path) -> Iterator[HttpServer]:
     tokens.write_text(f"ann {hashlib.sha256(b'secret').hexdigest()}\n")
     server = HttpServer(HttpSettings(port=0, certificate_file=certificate, key_file=key, tokens_file=tokens))
     report = status_report("lab", EMPTY, now=1.0, power=(), inferences={}, lost_telemetry=0)
-    server.start(application({}, lambda: report, metrics=bytes, unreadiness=lambda: None))
+    server.start(application({}, lambda: report, metrics=bytes, standstill=lambda: None, unreadiness=lambda: None))
     yield server
     server.close()
 
