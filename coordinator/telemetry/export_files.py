@@ -1,0 +1,83 @@
+"""Files that are there once they are whole: written beside, renamed at the end, and never over another by mistake."""
+
+import contextlib
+import os
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, NamedTuple, Self
+
+from coordinator.errors import ExportError
+
+
+class _File(NamedTuple):
+    path: Path
+    partial: Path
+    file: BinaryIO
+
+
+class WholeFiles:
+    """A block in which files are written; where it ends without an error they all get their names, else none is left.
+
+    ExportError where one is there already and `replace` is not set, or cannot be written.
+    """
+
+    def __init__(self, *, replace: bool) -> None:
+        self._replace = replace
+        self._files: list[_File] = []
+        self._undo = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def open(self, path: Path) -> BinaryIO:
+        """A new file that will be `path`; its directory is made where it is not there."""
+        self._refuse_existing(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            number, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+            self._undo.callback(Path(partial).unlink, missing_ok=True)
+            file = os.fdopen(number, "wb", buffering=1 << 20)
+        except OSError as error:
+            raise ExportError(f"{path}: cannot be written: {error.strerror}; give another --out") from None
+        self._undo.callback(_close, file)
+        self._files.append(_File(path, Path(partial), file))
+        return file
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._undo:
+            if error is None:
+                self._name()
+            elif isinstance(error, OSError) and error.filename is None and error.errno is not None:
+                # The disk is full, for instance: Python does not say of which file.
+                raise ExportError(f"{self._files[-1].path}: cannot be written: {error.strerror}") from None
+
+    def _name(self) -> None:
+        umask = os.umask(0o022)
+        os.umask(umask)
+        for path, partial, file in self._files:
+            try:
+                file.flush()
+                os.fchmod(file.fileno(), 0o666 & ~umask)  # a temporary file is its owner's alone
+                os.fsync(file.fileno())
+                self._refuse_existing(path)
+                partial.replace(path)
+            except OSError as error:
+                if isinstance(error, ExportError):
+                    raise
+                raise ExportError(f"{path}: cannot be written: {error.strerror}; give another --out") from None
+
+    def _refuse_existing(self, path: Path) -> None:
+        if path.is_dir():
+            raise ExportError(f"{path}: is a directory; give the name of a file, or of another directory")
+        if path.exists() and not self._replace:
+            raise ExportError(f"{path}: is there already; give another --out, or --force to replace it")
+
+
+def _close(file: BinaryIO) -> None:
+    """Close a file; what its buffer still holds is wanted no more where the disk is full."""
+    with contextlib.suppress(OSError):
+        file.close()
