@@ -69,8 +69,8 @@ class Queries:
 
     @property
     def obstacle(self) -> str | None:
-        """Why the last question was not answered; None if it was."""
-        return self._obstacle
+        """Why the last question was not answered; None if it was, or once another may be asked."""
+        return self._obstacle if time.monotonic() < self._paused_until else None
 
     def summaries(self, since: float, version: int) -> Summaries:
         """The summaries of what is there since a time (s since 1970), as of at least `version` of it; 2 s at most."""
