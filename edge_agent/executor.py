@@ -33,15 +33,15 @@ class Outcome:
 class RunningMeter(Protocol):
     """Measures the energy of one run at a time."""
 
-    def end(self) -> StageEnergy:
-        """The energy since it began; the run is over now."""
+    def end(self, start_ns: int, stop_ns: int) -> StageEnergy:
+        """The energy of the run, which computed between these moments of time.monotonic_ns() and is over now."""
 
 
 class StageMeter(Protocol):
     """What the executor asks for the energy of its runs, on its own thread; it raises nothing."""
 
     def begin(self) -> RunningMeter:
-        """A run begins now."""
+        """A run is about to compute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,9 @@ class Executor:
         if stretch > 1.0:
             done_ns = started_ns + round(stretch * (time.thread_time_ns() - cpu_ns))
             self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
-        compute_ns = time.monotonic_ns() - started_ns
-        energy = metered.end() if metered is not None else None
+        stopped_ns = time.monotonic_ns()
+        energy = metered.end(started_ns, stopped_ns) if metered is not None else None
+        compute_ns = stopped_ns - started_ns
         self._busy_ns += compute_ns
         self._run_s += LEARNING * (compute_ns / 1e9 - self._run_s)
         self._is_running = False

@@ -82,9 +82,9 @@ class NodeStageMeter:
         self._primary = primary
 
     def begin(self) -> "Run":
-        """A run begins now."""
+        """A run is about to compute."""
         first = self._primary.begin() if self._primary is not None else None
-        return Run(self._model, self._primary, first, time.monotonic_ns(), time.process_time_ns())
+        return Run(self._model, self._primary, first, time.process_time_ns())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +94,13 @@ class Run:
     model: MachineModel
     primary: PrimaryStages | None
     first: Sample | None
-    start_ns: int
     start_cpu_ns: int
 
-    def end(self) -> StageEnergy:
-        """The energy of the run, which ends now."""
-        stop_ns, model = time.monotonic_ns(), self.model
-        cpu_ns = time.process_time_ns() - self.start_cpu_ns
-        busy_s = (stop_ns - self.start_ns) / 1e9 if model.is_emulated else cpu_ns / model.cores / 1e9
-        window = ComputeWindow(self.start_ns, stop_ns, busy_s)
+    def end(self, start_ns: int, stop_ns: int) -> StageEnergy:
+        """The energy of the run, which computed between these moments of time.monotonic_ns() and is over now."""
+        model, cpu_ns = self.model, time.process_time_ns() - self.start_cpu_ns
+        busy_s = (stop_ns - start_ns) / 1e9 if model.is_emulated else cpu_ns / model.cores / 1e9
+        window = ComputeWindow(start_ns, stop_ns, busy_s)
         if self.primary is None:
             return modelled_stage(window, model.power, model.name, model.scope)
         estimate = self.primary.end(self.first, window)

@@ -184,16 +184,17 @@ class Metering:
     """Counts the runs that it was there for, and says the same of each."""
 
     def __init__(self) -> None:
-        self.begun = self.ended = 0
+        self.begun = self.ended = self.computed_ns = 0
 
     def begin(self) -> "Metering":
         """A run begins."""
         self.begun += 1
         return self
 
-    def end(self) -> StageEnergy:
+    def end(self, start_ns: int, stop_ns: int) -> StageEnergy:
         """It is over."""
         self.ended += 1
+        self.computed_ns = stop_ns - start_ns
         return ENERGY
 
 
@@ -202,6 +203,7 @@ def test_the_energy_of_a_run_is_told_with_its_outcome(executor: Executor) -> Non
     assert run(executor, Doubling()).energy is None
     metering = Metering()
     executor.measure_energy_by(metering)
-    assert run(executor, Doubling()).energy == ENERGY
+    outcome = run(executor, Doubling())
+    assert (outcome.energy, outcome.compute_ns) == (ENERGY, metering.computed_ns)
     assert run(executor, Failing()).energy is None
     assert (metering.begun, metering.ended) == (2, 2)

@@ -49,7 +49,7 @@ class Metering:
         """A run begins."""
         return self
 
-    def end(self) -> StageEnergy:
+    def end(self, start_ns: int, stop_ns: int) -> StageEnergy:
         """It is over."""
         return StageEnergy(
             energy_j=2.0, energy_j_std=0.3, method="integrated", source="measured", scope="board", meter="hwmon"

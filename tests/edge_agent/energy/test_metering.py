@@ -48,9 +48,9 @@ def metering(*meters: FakeMeter, emulation: EmulationSettings | None = None, wan
 
 def run(node: Metering, seconds: float = 0.0) -> StageEnergy:
     """A run of about so long."""
-    begun = node.stage_meter.begin()
+    begun, start_ns = node.stage_meter.begin(), time.monotonic_ns()
     time.sleep(seconds)
-    return begun.end()
+    return begun.end(start_ns, time.monotonic_ns())
 
 
 def eventually_by(node: Metering, is_so: Callable[[StageEnergy], bool], seconds: float) -> StageEnergy:
