@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import influx_peers
 import pytest
@@ -67,11 +68,15 @@ class Peers:
         """What the publishers printed: ids, and whether they had been spooled then."""
         return {line.split()[0]: line.endswith("spooled") for line in self.printed.read_text().splitlines()}
 
-    def values(self, statement: str) -> list[object]:
+    def values(self, statement: str) -> list[Any]:
         """The last column of all rows that InfluxDB answers."""
         with closing(InfluxServer(self.database.settings)) as server:
             (series,) = server.query(statement, timeout_s=30.0)
         return [row[-1] for each in series for row in each.values]
+
+    def stored(self) -> int:
+        """How many inferences InfluxDB has."""
+        return sum(self.values("SELECT count(latency_ms) FROM inference"))
 
     def has_settled(self) -> bool:
         """Whether nothing waits anywhere."""
@@ -102,9 +107,13 @@ def kill_under_load(directory: Path, kills: list[str], *, per_s: float, seed: in
     moments = random.Random(seed)
     peers = Peers(directory, per_s)
     try:
-        assert eventually(lambda: peers.values("SELECT request_id FROM inference"))
+        assert eventually(peers.stored)
         for role in kills:
-            time.sleep(moments.uniform(0.1, 1.2))
+            # Most come while telemetry flows all the way, some while the kill before is being recovered from.
+            if moments.random() < 0.8:
+                stored = peers.stored()
+                assert eventually(lambda stored=stored: peers.stored() > stored, 30.0)
+            time.sleep(moments.uniform(0.0, 1.0))
             peers.kill_and_restart(role, moments.uniform(0.0, 0.4))
         time.sleep(0.5)
         peers.end_publishing()
