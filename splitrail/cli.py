@@ -38,6 +38,7 @@ COMMANDS = {
     "slice": Command("cut a segment out of a .tflite", "splitrail.commands.slice", None),
     "profile": Command("measure the ops of a .tflite on this machine", "splitrail.commands.profile", "agent"),
     "plan": Command("solve a planning problem", "splitrail.commands.plan", None),
+    "doctor": Command("say what is wrong with this machine or site, and the fix", "splitrail.commands.doctor", None),
     "experiment": Command("repeat a published experiment", "splitrail.commands.experiment", "experiments"),
 }
 

@@ -1,0 +1,115 @@
+"""InfluxDB as coordinator.yaml names it: which it is, whether it answers us, what waits for it and what it refused.
+
+Nothing is written there; the coordinator's own file is only read.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from coordinator.errors import InfluxAwayError, InfluxDeniedError, InfluxError, InfluxQueryError
+from coordinator.telemetry.influx_server import InfluxServer
+from splitrail.doctor.finding import Finding, split_advice
+
+if TYPE_CHECKING:
+    from coordinator.configuration import InfluxSettings
+
+TIMEOUT_S: Final = 3.0
+MAX_REASONS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Points that were refused for one reason, and the newest of them."""
+
+    reason: str
+    count: int
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a coordinator's file holds on its way to an InfluxDB."""
+
+    points: int
+    dropped: int
+    refusals: tuple[Refusals, ...]
+
+
+def influx_findings(settings: "InfluxSettings", store: Path) -> Iterator[Finding]:
+    """All of it."""
+    server = InfluxServer(settings)
+    try:
+        yield from _server_findings(server)
+    finally:
+        server.close()
+    yield from waiting_findings(waiting_in(store), store)
+
+
+def _server_findings(server: InfluxServer) -> Iterator[Finding]:
+    try:
+        identity = server.identify(TIMEOUT_S)
+        yield Finding("influxdb", "ok", f"InfluxDB {identity.version.lstrip('v')} at {server.endpoint}")
+        server.query("SHOW MEASUREMENTS LIMIT 1", timeout_s=TIMEOUT_S)
+    except InfluxAwayError as error:
+        yield Finding(
+            "influxdb", "problem", str(error), "start it, or correct influxdb.url; what comes meanwhile waits"
+        )
+    except InfluxDeniedError as error:
+        yield split_advice("influxdb", "problem", f"{error.endpoint} {error.reason}")
+    except InfluxQueryError as error:
+        if "database not found" in error.reason:
+            fix = "splitrail telemetry init --config coordinator.yaml"
+            yield Finding("influxdb", "problem", f"it has no database {server.database}", fix)
+        else:
+            yield Finding("influxdb", "problem", f"it does not answer a query: {error.reason}")
+    except InfluxError as error:
+        yield split_advice("influxdb", "problem", str(error))
+    else:
+        yield Finding("influxdb", "ok", f"it lets us ask the database {server.database}")
+
+
+def waiting_in(store: Path) -> Waiting | None:
+    """What waits in a store's file and what was refused; None where there is no such file, or it keeps neither."""
+    if not store.is_file():
+        return None
+    with closing(sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        if not {"outgoing", "outgoing_dropped", "dead_letter"} <= tables:
+            return None
+        (points,) = connection.execute("SELECT coalesce(sum(points), 0) FROM outgoing").fetchone()
+        (dropped,) = connection.execute("SELECT coalesce(sum(points), 0) FROM outgoing_dropped").fetchone()
+        rows = connection.execute(
+            # SQLite takes the bare column of a group from the row that holds max(id).
+            "SELECT reason, count(*), line, max(id) FROM dead_letter GROUP BY reason ORDER BY max(id) DESC LIMIT ?",
+            (MAX_REASONS,),
+        ).fetchall()
+    return Waiting(points, dropped, tuple(Refusals(row[0], row[1], _text(row[2])) for row in rows))
+
+
+def waiting_findings(waiting: Waiting | None, store: Path) -> Iterator[Finding]:
+    """What that means."""
+    if waiting is None:
+        yield Finding("influxdb: spool", "ok", f"{store} keeps nothing on its way yet")
+        return
+    if waiting.points:
+        yield Finding("influxdb: spool", "ok", f"{waiting.points} points are on their way, or wait for it")
+    else:
+        yield Finding("influxdb: spool", "ok", "nothing waits")
+    if waiting.dropped:
+        says = f"{waiting.dropped} points were dropped, because more than influxdb.spool_mb waited"
+        yield Finding("influxdb: spool", "note", says, "raise influxdb.spool_mb, or see why the server was away")
+    for refusals in waiting.refusals:
+        yield Finding(
+            "influxdb: refused",
+            "problem",
+            f"{refusals.count} points: {refusals.reason}; the newest: {refusals.line[:200]}",
+            "`splitrail telemetry dead-letters` gives them back, or removes them",
+        )
+
+
+def _text(line: bytes | str) -> str:
+    return line.decode("utf-8", "replace") if isinstance(line, bytes) else line
