@@ -54,7 +54,13 @@ class Metering:
         emulated = settings.emulation is not None
         choice = best_meter(settings.energy.meter, findings, emulated=emulated)
         log.info("energy: %s (%s, %s): %s", choice.meter.name, choice.meter.source, choice.meter.scope, choice.reason)
-        meters = [SharedMeter(each.meter) for each in findings if each.meter is not None]
+        meters = [
+            SharedMeter(
+                each.meter, without="stages are modelled" if each.meter is choice.meter else "no readings of it"
+            )
+            for each in findings
+            if each.meter is not None
+        ]
         [self._model] = [each for each in meters if each.meter.source == "modelled"]
         if emulated:
             meters = [self._model]

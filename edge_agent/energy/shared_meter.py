@@ -24,8 +24,10 @@ _TRIES: Final = 3
 class SharedMeter:
     """A meter behind a lock; its failures are logged once, and it is tried again, ever more seldom."""
 
-    def __init__(self, meter: EnergyMeter) -> None:
+    def __init__(self, meter: EnergyMeter, *, without: str) -> None:
+        """`without` says what there is while it fails, for the log."""
         self.meter = meter
+        self._without = without
         self._lock = threading.Lock()
         self._was_read = False
         self._failure: MeterUnavailableError | None = None
@@ -79,12 +81,12 @@ class SharedMeter:
         if self._failure is None:
             # One that was never read, such as a plug that has not spoken yet, is no news to worry about.
             level = logging.WARNING if self._was_read else logging.INFO
-            log.log(level, "no energy from %s, which is tried again now and then: %s", self.meter.name, error)
+            log.log(level, "%s until %s can be read, which is tried again: %s", self._without, self.meter.name, error)
         self._failure, self._rests_until_s = error, time.monotonic() + self._rest_s
         self._rest_s = min(2 * self._rest_s, LAST_RETRY_S)
         return error
 
     def _succeeded(self) -> None:
         if self._failure is not None:
-            log.info("there is energy from %s again", self.meter.name)
+            log.info("%s can be read", self.meter.name)
         self._failure, self._was_read, self._rest_s = None, True, FIRST_RETRY_S

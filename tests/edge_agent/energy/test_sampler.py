@@ -13,6 +13,11 @@ from edge_agent.energy.sampler import Sampler
 from edge_agent.energy.shared_meter import SharedMeter
 
 
+def shared_of(meter: FakeMeter) -> SharedMeter:
+    """The meter, shared."""
+    return SharedMeter(meter, without="no readings")
+
+
 def nothing() -> None:
     """A look that sees nothing."""
 
@@ -20,7 +25,7 @@ def nothing() -> None:
 def test_a_stage_is_sampled_at_the_meters_own_period() -> None:
     """Beside it, the node idles and is looked at now and then."""
     meter = FakeMeter(is_sampled=True, period_s=0.001)
-    shared = SharedMeter(meter)
+    shared = shared_of(meter)
     sampler = Sampler((shared,), primary=shared, look=nothing, look_interval_s=60.0)
     sampler.start()
     with contextlib.closing(sampler):
@@ -42,7 +47,7 @@ def test_an_idle_node_is_hardly_looked_at(monkeypatch: pytest.MonkeyPatch) -> No
     def look() -> None:
         looks[0] += 1
 
-    shared = SharedMeter(meter)
+    shared = shared_of(meter)
     sampler = Sampler((shared,), primary=shared, look=look, look_interval_s=0.01)
     sampler.start()
     with contextlib.closing(sampler):
@@ -57,7 +62,7 @@ def test_a_slow_sensor_is_not_hurried_beyond_its_period() -> None:
     def look() -> None:
         looks[0] += 1
 
-    shared = SharedMeter(meter)
+    shared = shared_of(meter)
     sampler = Sampler((shared,), primary=shared, look=look, look_interval_s=0.01)
     sampler.start()
     with contextlib.closing(sampler):
@@ -84,7 +89,7 @@ def test_a_look_that_fails_does_not_end_the_thread() -> None:
 
 def test_a_meter_that_cannot_be_read_leaves_no_samples() -> None:
     """And the others go on."""
-    gone, there = SharedMeter(FakeMeter(is_sampled=True, failure=ABSENT)), SharedMeter(FakeMeter(is_sampled=True))
+    gone, there = shared_of(FakeMeter(is_sampled=True, failure=ABSENT)), shared_of(FakeMeter(is_sampled=True))
     sampler = Sampler((gone, there), primary=gone, look=nothing, look_interval_s=60.0)
     assert sampler.take(gone) is None
     assert sampler.take(there) is not None
@@ -94,7 +99,7 @@ def test_a_meter_that_cannot_be_read_leaves_no_samples() -> None:
 def test_samples_are_bounded_and_the_oldest_go(monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent runs for months."""
     monkeypatch.setattr(sampler_module, "SAMPLES_KEPT", 8)
-    shared = SharedMeter(FakeMeter(is_sampled=True))
+    shared = shared_of(FakeMeter(is_sampled=True))
     sampler = Sampler((shared,), primary=shared, look=nothing, look_interval_s=60.0)
     for _ in range(20):
         sampler.take(shared)
