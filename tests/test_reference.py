@@ -19,7 +19,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["topics.md", "configuration.md", "telemetry.md", "metrics.md", "commands.md"])
+@pytest.mark.parametrize("name", ["topics.md", "configuration.md", "metrics.md", "commands.md"])
 def test_a_page_of_the_reference_is_current(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """`make docs` was run after the last change of what the page tells of."""
     monkeypatch.setenv("COLUMNS", "100")
@@ -32,3 +32,11 @@ def test_pages_show_the_figures_that_were_measured() -> None:
     for path in generate.WITH_FIGURES:
         page = path.read_text(encoding="utf-8")
         assert generate.with_figures(page) == page, f"{path.name}: run `make docs`"
+
+
+def test_the_page_of_telemetry_shows_the_schema() -> None:
+    """Its tables are the declaration's."""
+    generate = generator()
+    page = generate.TELEMETRY.read_text(encoding="utf-8")
+    assert "### inference" in page
+    assert generate.with_measurements(page) == page, "run `make docs`"
