@@ -23,6 +23,7 @@ from coordinator.telemetry.ledger_table import Ledgers
 from coordinator.telemetry.point_time import recorded_at
 from coordinator.telemetry.points import samples_of
 from coordinator.telemetry.said import is_news
+from coordinator.telemetry.series_bound import SeriesBound
 from coordinator.telemetry.sqlite_file import connect_to_read, prepare, sole_use
 from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoreReport, reporter_of
 
@@ -37,9 +38,12 @@ class _Points:
     def __init__(self, spool: Spool, coordinator: str) -> None:
         self._spool = spool
         self._coordinator = coordinator
+        self._bound = SeriesBound()
 
     def insert(self, connection: sqlite3.Connection, message: Storable, recorded_at: float) -> None:  # noqa: ARG002  # the spool writes a commit's lines at once
         samples = samples_of(message, recorded_at, coordinator=self._coordinator)
+        if not self._bound.admits(samples):
+            raise OverflowError
         self._spool.add([line_of(sample) for sample in samples])
 
     def prune(self, connection: sqlite3.Connection, before: float) -> None:

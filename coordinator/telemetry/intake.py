@@ -38,7 +38,8 @@ class Keeper(Protocol):
     def insert(self, connection: sqlite3.Connection, message: Storable, recorded_at: float) -> None:
         """Keep one message, recorded at that time (s since 1970, by the coordinator's clock).
 
-        OverflowError where a number exceeds 64 bits: then nothing of it is kept, and it is counted as lost.
+        OverflowError where a number exceeds 64 bits, or there are too many series: then nothing of it is kept, and it
+        is counted as lost.
         """
 
     def prune(self, connection: sqlite3.Connection, before: float) -> None:
