@@ -15,7 +15,7 @@ from coordinator.configuration import HomeAssistantSettings
 from coordinator.home_assistant import Site, discovery, obsolete
 from coordinator.site import State
 
-LOOK_S: Final = 2.0
+LOOK_S: Final = 5.0
 """Time between two looks at what should be announced."""
 SETTLED_S: Final = 60.0
 """After a connection: by then whoever is there has been heard."""

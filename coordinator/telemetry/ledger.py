@@ -37,6 +37,9 @@ class Ledger:
 
 def fold(ledger: Ledger, mark: SpoolMark) -> tuple[Ledger, Verdict]:
     """The ledger after a message with this mark, and what to do with the message."""
+    if mark.sequence == ledger.contiguous + 1 and not ledger.ahead:
+        # By far the most frequent, and the rest would come to the same.
+        return Ledger(mark.sequence, (), ledger.stored + 1, ledger.skipped), Verdict.NEW
     ledger = _without_waiting_for(ledger, min(mark.oldest, mark.sequence) - 1)
     if mark.sequence <= ledger.contiguous or any(first <= mark.sequence <= last for first, last in ledger.ahead):
         return ledger, Verdict.DUPLICATE
