@@ -31,6 +31,7 @@ COMMANDS = {
     "agent": Command("run the agent of this node", "splitrail.commands.agent", "agent"),
     "coordinator": Command("run the coordinator of a site", "splitrail.commands.coordinator", "coordinator"),
     "site": Command("decide who is let in: certificates, passwords, access", "splitrail.commands.site", "coordinator"),
+    "telemetry": Command("set up InfluxDB, export telemetry", "splitrail.commands.telemetry", "coordinator"),
     "infer": Command("send images through a deployment", "splitrail.commands.infer", "agent"),
     "status": Command("show nodes, links, deployments and plans", "splitrail.commands.status", None),
     "convert": Command("make a .tflite from a zoo model, Keras or SavedModel", "splitrail.commands.convert", "convert"),

@@ -54,7 +54,7 @@ def rows(source: Source, measurement: Measurement, span: Span, *, page: int = PA
         found = source.page(measurement, Span(start_ns, stop_ns), most)
         if len(found) < most:
             yield from sorted(found, key=_order)
-            start_ns, width_ns = stop_ns, width_ns * (2 if len(found) > most // 4 else 16)
+            start_ns, width_ns, most = stop_ns, width_ns * (2 if len(found) > most // 4 else 16), page
             continue
         # The rows of the last time may go on: they belong to the next page.
         last_ns = found[-1].time_ns
