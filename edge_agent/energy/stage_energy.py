@@ -103,16 +103,17 @@ def scaled_stage(window: ComputeWindow, power: PowerModel, ratio: Ratio, primary
     """The model's energy of a stage, times the ratio of meter to model in longer spans.
 
     Its spread is the ratio's; and the less the stage's power is like that of those spans, the more of the model's own
-    uncertainty is in it.
+    uncertainty is in it, which is no less than what the ratio corrects.
     """
     modelled_j = model_energy_j(power, window)
     energy_j = ratio.mean * modelled_j
     power_w = modelled_j / window.duration_s if window.duration_s > 0.0 else 0.0
     most_w = max(power_w, ratio.modelled_w)
+    doubt_j = max(MODEL_RELATIVE_STD * energy_j, abs(energy_j - modelled_j))
     unlikeness = abs(power_w - ratio.modelled_w) / most_w if most_w > 0.0 else 0.0
     return StageEnergy(
         energy_j=energy_j,
-        energy_j_std=math.hypot(ratio.std * modelled_j, MODEL_RELATIVE_STD * unlikeness * energy_j),
+        energy_j_std=math.hypot(ratio.std * modelled_j, unlikeness * doubt_j),
         method="scaled",
         source="modelled",
         scope=primary.scope,

@@ -184,9 +184,17 @@ def test_a_stage_says_how_its_energy_is_known() -> None:
 @given(st.floats(0.1, 10.0), st.floats(0.0, 0.2), st.floats(2.0, 6.0))
 def test_a_ratio_from_other_work_is_believed_less(mean: float, std: float, modelled_w: float) -> None:
     """The less the spans were like the stage, the more of the model's own uncertainty returns; never more than that."""
+    modelled_j = 6.0
     window = ComputeWindow(0, S, 1.0)
     like = scaled_stage(window, POWER, Ratio(mean, std, 6.0), PRIMARY)
     unlike = scaled_stage(window, POWER, Ratio(mean, std, modelled_w), PRIMARY)
     assert unlike.energy_j == like.energy_j
     assert like.energy_j_std <= unlike.energy_j_std
-    assert unlike.energy_j_std <= std * 6.0 + MODEL_RELATIVE_STD * unlike.energy_j + 1e-9
+    doubt_j = max(MODEL_RELATIVE_STD * unlike.energy_j, abs(unlike.energy_j - modelled_j))
+    assert unlike.energy_j_std <= std * modelled_j + doubt_j + 1e-9
+
+
+def test_an_idle_hour_tells_little_of_a_busy_second() -> None:
+    """A machine of 5 W at rest and 8 W when busy, whose model says 2 W and 6 W: the truth stays within two spreads."""
+    stage = scaled_stage(ComputeWindow(0, S, 1.0), POWER, Ratio(2.5, 0.01, 2.0), PRIMARY)
+    assert abs(stage.energy_j - 8.0) <= 2 * stage.energy_j_std
