@@ -10,7 +10,6 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Final
 
-from broker.messages import Telemetry
 from coordinator.configuration import InfluxSettings
 from coordinator.telemetry.influx_lines import line_of
 from coordinator.telemetry.influx_queries import NOTHING, Queries, Summaries
@@ -18,14 +17,11 @@ from coordinator.telemetry.influx_server import InfluxServer
 from coordinator.telemetry.influx_shipper import Shipper
 from coordinator.telemetry.influx_spool import Spool
 from coordinator.telemetry.intake import Intake
-from coordinator.telemetry.ledger import Verdict
 from coordinator.telemetry.ledger_table import Ledgers
-from coordinator.telemetry.point_time import recorded_at
 from coordinator.telemetry.points import samples_of
-from coordinator.telemetry.said import is_news
 from coordinator.telemetry.series_bound import SeriesBound
 from coordinator.telemetry.sqlite_file import connect_to_read, prepare, sole_use
-from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoreReport, reporter_of
+from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoreReport
 
 FLUSH_TIMEOUT_S: Final = 30.0
 LAST_TIMEOUT_S: Final = 2.0
@@ -126,18 +122,6 @@ class InfluxTelemetryStore(Intake):
         return self._queries.summaries(since, self._spool.settled_up_to)
 
     def _insert(self, connection: sqlite3.Connection, ledgers: Ledgers, batch: list[tuple[Storable, float]]) -> None:
-        # What overflows does so before anything of it is written: a savepoint for each message would be a quarter of
-        # the intake's time (benchmarks/telemetry_intake.py).
         self._spool.begin(connection)
-        for message, arrived_at in batch:
-            if isinstance(message, Telemetry):
-                mark = message.mark
-                if mark is not None and ledgers.fold(reporter_of(message), mark, arrived_at) is not Verdict.NEW:
-                    continue
-            elif not is_news(connection, message, arrived_at):
-                continue
-            try:
-                self._keeper.insert(connection, message, recorded_at(message, arrived_at))
-            except OverflowError:
-                self._lose(1)
+        super()._insert(connection, ledgers, batch)
         self._spool.finish(connection)

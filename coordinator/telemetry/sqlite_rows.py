@@ -76,7 +76,10 @@ class Rows:
     """Who noticed what no node reports."""
 
     def insert(self, connection: sqlite3.Connection, message: Storable, recorded_at: float) -> None:
-        """Add one message; OverflowError where a number exceeds 64 bits."""
+        """Add one message; OverflowError where a number exceeds 64 bits.
+
+        Nothing is written then: all that has no other bound is in the first row of a message.
+        """
         match message:
             case EnergyReading():
                 _insert_energy(connection, message, recorded_at)
