@@ -300,7 +300,7 @@ class StageEnergy(Message, frozen=True):
     """`measured` where a meter was integrated over the stage, else `modelled`, also where a meter scaled the model."""
     scope: EnergyScope
     meter: Text
-    """The meter that was read, or that scaled the model; `model` without one."""
+    """The meter that was read, or that scaled the model; `modelled` without one."""
 
 
 class StageReport(Message, frozen=True):
