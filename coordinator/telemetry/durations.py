@@ -9,7 +9,7 @@ from coordinator.errors import TimeError
 UNITS_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800, "y": 31_536_000}
 """A year has 365 days here: nobody counts the leap days of a retention."""
 FOREVER: Final = "inf"
-_DURATION: Final = re.compile(r"(\d{1,9})([smhdwy])")
+_DURATION: Final = re.compile(r"([0-9]{1,9})([smhdwy])")
 _LATEST_NS: Final = 2**63 - 1
 _EPOCH: Final = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
