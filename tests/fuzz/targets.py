@@ -51,6 +51,7 @@ TARGETS = {
     "results": Target("fuzz_results", ("testbed",), "results of experiments that are resumed"),
     "site-files": Target("fuzz_site_files", ("broker", "edge_agent"), "site.json, tensor keys, loads and clocks"),
     "database": Target("fuzz_database", ("coordinator", "edge_agent"), "telemetry stores and spools"),
+    "influx": Target("fuzz_influx", ("coordinator",), "answers of an InfluxDB"),
     "image": Target("fuzz_image", ("models",), "images of any format"),
     "http": Target("fuzz_http", ("coordinator",), "requests to the coordinator's HTTP interface"),
     "report": Target("fuzz_report", ("splitrail", "coordinator"), "status reports, as they are drawn"),
