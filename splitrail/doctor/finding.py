@@ -7,7 +7,6 @@ from typing import Final, Literal, TypeVar
 import msgspec
 
 from splitrail.errors import SplitrailError
-from splitrail.shadowing import PACKAGES
 
 CHECK_TIMEOUT_S: Final = 10.0
 """Each probe has its own bound, of 5 s at most; this one is for what does not keep it, such as a dead NFS mount."""
@@ -55,12 +54,14 @@ def _guarded(subject: str, look: Callable[[], T]) -> "T | tuple[Finding, ...]":
     try:
         return look()
     except ModuleNotFoundError as error:
-        name = error.name or ""
-        if name.split(".")[0] in PACKAGES:
-            raise
-        return (Finding(subject, "note", f"not looked at, for the Python package {name!r} is missing", "see packages"),)
+        missing = f"not looked at, for the Python package {error.name!r} is missing"
+        return (Finding(subject, "note", missing, "see packages"),)
     except SplitrailError as error:
         return (Finding(subject, "problem", str(error)),)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return (Finding(subject, "problem", f"{where}{error.strerror or error}"),)
+    except Exception as error:
+        # The other checks may still tell what somebody came for.
+        says = f"the check itself failed: {type(error).__name__}: {error}"
+        return (Finding(subject, "problem", says, "tell Splitrail's makers"),)

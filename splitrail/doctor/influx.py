@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from coordinator.errors import InfluxAwayError, InfluxDeniedError, InfluxError, InfluxQueryError
+from coordinator.errors import InfluxAwayError, InfluxDeniedError, InfluxError, InfluxQueryError, StoreError
 from coordinator.telemetry.influx_server import InfluxServer
 from splitrail.doctor.finding import Finding, split_advice
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 TIMEOUT_S: Final = 3.0
 MAX_REASONS: Final = 5
+# 1.6.7 lists no measurements of a database that is not there, without an error; 3 has an error for a table that is not.
+_QUESTION: Final = "SELECT energy_j FROM energy WHERE time > now() - 1s LIMIT 1"
+_QUESTION_TO_3: Final = "SHOW MEASUREMENTS LIMIT 1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +56,7 @@ def _server_findings(server: InfluxServer) -> Iterator[Finding]:
     try:
         identity = server.identify(TIMEOUT_S)
         yield Finding("influxdb", "ok", f"InfluxDB {identity.version.lstrip('v')} at {server.endpoint}")
-        server.query("SHOW MEASUREMENTS LIMIT 1", timeout_s=TIMEOUT_S)
+        server.query(_QUESTION if identity.family != "3" else _QUESTION_TO_3, timeout_s=TIMEOUT_S)
     except InfluxAwayError as error:
         yield Finding(
             "influxdb", "problem", str(error), "start it, or correct influxdb.url; what comes meanwhile waits"
@@ -73,20 +76,32 @@ def _server_findings(server: InfluxServer) -> Iterator[Finding]:
 
 
 def waiting_in(store: Path) -> Waiting | None:
-    """What waits in a store's file and what was refused; None where there is no such file, or it keeps neither."""
+    """What waits in a store's file and what was refused; None where there is no such file, or it keeps neither.
+
+    StoreError if it cannot be read.
+    """
     if not store.is_file():
         return None
-    with closing(sqlite3.connect(f"{store.resolve().as_uri()}?mode=ro", uri=True, timeout=1.0)) as connection:
-        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if not {"outgoing", "outgoing_dropped", "dead_letter"} <= tables:
-            return None
-        (points,) = connection.execute("SELECT coalesce(sum(points), 0) FROM outgoing").fetchone()
-        (dropped,) = connection.execute("SELECT coalesce(sum(points), 0) FROM outgoing_dropped").fetchone()
-        rows = connection.execute(
-            # SQLite takes the bare column of a group from the row that holds max(id).
-            "SELECT reason, count(*), line, max(id) FROM dead_letter GROUP BY reason ORDER BY max(id) DESC LIMIT ?",
-            (MAX_REASONS,),
-        ).fetchall()
+    # Without a log nobody writes to it; then even a reader would make one, which may belong to another user.
+    way = "mode=ro" if store.with_name(f"{store.name}-wal").exists() else "immutable=1"
+    try:
+        with closing(sqlite3.connect(f"{store.resolve().as_uri()}?{way}", uri=True, timeout=1.0)) as connection:
+            return _waiting_in(connection)
+    except sqlite3.Error as error:
+        raise StoreError(f"{store} cannot be read: {error}") from None
+
+
+def _waiting_in(connection: sqlite3.Connection) -> Waiting | None:
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not {"outgoing", "outgoing_dropped", "dead_letter"} <= tables:
+        return None
+    (points,) = connection.execute("SELECT coalesce(sum(points), 0) FROM outgoing").fetchone()
+    (dropped,) = connection.execute("SELECT coalesce(sum(points), 0) FROM outgoing_dropped").fetchone()
+    rows = connection.execute(
+        # SQLite takes the bare column of a group from the row that holds max(id).
+        "SELECT reason, count(*), line, max(id) FROM dead_letter GROUP BY reason ORDER BY max(id) DESC LIMIT ?",
+        (MAX_REASONS,),
+    ).fetchall()
     return Waiting(points, dropped, tuple(Refusals(row[0], row[1], _text(row[2])) for row in rows))
 
 
