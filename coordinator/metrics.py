@@ -6,9 +6,10 @@ Counting is `coordinator.tally`'s, serving `coordinator.http_server`'s.
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from itertools import accumulate
-from typing import Final
+from typing import Final, get_args
 
 from broker.drops import DroppedCounts
+from broker.messages import MachineReading, Throttling
 from coordinator.site import State
 from coordinator.status_report import RECENT_S, LeadershipReport
 from coordinator.tally import LATENCY_BOUNDS_S, Counts, HeardReading, LatencyCounts
@@ -36,6 +37,30 @@ NODE_ENERGY: Final = Family(
 )
 NODE_LOAD: Final = Family(
     "splitrail_node_load_ratio", "gauge", "What others are believed to take of a node's processor, 0 to 1.", ("node",)
+)
+_MACHINE = ("node", "emulated")
+
+NODE_CLOCK: Final = Family(
+    "splitrail_node_clock_ahead_seconds", "gauge", "How far a node's clock is ahead of this one's.", ("node",)
+)
+NODE_CPU: Final = Family(
+    "splitrail_node_cpu_busy_ratio",
+    "gauge",
+    "Share of all cores that is busy, 0 to 1; an emulated node's host's.",
+    _MACHINE,
+)
+NODE_MEMORY_USED: Final = Family(
+    "splitrail_node_memory_used_bytes", "gauge", "Memory in use; an emulated node's host's.", _MACHINE
+)
+NODE_MEMORY: Final = Family("splitrail_node_memory_bytes", "gauge", "Memory in all; as above.", _MACHINE)
+NODE_AGENT_MEMORY: Final = Family(
+    "splitrail_node_agent_resident_memory_bytes", "gauge", "The agent's memory in RAM.", _MACHINE
+)
+NODE_TEMPERATURE: Final = Family(
+    "splitrail_node_temperature_celsius", "gauge", "The processor's, where something shows it.", _MACHINE
+)
+NODE_THROTTLED: Final = Family(
+    "splitrail_node_throttled", "gauge", "What holds the processor back now, 1 or 0 for each cause.", ("node", "cause")
 )
 INFERENCES: Final = Family(
     "splitrail_inferences_total",
@@ -92,6 +117,13 @@ FAMILIES: Final = (
     NODE_POWER,
     NODE_ENERGY,
     NODE_LOAD,
+    NODE_CLOCK,
+    NODE_CPU,
+    NODE_MEMORY_USED,
+    NODE_MEMORY,
+    NODE_AGENT_MEMORY,
+    NODE_TEMPERATURE,
+    NODE_THROTTLED,
     INFERENCES,
     LATENCY,
     PLAN_EPOCH,
@@ -157,12 +189,29 @@ def _of_nodes(moment: Moment) -> Iterator[Figure]:
         load = moment.state.loads.get(name)
         if node.online and load is not None and load.session == node.session:
             yield Figure(NODE_LOAD, load.belief.load(moment.now), (name,))
+        if node.online and node.clock is not None and node.clock.skew_s is not None:
+            yield Figure(NODE_CLOCK, node.clock.skew_s, (name,))
+        if node.online and node.machine is not None:
+            yield from _of_machine(node.machine)
     for heard in moment.counts.readings:
         reading = heard.reading
         if _is_fresh(heard, moment):
             labels = (reading.node, reading.meter, reading.source, reading.scope, _word(reading.emulated))
             yield Figure(NODE_POWER, reading.power_w, labels)
             yield Figure(NODE_ENERGY, reading.energy_j, labels)
+
+
+def _of_machine(machine: MachineReading) -> Iterator[Figure]:
+    labels = machine.node, _word(machine.emulated)
+    yield Figure(NODE_CPU, machine.cpu, labels)
+    yield Figure(NODE_MEMORY_USED, machine.memory_used_mb * 1e6, labels)
+    yield Figure(NODE_MEMORY, machine.memory_total_mb * 1e6, labels)
+    yield Figure(NODE_AGENT_MEMORY, machine.agent_memory_mb * 1e6, labels)
+    if machine.temperature_c is not None:
+        yield Figure(NODE_TEMPERATURE, machine.temperature_c, labels)
+    if machine.throttled is not None:
+        for cause in get_args(Throttling):
+            yield Figure(NODE_THROTTLED, float(cause in machine.throttled), (machine.node, cause))
 
 
 def _is_fresh(heard: HeardReading, moment: Moment) -> bool:

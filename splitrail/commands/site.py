@@ -101,7 +101,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     reader.epilog = (
         "It reads all of the site's topics but what clients ask and are answered, and all under PREFIX/, and writes "
-        "PREFIX/status alone; over HTTP it reads the status and /metrics."
+        "PREFIX/status alone; over HTTP it reads the status, /metrics and the models."
     )
     revoke = add("revoke", "shut a node, client or reader out at once, and clear what it left on the broker", _revoke)
     revoke.add_argument("name", metavar="NAME", help="who")

@@ -14,7 +14,7 @@ from messages_to_count import plan, reading
 from prometheus_client.parser import text_string_to_metric_families
 
 from broker.drops import DroppedCounts
-from broker.messages import SpoolReport
+from broker.messages import MachineReading, SpoolMark, SpoolReport
 from broker.mosquitto import PrivateMosquitto
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
 from coordinator.metrics import FAMILIES, Moment, figures
@@ -30,6 +30,21 @@ STORE = StoreReport(kind="influxdb", where="db", waiting=12, dead_letters=2, los
 Samples = dict[str, dict[tuple[str, ...], float]]
 
 
+def machine(*, at: float, cpu: float = 0.25) -> MachineReading:
+    return MachineReading(
+        node="pi",
+        session="s1",
+        at=at,
+        cpu=cpu,
+        memory_used_mb=512.0,
+        memory_total_mb=4_000.0,
+        agent_memory_mb=100.0,
+        temperature_c=61.5,
+        throttled=("under-voltage",),
+        mark=SpoolMark(session="s1", sequence=1, oldest=1, age_s=0.0),
+    )
+
+
 def moment(tally: Tally, *, now: float = 10.0, **changes: object) -> Moment:
     spool = SpoolReport(node="pi", session="s1", waiting=4, waiting_bytes=9, dropped=1)
     state = folded(
@@ -43,6 +58,8 @@ def moment(tally: Tally, *, now: float = 10.0, **changes: object) -> Moment:
                 spool,
                 load_message("pi", 0.25),
             ),
+            *received(machine(at=6.0, cpu=0.5), at=1.0),
+            *received(machine(at=25.0), at=20.0),
         ]
     )
     made = Moment(
@@ -107,6 +124,17 @@ def test_a_site_is_told_in_base_units() -> None:
     assert found["splitrail_link_bandwidth_bytes_per_second"] == {("pc", "pi"): pytest.approx(12.5e6)}
     assert found["splitrail_node_spool_waiting_messages"] == {("pi",): 4.0}
     assert found["splitrail_node_spool_dropped_total"] == {("pi",): 1.0}
+
+
+def test_a_machine_is_told_as_its_operating_system_tells_it() -> None:
+    """The newest state, memory in bytes, and each cause of throttling; its clock once that was looked at for long."""
+    found = page(moment(Tally([])))
+    assert found["splitrail_node_cpu_busy_ratio"] == {("false", "pi"): 0.25}
+    assert found["splitrail_node_memory_used_bytes"] == {("false", "pi"): 512e6}
+    assert found["splitrail_node_temperature_celsius"] == {("false", "pi"): 61.5}
+    throttled = {cause for cause, value in found["splitrail_node_throttled"].items() if value}
+    assert (throttled, len(found["splitrail_node_throttled"])) == ({("under-voltage", "pi")}, 4)
+    assert found["splitrail_node_clock_ahead_seconds"] == {("pi",): pytest.approx(5.0)}
 
 
 def test_its_own_state_is_told() -> None:
