@@ -1,0 +1,233 @@
+"""What dashboards ask, asked of a real InfluxDB with a made-up site's telemetry, through Grafana's substitutions."""
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+import msgspec
+import pytest
+from grafana_files import DASHBOARDS, Statement, statement, statements
+from grafana_macros import TimeRange, substituted, with_period
+from influxd_fixture import make_database
+from seeded_site import EMULATED, HOUR_S, LAPTOP, NOON, PI, samples
+
+from coordinator.telemetry.influx_answers import Scalar, Series, Stored
+from coordinator.telemetry.influx_lines import line_of
+from coordinator.telemetry.influx_server import InfluxServer
+from testbed.private_influxd import PrivateInfluxd
+
+LAST_HOUR = TimeRange(NOON - HOUR_S, NOON)
+ALL: dict[str, tuple[str, ...]] = {
+    "node": (EMULATED, LAPTOP, PI),
+    "deployment": ("faces", "photos"),
+    "model": ("faces-net", "photos-net"),
+    "src": (LAPTOP, PI),
+    "dst": (EMULATED, LAPTOP, PI),
+}
+"""Every value of every variable, which `All` stands for."""
+ASKED = [each for each in statements() if each.place != "variable"]
+
+
+@pytest.fixture(scope="module")
+def server(influxd: PrivateInfluxd) -> Iterator[InfluxServer]:
+    """An InfluxDB that has the made-up site's telemetry."""
+    settings = msgspec.structs.replace(influxd.settings, database="grafana")
+    make_database(settings)
+    with closing(InfluxServer(settings)) as opened:
+        lines = [line_of(each) for each in samples()]
+        for start in range(0, len(lines), 1_000):
+            assert opened.write(b"\n".join(lines[start : start + 1_000])) == Stored()
+        yield opened
+
+
+def ask(
+    server: InfluxServer, asked: Statement, chosen: TimeRange = LAST_HOUR, **variables: Sequence[str]
+) -> tuple[Series, ...]:
+    """The answer to a statement as Grafana posts it, with all values of the variables that are not given."""
+    text = substituted(asked.text, with_period(chosen, asked.period), {**ALL, **variables})
+    assert not re.search(r"\$[\w{]", text)
+    (answer,) = server.query(text, timeout_s=20.0)
+    return answer
+
+
+def what_is_missing(asked: Statement, answer: tuple[Series, ...]) -> list[str]:
+    """Why an answer shows less than it should: InfluxDB says nothing of a misspelt name, it answers without values."""
+    if not any(series.values for series in answer):
+        return ["no rows"]
+    missing = []
+    for place, column in enumerate(answer[0].columns[1:], 1):
+        if all(row[place] is None for series in answer for row in series.values):
+            missing.append(f"column {column} is empty")
+    for tag in asked.groups:
+        if not any(series.tags.get(tag) for series in answer):
+            missing.append(f"tag {tag} is empty")
+    return missing
+
+
+def figures(answer: tuple[Series, ...], *tags: str) -> dict[tuple[str, ...], Scalar]:
+    """The first figure of each group, rounded, by some of its tags."""
+    return {
+        tuple(series.tags[tag] for tag in tags): (
+            round(value, 6) if isinstance(value := series.values[0][1], float) else value
+        )
+        for series in answer
+    }
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_a_statement_finds_what_it_shows(server: InfluxServer, asked: Statement) -> None:
+    """Each column has values, and each tag that names a series too."""
+    assert what_is_missing(asked, ask(server, asked)) == []
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_a_misspelt_name_would_be_noticed(server: InfluxServer, asked: Statement) -> None:
+    """Of each field that is selected and each tag that is grouped by; what conditions name is held to the schema."""
+    selected = asked.text.rpartition("SELECT ")[2].partition(" FROM ")[0]
+    fields = {name for name in re.findall(r'"(\w+)"', selected) if name in {f.name for f in asked.measurement.fields}}
+    tags = set(asked.groups)
+    assert fields | tags
+    for name in fields | tags:
+        misspelt = asked.text.replace(f'"{name}"', f'"{name}x"')
+        # What a condition names stays as it is, since no rows at all would be noticed anyway.
+        misspelt = re.sub(rf'(AND|WHERE \$timeFilter AND) "{name}x"', rf'\1 "{name}"', misspelt)
+        assert what_is_missing(asked, ask(server, replace(asked, text=misspelt))) != [], name
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_a_statement_can_be_asked_of_a_single_choice(server: InfluxServer, asked: Statement) -> None:
+    """Also of a name with a dot and a dash, and over a week."""
+    week = TimeRange(NOON - 7 * 24 * HOUR_S, NOON)
+    chosen = {"node": (PI,), "deployment": ("photos",), "model": ("photos-net",), "src": (PI,), "dst": (LAPTOP,)}
+    answer = ask(server, asked, week, **chosen)
+    assert [why for why in what_is_missing(asked, answer) if "emulated is empty" not in why] == []
+    points = [len(series.values) for series in answer]
+    assert max(points) <= 2_000  # no more than a panel can show
+
+
+@pytest.mark.parametrize("asked", [each for each in statements() if each.place == "variable"], ids=str)
+def test_a_variable_offers_what_there_is(server: InfluxServer, asked: Statement) -> None:
+    """All values of its tag."""
+    (series,) = ask(server, asked)
+    assert series.columns == ("key", "value")
+    assert tuple(sorted(str(value) for _, value in series.values)) == ALL[asked.owner]
+
+
+def test_energy_today_is_summed_by_meter_and_never_over_sources(server: InfluxServer) -> None:
+    """An hour at 4 W and at 10 W; what was used yesterday evening is not in it, nor is what is modelled or emulated."""
+    measured = ask(server, statement("fleet", "Energy today, measured"))
+    assert figures(measured, "meter", "scope") == {("hwmon", "board"): 4.0, ("rapl", "package"): 10.0}
+    modelled = ask(server, statement("fleet", "Energy today, modelled"))
+    assert figures(modelled, "meter", "scope", "emulated") == {
+        ("modelled", "board", ""): 25.0,
+        ("modelled", "board", "yes"): 3.0,
+    }
+
+
+def test_energy_of_one_node_is_its_own(server: InfluxServer) -> None:
+    """The node's dashboard leaves out the others."""
+    measured = ask(server, statement("node", "Energy today, measured"), node=(PI,))
+    assert figures(measured, "meter") == {("hwmon",): 4.0}
+    (series,) = ask(server, statement("node", "Energy since the time range began"), node=(EMULATED,))
+    assert series.values[-1][1] == pytest.approx(3.0)
+
+
+def test_power_now_is_the_sum_over_nodes_of_each_meter(server: InfluxServer) -> None:
+    """Emulated watts apart."""
+    measured = ask(server, statement("fleet", "Power now, measured"))
+    assert figures(measured, "meter") == {("hwmon",): 4.0, ("rapl",): 10.0}
+    modelled = ask(server, statement("fleet", "Power now, modelled"))
+    assert figures(modelled, "meter", "emulated") == {("modelled", ""): 25.0, ("modelled", "yes"): 3.0}
+
+
+def test_latency_p95_is_that_of_the_inferences_that_did_not_fail(server: InfluxServer) -> None:
+    """Of 1 to 100 ms, with a rescued one of 900 ms; a failed one does not count."""
+    answer = ask(server, statement("fleet", "Latency p50 and p95"))
+    found = {(series.tags["deployment"], series.tags["emulated"]): series.values[0][1:] for series in answer}
+    assert found == {("photos", ""): (51.0, 96.0), ("faces", "yes"): (102.0, 192.0)}
+
+
+def test_inferences_are_counted_by_outcome(server: InfluxServer) -> None:
+    """Per second they sum up to as many."""
+    answer = ask(server, statement("fleet", "Inferences by outcome"), deployment=("photos",))
+    assert figures(answer, "outcome") == {("answered",): 100, ("failed",): 1, ("rescued",): 1}
+    rates = ask(server, statement("fleet", "Inferences per second"), deployment=("photos",))
+    answered = next(series for series in rates if series.tags["outcome"] == "answered")
+    assert sum(float(rate) * 10 for _, rate in answered.values if isinstance(rate, int | float)) == pytest.approx(100)
+
+
+def test_joules_of_an_inference_come_by_model_and_route_with_their_source(server: InfluxServer) -> None:
+    """What meters and model together say is `mixed`, what the cost model says is `modelled`."""
+    compute = ask(server, statement("energy", "Compute of an inference, by model and route"))
+    assert figures(compute, "model", "route", "compute_energy_source", "compute_energy_scope", "emulated") == {
+        ("photos-net", f"{PI}>{LAPTOP}", "mixed", "mixed", ""): 0.8,
+        ("faces-net", f"{PI}>{EMULATED}", "mixed", "board", "yes"): 0.8,
+    }
+    total = ask(server, statement("energy", "All of an inference, by model and route"))
+    assert figures(total, "model", "energy_source", "energy_scope") == {
+        ("photos-net", "modelled", "board"): 0.9,
+        ("faces-net", "modelled", "board"): 0.9,
+    }
+
+
+def test_origin_and_total_stand_against_each_other(server: InfluxServer) -> None:
+    """Two lines of one deployment."""
+    (series,) = ask(server, statement("energy", "Origin against total"), deployment=("photos",))
+    assert series.columns == ("time", "origin", "all nodes")
+    assert {row[1:] for row in series.values} == {(0.4, 0.9)}
+
+
+def test_nodes_heard_from_are_counted_with_the_emulated_ones_apart(server: InfluxServer) -> None:
+    """Two machines and one that is emulated."""
+    assert figures(ask(server, statement("fleet", "Nodes heard from")), "emulated") == {("",): 2, ("yes",): 1}
+
+
+def test_the_split_over_time_shows_the_ops_of_each_stage(server: InfluxServer) -> None:
+    """Three and one under the first plan, one and three under the second; empty where nobody asked."""
+    answer = ask(server, statement("deployment", "The split over time"), deployment=("photos",))
+    ops = {
+        (series.tags["position"], series.tags["node"]): [row[1] for row in series.values if row[1] is not None]
+        for series in answer
+    }
+    assert {key: (values[0], values[-1]) for key, values in ops.items()} == {
+        ("000", PI): (3, 1),
+        ("001", LAPTOP): (1, 3),
+    }
+    assert any(row[1] is None for row in answer[0].values)
+
+
+def test_a_plan_is_held_against_what_was_measured(server: InfluxServer) -> None:
+    """From the change of plan on its promise holds to the end of the time range; the tile has the newest one."""
+    promised = next(each for each in statements() if "fill(previous)" in each.text)
+    (series,) = ask(server, promised, deployment=("photos",))
+    expected = [row[1] for row in series.values]
+    assert expected[-1] == 50.0
+    assert expected.count(50.0) == pytest.approx(180, abs=1)  # the second half of an hour by 10 s
+    assert figures(ask(server, statement("deployment", "Latency that the newest plan promises"))) == {(): 50.0}
+
+
+def test_estimates_stand_against_what_transfers_took(server: InfluxServer) -> None:
+    """100 kB in 50 ms are 16 Mbit/s; the estimates are 40 and 20."""
+    pair = {"src": (PI,), "dst": (LAPTOP,)}
+    estimates, took = [each for each in statements() if each.owner.startswith("Bandwidth: estimates against")]
+    assert figures(ask(server, estimates, **pair), "method") == {("probe",): 40.0, ("transfer",): 20.0}
+    assert set(figures(ask(server, took, **pair), "src", "dst").values()) == {16.0}
+
+
+def test_plan_changes_are_drawn_over_time(server: InfluxServer) -> None:
+    """The split in words, at the time of the plan."""
+    (series,) = ask(server, statement("deployment", "plan changes"), deployment=("photos",))
+    assert [(row[0], row[1]) for row in series.values] == [((NOON - 0.5 * HOUR_S) * 1e9, f"{PI} 0-0, {LAPTOP} 1-3")]
+
+
+def test_a_table_of_nodes_says_what_is_emulated(server: InfluxServer) -> None:
+    """In the words of its birth."""
+    answer = ask(server, statement("fleet", "Nodes"))
+    emulated = {series.tags["node"]: series.values[0][series.columns.index("emulated")] for series in answer}
+    assert emulated == {PI: None, LAPTOP: None, EMULATED: "a Pi on this machine"}
+
+
+def test_every_dashboard_is_asked() -> None:
+    """None is left out of these tests."""
+    assert {each.dashboard for each in ASKED} == set(DASHBOARDS)
