@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import urllib3
 from influxdb_client.client.influxdb_client import InfluxDBClient
-from influxdb_client.client.write_api import SYNCHRONOUS, WriteApi
+from influxdb_client.client.write_api import SYNCHRONOUS
 from influxdb_client.rest import ApiException
 
 from coordinator.configuration import InfluxSettings
@@ -156,7 +156,7 @@ class InfluxServer:
         if identity.family == "2" and self._settings.org is None:
             return Denied("InfluxDB 2 asks for an organisation: give influxdb.org")
         try:
-            self._writer.write(bucket=self.database, record=lines)  # times in ns are its default
+            self._client.write_api(write_options=SYNCHRONOUS).write(bucket=self.database, record=lines)
         except ApiException as error:
             if not error.status:
                 return Unavailable(explain(error))
@@ -164,11 +164,12 @@ class InfluxServer:
             return write_answer(error.status, _bytes(error.body), retry_after=retry_after)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             return Unavailable(explain(error))
-        return write_answer(204, b"")
+        # The library takes every 2xx for success.
+        return write_answer(self._client.api_client.last_response.status, b"")
 
     @cached_property
-    def _writer(self) -> WriteApi:
-        client: Any = InfluxDBClient  # its own annotations deny the None that it takes
+    def _client(self) -> Any:  # its own annotations deny the token that may be None, and our pool
+        client: Any = InfluxDBClient
         opened = client(
             self._url,
             token=self._credentials.token,
@@ -177,8 +178,7 @@ class InfluxServer:
         )
         # Its own pool would read an error of any size.
         opened.api_client.rest_client.pool_manager = self._pool
-        writer: WriteApi = opened.write_api(write_options=SYNCHRONOUS)
-        return writer
+        return opened
 
 
 def _bytes(body: object) -> bytes:

@@ -157,6 +157,13 @@ class TestDocumentedForms:
         assert newer.write(LINES) == Unavailable("full", 3.0)
         assert newer.write(LINES) == Stored()
 
+    def test_nothing_but_204_is_stored(self, newer: InfluxServer, fronted: FrontedInfluxd) -> None:
+        """Something between may say 200 to everything, such as the sign-in page of a network."""
+        fronted.script.instead.append((200, {}, b"<html>"))
+        answer = newer.write(LINES)
+        assert isinstance(answer, Denied)
+        assert "answers 200 as no InfluxDB does" in answer.reason
+
     def test_a_wrong_token(self, fronted: FrontedInfluxd, influx_settings: InfluxSettings, token_file: Path) -> None:
         """It is denied, with what would help."""
         token_file.write_text("another")
