@@ -43,6 +43,7 @@ from broker.site_record import (
     renewed,
     tokens_file,
     with_member,
+    with_plug,
     without_member,
 )
 from broker.site_settings import agent_yaml, broker_settings, client_yaml, coordinator_yaml, reader_yaml
@@ -150,6 +151,13 @@ class SiteDirectory:
             site=self._record.site, node=name, tier=tier, host=self._record.hosts[0], port=self._record.port
         )
         self._add(name, "node", {"agent.yaml": settings.encode()}, tier=tier, plug_topic=plug_topic)
+
+    def set_plug(self, name: str, topic: str | None) -> None:
+        """Let a node read another smart plug's topic, or none; its secrets stay."""
+        if topic is not None:
+            check_plug_topic(topic)
+        with self._changing():
+            self._commit(with_plug(self._record, name, topic))
 
     def add_client(self, name: str) -> None:
         """Let one in who asks for inferences; its files are in `clients/<name>`."""

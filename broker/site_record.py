@@ -137,6 +137,14 @@ def without_member(record: SiteRecord, name: str, now: datetime.datetime) -> Sit
     return _replaced(record, msgspec.structs.replace(member, revoked=now))
 
 
+def with_plug(record: SiteRecord, name: str, topic: str | None) -> SiteRecord:
+    """The record with another smart plug for a node, or with none."""
+    member = record.member(name)
+    if member.role != "node":
+        raise SiteError(f"{name!r} is a {member.role}: a plug measures a node")
+    return _replaced(record, msgspec.structs.replace(member, plug_topic=topic))
+
+
 def renewed(record: SiteRecord, name: str, password: str, token: str | None, now: datetime.datetime) -> SiteRecord:
     """The record with other digests for a member; SiteError if it was shut out."""
     member = record.member(name)

@@ -84,6 +84,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="let it read the smart plug that measures it, by the topic of the plug's readings on this broker, such as "
         "tele/pi-plug/SENSOR",
     )
+    plug = add("set-plug", "let a node that is in read another smart plug, or none; its secrets stay", _set_plug)
+    plug.add_argument("name", metavar="NAME", help="the node")
+    plug.add_argument(
+        "topic", metavar="TOPIC", nargs="?", help="of the plug's readings; without it the node reads none"
+    )
     client = add("add-client", "let one in who asks for inferences: makes the directory clients/NAME", _add_client)
     client.add_argument("name", metavar="NAME", help="its name, unique at the site")
     reader = add(
@@ -111,11 +116,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     _add_hosts(renew, required=False)
     listing = add("list", "show who is let in, and until when the certificates hold", _list)
     listing.add_argument("--json", action="store_true", help="print it as JSON")
-    for action in (node, client, reader, revoke, renew, listing):
+    for action in (node, plug, client, reader, revoke, renew, listing):
         action.add_argument(
             "--directory", type=Path, default=Path(), metavar="DIR", help="the site's directory (the current one)"
         )
-    for action in (node, client, reader, revoke, renew):
+    for action in (node, plug, client, reader, revoke, renew):
         action.add_argument(
             "--pid",
             type=whole_number(1, HIGHEST_PID),
@@ -164,6 +169,16 @@ def _add_node(arguments: argparse.Namespace) -> None:
     site.add_node(arguments.name, arguments.tier, plug_topic=arguments.plug_topic)
     directory = site.directory_of(arguments.name)
     print(f"copy {directory} to {arguments.name} (scp -rp), and start there: splitrail agent --config agent.yaml")
+    _conclude(site, arguments.pid)
+
+
+def _set_plug(arguments: argparse.Namespace) -> None:
+    site = SiteDirectory(arguments.directory)
+    site.set_plug(arguments.name, arguments.topic)
+    what = (
+        "no plug any more" if arguments.topic is None else f"its plug at {arguments.topic}; name it in its agent.yaml"
+    )
+    print(f"{arguments.name} reads {what}")
     _conclude(site, arguments.pid)
 
 

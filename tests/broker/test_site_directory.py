@@ -451,6 +451,20 @@ def test_a_node_keeps_its_plug_when_its_secrets_change(path: Path) -> None:
     assert (path / "broker/acl").read_text().count("topic read tele/pi-plug/SENSOR\n") == 1
 
 
+def test_a_node_gets_another_plug_without_new_secrets(path: Path) -> None:
+    """Or none; nobody else has one."""
+    site = SiteDirectory(path)
+    site.set_plug("pi", "tele/pi-plug/SENSOR")
+    assert "topic read tele/pi-plug/SENSOR\n" in (path / "broker/acl").read_text()
+    assert can_sign_in(path, "pi")
+    site.set_plug("pi", None)
+    assert "tele/" not in (path / "broker/acl").read_text()
+    with pytest.raises(SiteError, match="'alice' is a client: a plug measures a node"):
+        site.set_plug("alice", "tele/pi-plug/SENSOR")
+    with pytest.raises(SiteError, match="is no topic of a plug"):
+        site.set_plug("pi", "#")
+
+
 @pytest.mark.parametrize(
     "topic", ["", "#", "tele/+/SENSOR", "a b", "a\ntopic readwrite #", "$SYS/x", "splitrail/v1/home/leader", "x" * 201]
 )

@@ -127,6 +127,12 @@ def test_one_who_looks_on_reads_and_changes_nothing(
         capsys.readouterr()
         assert site("list", "--directory", str(path)) == 0
         assert "reads the plug tele/pi-plug/SENSOR" in capsys.readouterr().out
+        assert site("set-plug", "laptop", "--directory", str(path)) == 0
+        assert site("set-plug", "pi", "shelly/status/switch:0", "--directory", str(path)) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "laptop reads no plug any more",
+            "pi reads its plug at shelly/status/switch:0; name it in its agent.yaml",
+        ]
         assert site("revoke", "dashboard", "--directory", str(path)) == 0
         assert "dashboard is shut out: the broker refuses" in capsys.readouterr().out
         assert not (path / "readers/dashboard").exists()
