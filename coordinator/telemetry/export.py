@@ -29,6 +29,11 @@ def is_one_stream(form: Format, measurements: Sequence[Measurement]) -> bool:
     return form == "lp" or len(measurements) == 1
 
 
+def file_in(directory: Path, form: Format, measurement: Measurement) -> Path:
+    """The file of a measurement in a directory; that of line protocol has all."""
+    return directory / ("telemetry.lp" if form == "lp" else f"{measurement.name}.{form}")
+
+
 def export_to_stream(
     source: Source, measurements: Sequence[Measurement], span: Span, form: Format, sink: BinaryIO
 ) -> tuple[Exported, ...]:
@@ -62,8 +67,6 @@ def _targets(measurements: Sequence[Measurement], form: Format, out: Path) -> li
     """Which file each measurement goes to."""
     if is_one_stream(form, measurements) and not out.is_dir():
         return [(measurement, out) for measurement in measurements]
-    if form == "lp":
-        return [(measurement, out / "telemetry.lp") for measurement in measurements]
     if out.exists() and not out.is_dir():
         raise ExportError(f"{out}: is a file, but there are several to write; give a directory to --out")
-    return [(measurement, out / f"{measurement.name}.{form}") for measurement in measurements]
+    return [(measurement, file_in(out, form, measurement)) for measurement in measurements]

@@ -13,7 +13,7 @@ from coordinator.configuration import CoordinatorSettings
 from coordinator.errors import ExportError, TimeError
 from coordinator.telemetry.dead_letters import waiting_points
 from coordinator.telemetry.durations import moment_ns, rfc_3339
-from coordinator.telemetry.export import Exported, Format, export_to_path, export_to_stream, is_one_stream
+from coordinator.telemetry.export import Exported, Format, export_to_path, export_to_stream, file_in, is_one_stream
 from coordinator.telemetry.export_influx import InfluxSource
 from coordinator.telemetry.export_rows import Source, Span
 from coordinator.telemetry.export_sqlite import SqliteSource
@@ -114,7 +114,9 @@ def _destination(form: Format, measurements: tuple[Measurement, ...], out: Path 
     """Where it goes; ExportError where it cannot go there."""
     can_stream = is_one_stream(form, measurements) and form != "parquet"
     if out is None:
-        return STREAM if can_stream and not prints_counts else DIRECTORY
+        if can_stream and not prints_counts:
+            return STREAM
+        return file_in(DIRECTORY, form, measurements[0]) if is_one_stream(form, measurements) else DIRECTORY
     if out == STREAM and not can_stream:
         raise ExportError(
             "--out -: Parquet is written to a file; give one"
@@ -128,7 +130,7 @@ def _destination(form: Format, measurements: tuple[Measurement, ...], out: Path 
 
 def _say(report: ExportReport, *, as_json: bool) -> None:
     if as_json:
-        print(msgspec.json.format(msgspec.json.encode(report), indent=2).decode())
+        print(msgspec.json.format(msgspec.json.encode(report, enc_hook=str), indent=2).decode())
         return
     width = max(len(each.measurement) for each in report.measurements)
     for each in report.measurements:
