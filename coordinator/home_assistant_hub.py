@@ -19,6 +19,8 @@ LOOK_S: Final = 5.0
 """Time between two looks at what should be announced."""
 SETTLED_S: Final = 60.0
 """After a connection: by then whoever is there has been heard."""
+MOST_AT_ONCE: Final = 100
+"""The rest goes out at the next turn: plans must find room among what waits for the broker."""
 MAX_THERE: Final = 10_000
 BIRTH: Final = b"online"
 
@@ -70,14 +72,24 @@ class HomeAssistantHub:
         else:
             wanted = discovery(site, state, self._readings())
             gone = obsolete(there, site, state, settled=now_s - self._connected_s > SETTLED_S) - wanted.keys()
-        for topic in gone:
-            if self._session.publish_foreign(topic, b"", retain=True):
-                with self._lock:
-                    self._there.pop(topic, None)
-        for topic, payload in wanted.items():
-            is_there = sent.get(topic) == payload == there.get(topic, payload)
-            if not is_there and self._session.publish_foreign(topic, payload, retain=True):
-                sent[topic] = payload
+        due = [(topic, b"") for topic in gone] + [
+            (topic, payload)
+            for topic, payload in wanted.items()
+            if not sent.get(topic) == payload == there.get(topic, payload)
+        ]
+        for topic, payload in due[:MOST_AT_ONCE]:
+            if self._session.publish_foreign(topic, payload, retain=True):
+                self._note(topic, payload, sent)
+        if len(due) > MOST_AT_ONCE:
+            self._looked_s = 0.0
+
+    def _note(self, topic: str, payload: bytes, sent: dict[str, bytes]) -> None:
+        """Enter what was sent; an empty message is not heard again."""
+        if payload:
+            sent[topic] = payload
+        else:
+            with self._lock:
+                self._there.pop(topic, None)
 
     def _begin_anew(self) -> None:
         with self._lock:

@@ -178,6 +178,16 @@ def test_what_an_earlier_run_announced_is_cleared_by_the_next(site: SiteDirector
 
 
 @pytest.mark.usefixtures("broker")
+def test_a_large_site_is_announced_in_portions(site: SiteDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each leaves room for plans among what waits for the broker; in the end all is told."""
+    monkeypatch.setattr(home_assistant_hub, "LOOK_S", 3_600.0)
+    monkeypatch.setattr(home_assistant_hub, "MOST_AT_ONCE", 1)
+    with HomeAssistant(site) as hub, Announcer(site, readings=[reading("pi", "rapl")]):
+        assert eventually(lambda: hub.entities == METERED)
+        assert len(hub.heard) == len(METERED)
+
+
+@pytest.mark.usefixtures("broker")
 def test_what_changes_is_announced_anew(site: SiteDirectory) -> None:
     """And nothing else."""
     with HomeAssistant(site) as hub, Announcer(site) as announcer:
