@@ -4,14 +4,16 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from broker.sign_in import BrokerSettings, exposures
 from broker.site_record import EARLY_WARNING
 from splitrail.doctor.broker_probe import BrokerLook, Expiry
 from splitrail.doctor.finding import Finding, split_advice
 
-_ACL_FIX: Final = (
-    "sign in under the name that the topics bear; where Splitrail is newer than the broker's files, let any "
-    "`splitrail site` command write them anew, and reload the broker"
+_NAME_FIX: Final = "sign in under the name that this member bears: broker.username, as `splitrail site list` shows it"
+_RULES_FIX: Final = (
+    "the broker's rules are of another version: with this one, `splitrail site renew --server` writes them anew"
 )
 
 
@@ -36,7 +38,8 @@ def broker_findings(
             "closed to nodes elsewhere",
             "`splitrail site init` makes its configuration: TLS, a listener for the network, a user for each member",
         )
-    for exposed in exposures(settings):
+    # Who may read the password's file is told with the other secrets.
+    for exposed in exposures(msgspec.structs.replace(settings, password_file=None)):
         yield split_advice("broker", "note", exposed)
     yield from _access_findings(look)
     for expiry in look.expiries:
@@ -57,10 +60,14 @@ def expiry_findings(expiry: Expiry, now: datetime) -> Iterator[Finding]:
 
 
 def _access_findings(look: BrokerLook) -> Iterator[Finding]:
+    is_another = 2 * len(look.refused) > look.tried
     if look.refused:
-        yield Finding("broker: access", "problem", f"the broker lets us not write {_listed(look.refused)}", _ACL_FIX)
+        fix = _NAME_FIX if is_another else _RULES_FIX
+        yield Finding("broker: access", "problem", f"the broker does not let us write {_listed(look.refused)}", fix)
     if look.unheard:
-        yield Finding("broker: access", "problem", f"the broker lets us not read {_listed(look.unheard)}", _ACL_FIX)
+        yield Finding(
+            "broker: access", "problem", f"the broker does not let us read {_listed(look.unheard)}", _RULES_FIX
+        )
     if look.unanswered:
         fix = "look at the broker's log and the network"
         yield Finding("broker: access", "note", f"no answer in time for {_listed(look.unanswered)}", fix)

@@ -175,8 +175,8 @@ def test_a_topic_that_may_not_be_written_is_named(template: SiteDirectory, tmp_p
     with_acl(site, f"topic write splitrail/v1/{SITE}/nodes/pi/machine\n")
     with PrivateMosquitto(tmp_path / "mosquitto", site=site):
         ((says, fix),) = problems(found(site.broker_settings("pi")))
-    assert says == f"the broker lets us not write splitrail/v1/{SITE}/nodes/pi/machine"
-    assert "where Splitrail is newer than the broker's files" in fix
+    assert says == f"the broker does not let us write splitrail/v1/{SITE}/nodes/pi/machine"
+    assert "`splitrail site renew --server` writes them anew" in fix
 
 
 def test_a_topic_that_may_not_be_read_is_named(template: SiteDirectory, tmp_path: Path) -> None:
@@ -185,13 +185,14 @@ def test_a_topic_that_may_not_be_read_is_named(template: SiteDirectory, tmp_path
     with_acl(site, f"topic read splitrail/v1/{SITE}/nodes/pi/question\n")
     with PrivateMosquitto(tmp_path / "mosquitto", site=site):
         ((says, _),) = problems(found(site.broker_settings("pi")))
-    assert says == f"the broker lets us not read splitrail/v1/{SITE}/nodes/pi/question"
+    assert says == f"the broker does not let us read splitrail/v1/{SITE}/nodes/pi/question"
 
 
 def test_a_name_that_is_not_the_user_s_is_found(secured: SiteDirectory) -> None:
     """The topics of a node are its user's alone."""
-    ((says, _), *_) = problems(found(secured.broker_settings("laptop"), name="pi"))
+    ((says, fix), *_) = problems(found(secured.broker_settings("laptop"), name="pi"))
     assert "nodes/pi/" in says
+    assert fix.startswith("sign in under the name that this member bears")
 
 
 def test_a_certificate_that_ends_soon_is_noted(template: SiteDirectory, tmp_path: Path) -> None:
