@@ -152,7 +152,9 @@ def summaries_of(answers: tuple[tuple[Series, ...], ...]) -> Summaries:
     power = tuple(_power_summary(series, newest.get(_meter(series))) for series in powers)
     return Summaries(
         _inference_summaries(inferences),
-        tuple(sorted((each for each in power if each is not None), key=lambda each: (each.node, each.scope))),
+        tuple(
+            sorted((each for each in power if each is not None), key=lambda each: (each.node, each.scope, each.meter))
+        ),
     )
 
 

@@ -21,6 +21,7 @@ from coordinator.telemetry.ledger_table import Ledgers
 from coordinator.telemetry.points import samples_of
 from coordinator.telemetry.series_bound import SeriesBound
 from coordinator.telemetry.sqlite_file import connect_to_read, prepare, sole_use
+from coordinator.telemetry.sqlite_rows import prune_rows
 from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoreReport
 
 FLUSH_TIMEOUT_S: Final = 30.0
@@ -43,7 +44,8 @@ class _Points:
         self._spool.add([line_of(sample) for sample in samples])
 
     def prune(self, connection: sqlite3.Connection, before: float) -> None:
-        """InfluxDB keeps its own time; what waits for it is bounded by its size."""
+        """InfluxDB keeps its own time, and what waits for it is bounded by its size; the file's own rows grow old."""
+        prune_rows(connection, before)
 
 
 class InfluxTelemetryStore(Intake):

@@ -104,8 +104,7 @@ class Rows:
 
     def prune(self, connection: sqlite3.Connection, before: float) -> None:
         """Delete what is from before that time (s since 1970)."""
-        for table in _PRUNED:
-            connection.execute(f"DELETE FROM {table} WHERE time_ns < ?", (max(0, int(before * 1e9)),))
+        prune_rows(connection, before)
 
     def _insert_event(
         self,
@@ -119,6 +118,12 @@ class Rows:
         known = (*event.tags, *event.fields)
         statement = _into("event", " ".join(("time_ns", *(name for name, _ in known))))
         connection.execute(statement, (event.time_ns, *(value for _, value in known)))
+
+
+def prune_rows(connection: sqlite3.Connection, before: float) -> None:
+    """Delete what is from before that time (s since 1970), also of when the file was the store itself."""
+    for table in _PRUNED:
+        connection.execute(f"DELETE FROM {table} WHERE time_ns < ?", (max(0, int(before * 1e9)),))
 
 
 def _insert_energy(connection: sqlite3.Connection, reading: EnergyReading, recorded_at: float) -> None:

@@ -71,7 +71,8 @@ class SqliteTelemetryStore(Intake):
         # SQLite takes the bare columns of a group from the row that holds max(arrived_at).
         rows = self._read(
             "SELECT node, avg(power_w), energy_j, meter, source, scope, max(arrived_at) FROM energy"
-            " WHERE time_ns >= ? AND arrived_at >= ? GROUP BY node, meter, source, scope ORDER BY node, scope",
+            " WHERE time_ns >= ? AND arrived_at >= ? GROUP BY node, meter, source, scope"
+            " ORDER BY node, scope, meter",
             (int((since - NEAR_S) * 1e9), since),
         )
         return tuple(PowerSummary(*row) for row in rows)

@@ -116,7 +116,7 @@ class TelemetryStore(Protocol):
         """The inferences that arrived at or after `since` (s since 1970)."""
 
     def summarise_power(self, since: float) -> tuple[PowerSummary, ...]:
-        """The nodes whose energy was read at or after `since` (s since 1970), by name and scope."""
+        """The meters that were read at or after `since` (s since 1970), by node, scope and name."""
 
     def last_epoch(self, deployment: str) -> int:
         """The highest epoch of the deployment's plans; 0 where none is kept."""

@@ -1,5 +1,6 @@
 """What comes in from a site: who may say what, what is news, and what happens when too much comes."""
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -66,6 +67,27 @@ def test_what_the_broker_had_kept_is_told_from_news(mosquitto: PrivateMosquitto,
             pi.link("pc", 6.0)
             (news,) = taken(received, bool)
             assert (news.message, news.retained) == (link_message("pi", "pc", 6.0), False)
+
+
+def test_what_the_broker_had_kept_is_stored_as_of_its_own_time(
+    mosquitto: PrivateMosquitto, site: str, tmp_path: Path
+) -> None:
+    """Nobody else knows how long ago it came; what comes now is of now."""
+    old, new = link_message("pi", "pc", at=time.time() - 1_800.0), link_message("pi", "laptop", 5.0)
+    with (
+        FakeAgent(mosquitto.settings, site, "pi") as pi,
+        Session(mosquitto.settings, site=site, client_id=f"{site}-link") as session,
+    ):
+        session.publish(LINK, old, "pi", "pc")
+        with receiving(mosquitto, site, tmp_path) as (received, _):
+            kept = taken(received, lambda events: any(event.message == old for event in events))
+            assert [event.retained for event in kept if event.message == old] == [True]
+            pi.link("laptop", 5.0)
+            taken(received, lambda events: any(event.message == new for event in events))
+    with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection:
+        ((kept_ns,), (new_ns,)) = connection.execute("SELECT time_ns FROM v_link ORDER BY time_ns").fetchall()
+    assert kept_ns == round(old.at * 1e6) * 1_000
+    assert new_ns > kept_ns + 1_000 * 10**9
 
 
 def is_birth(event: Received) -> bool:

@@ -176,6 +176,13 @@ class TelemetryStoreContract:
         )
         assert [power.node for power in store.summarise_power(12.0)] == ["pc"]
 
+    def test_meters_of_one_scope_have_an_order(self, store: TelemetryStore) -> None:
+        """By name, whatever comes first."""
+        for meter in ("plug", "battery", "hwmon"):
+            store.record(reading(1, 4.0, meter=meter), 10.0)
+        store.flush()
+        assert [power.meter for power in store.summarise_power(0.0)] == ["battery", "hwmon", "plug"]
+
     def test_the_last_epoch_is_remembered(self, store: TelemetryStore) -> None:
         """The numbering of plans can go on where it ended."""
         for epoch in (1, 3, 2):
