@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from coordinator.configuration import InfluxSettings
-from coordinator.errors import InfluxError, InfluxQueryError
+from coordinator.errors import InfluxDeniedError, InfluxError, InfluxQueryError
 from coordinator.telemetry.durations import in_words
 from coordinator.telemetry.influx_api import InfluxApi
 from coordinator.telemetry.influx_server import InfluxServer
@@ -46,7 +46,11 @@ def set_up(settings: InfluxSettings, retentions: Retentions, *, is_dry: bool = F
         notes: tuple[str, ...] = ()
         match identity.family:
             case "1" | "1.8":
-                steps = _set_up_v1(server, retentions, is_dry=is_dry)
+                try:
+                    steps = _set_up_v1(server, retentions, is_dry=is_dry)
+                except (InfluxDeniedError, InfluxQueryError) as error:
+                    reason = f"{error.reason}: setting it up needs an administrator's --username and --password-file"
+                    raise InfluxDeniedError(server.endpoint, reason) from None
             case "2":
                 with closing(InfluxApi(settings, server.endpoint, "Token")) as api:
                     setup = SetupV2(api, org=settings.org, database=settings.database, is_dry=is_dry)

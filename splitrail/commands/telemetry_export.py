@@ -15,12 +15,13 @@ from coordinator.telemetry.dead_letters import waiting_points
 from coordinator.telemetry.durations import moment_ns, rfc_3339
 from coordinator.telemetry.export import Exported, Format, export_to_path, export_to_stream, file_in, is_one_stream
 from coordinator.telemetry.export_influx import InfluxSource
-from coordinator.telemetry.export_rows import Source, Span
+from coordinator.telemetry.export_rows import Row, Source, Span
 from coordinator.telemetry.export_sqlite import SqliteSource
 from coordinator.telemetry.influx_server import InfluxServer
 from coordinator.telemetry.measurements import MEASUREMENTS, Measurement
 from splitrail.commands.needed_package import package_needed
 from splitrail.settings import load_settings
+from splitrail.terminal import printable
 
 EXAMPLE = "splitrail telemetry export --since 7d --format parquet --measurement energy --measurement inference"
 STREAM: Final = Path("-")
@@ -40,6 +41,21 @@ class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
     measurements: tuple[Exported, ...]
     waiting: int
     """Points that are still on their way to InfluxDB, and so are not in it."""
+
+
+class _Printable:
+    """A source whose texts, which come from elsewhere, cannot steer the terminal that they are shown in."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.where = source.where
+
+    def page(self, measurement: Measurement, span: Span, most: int) -> list[Row]:
+        """As of the source."""
+        return [
+            Row(time_ns, tuple(printable(cell) if isinstance(cell, str) else cell for cell in cells))
+            for time_ns, cells in self._source.page(measurement, span, most)
+        ]
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -82,7 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
             waiting = waiting_points(settings.store) if settings.store.is_file() else 0
         with package_needed(f"--format {form}", "experiments"):
             if out == STREAM:
-                exported = export_to_stream(source, measurements, span, form, sys.stdout.buffer)
+                shown = _Printable(source) if sys.stdout.isatty() else source
+                exported = export_to_stream(shown, measurements, span, form, sys.stdout.buffer)
                 sys.stdout.flush()
             else:
                 exported = export_to_path(source, measurements, span, form, out, replace=arguments.force)

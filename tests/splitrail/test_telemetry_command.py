@@ -1,6 +1,10 @@
 """`splitrail telemetry`: what it prints, where it writes, and how it says what is wrong."""
 
 import json
+import os
+import pty
+import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
@@ -147,6 +151,35 @@ def test_parquet_says_what_it_needs(
         "splitrail: --format parquet needs the package 'pyarrow': pip install 'splitrail[experiments]'\n"
     )
     assert not list((here / "telemetry-export").iterdir())
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "lp"])
+def test_a_full_disk_is_one_line(here: Path, tmp_path: Path, form: str) -> None:
+    """And nothing of the export is left; a bound on the size of files stands for the disk's."""
+    (here / "telemetry.sqlite").unlink()
+    a_store(here / "telemetry.sqlite", inferences=4_000)
+    command = f"ulimit -f 40; exec {sys.executable} -m splitrail telemetry export --since 2023-01-01 --format {form}"
+    done = subprocess.run(["bash", "-c", f"{command} --out out"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "cannot be written: File too large" in done.stderr
+    assert not (here / "out").is_file()
+    assert not list(here.glob("**/*.partial"))
+
+
+def test_a_text_from_elsewhere_cannot_steer_a_terminal(here: Path) -> None:
+    """What is piped on is left as it is."""
+    with closing(sqlite3.connect(here / "telemetry.sqlite")) as connection, connection:
+        connection.execute("UPDATE event SET text = 'a \x1b[2J b'")
+    command = [sys.executable, "-m", "splitrail", "telemetry", "export", *ALL, "--format", "lp"]
+    command += ["--measurement", "event"]
+    terminal, end = pty.openpty()
+    subprocess.run(command, stdout=end, stderr=subprocess.DEVNULL, check=True)
+    os.close(end)
+    shown = os.read(terminal, 65_536)
+    os.close(terminal)
+    assert b'text="a ?[2J b"' in shown
+    piped = subprocess.run(command, capture_output=True, check=True).stdout
+    assert b'text="a \x1b[2J b"' in piped
 
 
 def test_influxdb_that_is_away_is_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -208,7 +208,7 @@ def test_what_fails_leaves_nothing(store: Path, tmp_path: Path) -> None:
     assert (list(tmp_path.iterdir()), mine.read_text()) == ([mine], "mine")
 
 
-def test_a_full_disk_is_said(store: Path, tmp_path: Path) -> None:
+def test_a_destination_that_cannot_be_is_said(store: Path, tmp_path: Path) -> None:
     """In one sentence, with the file."""
     directory = tmp_path / "not-there" / "out.csv"
     (tmp_path / "not-there").write_text("a file")
