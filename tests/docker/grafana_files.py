@@ -42,7 +42,7 @@ class Statement:
     def groups(self) -> tuple[str, ...]:
         """The tags that the outermost statement groups by."""
         _, grouped, tail = self.text.rpartition(" GROUP BY ")
-        return tuple(re.findall(r'"(\w+)"', tail)) if grouped and "(SELECT" not in tail else ()
+        return tuple(re.findall(r'"(\w+)"', tail)) if grouped and ") WHERE" not in tail else ()
 
 
 def panels_of(dashboard: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -12,7 +13,8 @@ from grafana_macros import TimeRange, substituted, with_period
 from influxd_fixture import make_database
 from seeded_site import EMULATED, HOUR_S, LAPTOP, NOON, PI, samples
 
-from coordinator.telemetry.influx_answers import Scalar, Series, Stored
+from coordinator.configuration import InfluxSettings
+from coordinator.telemetry.influx_answers import Denied, Scalar, Series, Stored
 from coordinator.telemetry.influx_lines import line_of
 from coordinator.telemetry.influx_server import InfluxServer
 from testbed.private_influxd import PrivateInfluxd
@@ -35,10 +37,15 @@ def server(influxd: PrivateInfluxd) -> Iterator[InfluxServer]:
     settings = msgspec.structs.replace(influxd.settings, database="grafana")
     make_database(settings)
     with closing(InfluxServer(settings)) as opened:
-        lines = [line_of(each) for each in samples()]
-        for start in range(0, len(lines), 1_000):
-            assert opened.write(b"\n".join(lines[start : start + 1_000])) == Stored()
+        fill(opened)
         yield opened
+
+
+def fill(server: InfluxServer) -> None:
+    """Store the made-up site's telemetry."""
+    lines = [line_of(each) for each in samples()]
+    for start in range(0, len(lines), 1_000):
+        assert server.write(b"\n".join(lines[start : start + 1_000])) == Stored()
 
 
 def ask(
@@ -119,10 +126,7 @@ def test_energy_today_is_summed_by_meter_and_never_over_sources(server: InfluxSe
     measured = ask(server, statement("fleet", "Energy today, measured"))
     assert figures(measured, "meter", "scope") == {("hwmon", "board"): 4.0, ("rapl", "package"): 10.0}
     modelled = ask(server, statement("fleet", "Energy today, modelled"))
-    assert figures(modelled, "meter", "scope", "emulated") == {
-        ("modelled", "board", ""): 25.0,
-        ("modelled", "board", "yes"): 3.0,
-    }
+    assert figures(modelled, "scope", "emulated") == {("board", ""): 25.0, ("board", "yes"): 3.0}
 
 
 def test_energy_of_one_node_is_its_own(server: InfluxServer) -> None:
@@ -138,7 +142,7 @@ def test_power_now_is_the_sum_over_nodes_of_each_meter(server: InfluxServer) -> 
     measured = ask(server, statement("fleet", "Power now, measured"))
     assert figures(measured, "meter") == {("hwmon",): 4.0, ("rapl",): 10.0}
     modelled = ask(server, statement("fleet", "Power now, modelled"))
-    assert figures(modelled, "meter", "emulated") == {("modelled", ""): 25.0, ("modelled", "yes"): 3.0}
+    assert figures(modelled, "scope", "emulated") == {("board", ""): 25.0, ("board", "yes"): 3.0}
 
 
 def test_latency_p95_is_that_of_the_inferences_that_did_not_fail(server: InfluxServer) -> None:
@@ -226,6 +230,29 @@ def test_a_table_of_nodes_says_what_is_emulated(server: InfluxServer) -> None:
     answer = ask(server, statement("fleet", "Nodes"))
     emulated = {series.tags["node"]: series.values[0][series.columns.index("emulated")] for series in answer}
     assert emulated == {PI: None, LAPTOP: None, EMULATED: "a Pi on this machine"}
+
+
+def test_a_user_who_may_only_read_is_enough(tmp_path: Path) -> None:
+    """Of an InfluxDB that asks for passwords, for every panel, annotation and variable; it can store nothing."""
+    with PrivateInfluxd(tmp_path, "  auth-enabled = true\n") as locked:
+        with closing(InfluxServer(locked.settings)) as nobody:
+            nobody.query("CREATE USER admin WITH PASSWORD 'a' WITH ALL PRIVILEGES", timeout_s=20.0)
+        with closing(InfluxServer(as_user(locked, "admin", tmp_path))) as admin:
+            for line in ("CREATE DATABASE splitrail", "CREATE USER grafana WITH PASSWORD 'g'"):
+                admin.query(line, timeout_s=20.0)
+            admin.query("GRANT READ ON splitrail TO grafana", timeout_s=20.0)
+            fill(admin)
+        with closing(InfluxServer(as_user(locked, "grafana", tmp_path))) as reader:
+            for asked in statements():
+                assert ask(reader, asked), asked
+            assert isinstance(reader.write(b"energy,node=pi used_j=1 1"), Denied)
+
+
+def as_user(locked: PrivateInfluxd, name: str, directory: Path) -> InfluxSettings:
+    """The settings of a user whose password is the name's first letter."""
+    password_file = directory / f"{name}.password"
+    password_file.write_text(name[0])
+    return msgspec.structs.replace(locked.settings, username=name, password_file=password_file)
 
 
 def test_every_dashboard_is_asked() -> None:

@@ -34,7 +34,12 @@ _PROMISE = Panel(
     title="Latency that the newest plan promises",
     description="Modelled: what the cost model expected of the newest plan within 30 days, to be held against the"
     " measured latency beside it.",
-    queries=(Query(figure('last("modelled_latency_ms")', "plan", THIS_DEPLOYMENT, by=("deployment",)), "modelled"),),
+    queries=(
+        Query(
+            figure('last("modelled_latency_ms")', "plan", THIS_DEPLOYMENT, by=("deployment",)),
+            "$tag_deployment, modelled",
+        ),
+    ),
     width=6,
     height=4,
     unit="ms",

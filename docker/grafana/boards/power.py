@@ -33,7 +33,7 @@ _MEASURED: Final = _Origin(
 _MODELLED: Final = _Origin(
     "modelled",
     "By the model, of all nodes, those with a meter too: not measured.",
-    ("meter", "scope", "emulated"),
+    ("scope", "emulated"),
     "modelled, $tag_scope" + MARK,
 )
 
