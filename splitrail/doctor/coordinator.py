@@ -38,7 +38,7 @@ def coordinator_findings(subject: CoordinatorSubject) -> Iterator[Finding]:
         )
     else:
         yield from look
-    yield from checked("coordinator", lambda: own_findings(settings.http, settings.broker.ca_file))
+    yield from checked("coordinator", lambda: own_findings(settings.http, settings.broker.ca_file, subject.file))
     if influxdb is not None:
         # Its library comes with the extra; it is not looked for where there is no InfluxDB.
         from splitrail.doctor.influx import influx_findings  # noqa: PLC0415  # as above

@@ -38,8 +38,8 @@ def coordinator_findings(url: str, access: ServerAccess, *, option: str, node: s
     yield from skew_findings(began + trip_s / 2 - report.at, trip_s / 2)
 
 
-def own_findings(settings: "HttpSettings", ca_file: Path | None) -> Iterator[Finding]:
-    """Of a coordinator by its settings: whether it serves now, and whether it could."""
+def own_findings(settings: "HttpSettings", ca_file: Path | None, config: Path) -> Iterator[Finding]:
+    """Of a coordinator by its settings, which are in `config`: whether it serves now, and whether it could."""
     yield from _certificate_findings(settings)
     if settings.tokens_file is not None:
         from coordinator.http_tokens import Tokens  # noqa: PLC0415  # it needs the extra
@@ -49,7 +49,7 @@ def own_findings(settings: "HttpSettings", ca_file: Path | None) -> Iterator[Fin
     scheme = "http" if settings.certificate_file is None else "https"
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # compared with only
     url = settings.advertise or f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
-    yield from _readiness_findings(url, ServerAccess(None, ca_file))
+    yield from _readiness_findings(url, ServerAccess(None, ca_file), config)
 
 
 def _certificate_findings(settings: "HttpSettings") -> Iterator[Finding]:
@@ -67,7 +67,7 @@ def _certificate_findings(settings: "HttpSettings") -> Iterator[Finding]:
     yield from expiry_findings(Expiry("the certificate for HTTP", expires), datetime.now(UTC))
 
 
-def _readiness_findings(url: str, access: ServerAccess) -> Iterator[Finding]:
+def _readiness_findings(url: str, access: ServerAccess, config: Path) -> Iterator[Finding]:
     address = f"{url.rstrip('/')}/readyz"
     try:
         with access.opener(address).open(access.request(address, {}), timeout=TIMEOUT_S) as answer:
@@ -83,7 +83,7 @@ def _readiness_findings(url: str, access: ServerAccess) -> Iterator[Finding]:
     except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, ConnectionRefusedError):
-            yield Finding("coordinator", "note", f"none runs at {url}", "splitrail coordinator --config ...")
+            yield Finding("coordinator", "note", f"none runs at {url}", f"splitrail coordinator --config {config}")
         else:
             yield Finding("coordinator", "problem", f"{url} cannot be asked: {reason}", "see http.advertise")
     else:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from coordinator.errors import InfluxAwayError, InfluxDeniedError, InfluxError, InfluxQueryError, StoreError
+from coordinator.errors import InfluxError, InfluxQueryError, StoreError
 from coordinator.telemetry.influx_server import InfluxServer
 from splitrail.doctor.finding import Finding, split_advice
 
@@ -44,11 +44,8 @@ class Waiting:
 
 def influx_findings(settings: "InfluxSettings", store: Path) -> Iterator[Finding]:
     """All of it."""
-    server = InfluxServer(settings)
-    try:
+    with closing(InfluxServer(settings)) as server:
         yield from _server_findings(server)
-    finally:
-        server.close()
     yield from waiting_findings(waiting_in(store), store)
 
 
@@ -57,12 +54,6 @@ def _server_findings(server: InfluxServer) -> Iterator[Finding]:
         identity = server.identify(TIMEOUT_S)
         yield Finding("influxdb", "ok", f"InfluxDB {identity.version.lstrip('v')} at {server.endpoint}")
         server.query(_QUESTION if identity.family != "3" else _QUESTION_TO_3, timeout_s=TIMEOUT_S)
-    except InfluxAwayError as error:
-        yield Finding(
-            "influxdb", "problem", str(error), "start it, or correct influxdb.url; what comes meanwhile waits"
-        )
-    except InfluxDeniedError as error:
-        yield split_advice("influxdb", "problem", f"{error.endpoint} {error.reason}")
     except InfluxQueryError as error:
         if "database not found" in error.reason:
             fix = "splitrail telemetry init --config coordinator.yaml"
@@ -70,7 +61,8 @@ def _server_findings(server: InfluxServer) -> Iterator[Finding]:
         else:
             yield Finding("influxdb", "problem", f"it does not answer a query: {error.reason}")
     except InfluxError as error:
-        yield split_advice("influxdb", "problem", str(error))
+        told = split_advice("influxdb", "problem", error.reason)
+        yield Finding("influxdb", "problem", f"{error.endpoint}: {told.says}", told.fix)
     else:
         yield Finding("influxdb", "ok", f"it lets us ask the database {server.database}")
 
@@ -121,7 +113,8 @@ def waiting_findings(waiting: Waiting | None, store: Path) -> Iterator[Finding]:
         yield Finding(
             "influxdb: refused",
             "problem",
-            f"{refusals.count} points: {refusals.reason}; the newest: {refusals.line[:200]}",
+            f"{refusals.count} {'points' if refusals.count > 1 else 'point'}: {refusals.reason}; the newest: "
+            f"{refusals.line[:200]}",
             "`splitrail telemetry dead-letters` gives them back, or removes them",
         )
 

@@ -23,6 +23,7 @@ from splitrail.doctor.finding import Finding, checked
 from splitrail.doctor.influx import Waiting, influx_findings, waiting_findings, waiting_in
 from splitrail.doctor.site_report import report_findings
 
+CONFIG = Path("coordinator.yaml")
 NONE_YET = InferenceSummary(0, 0, None, None, None, None, None, None)
 FOLLOWS = LeadershipReport(coordinator="attic", state="leads", term=1, leader="attic", leader_url=None, heard_s=0.1)
 
@@ -124,20 +125,20 @@ def test_a_coordinator_s_own_interface_is_looked_at(tmp_path: Path) -> None:
     (tmp_path / "tokens").write_text(f"ann {'0' * 64}\n")
     port = free_port()
     settings = HttpSettings(port=port, certificate_file=certificate, key_file=key, tokens_file=tmp_path / "tokens")
-    findings = list(own_findings(settings, certificate))
+    findings = list(own_findings(settings, certificate, CONFIG))
     # The test's certificate is made for a day.
     assert [finding.verdict for finding in findings] == ["note", "ok", "note"]
     assert findings[-1].says == f"none runs at https://127.0.0.1:{port}"
     with closing(serving(settings, made_report())):
-        (*_, finding) = own_findings(settings, certificate)
+        (*_, finding) = own_findings(settings, certificate, CONFIG)
         assert finding == Finding("coordinator", "ok", f"it runs at https://127.0.0.1:{port} and is ready")
     with closing(serving(settings, made_report(), "the MQTT broker is away")):
-        (*_, finding) = own_findings(settings, certificate)
+        (*_, finding) = own_findings(settings, certificate, CONFIG)
         assert finding == Finding("coordinator", "problem", "it runs and is not ready: the MQTT broker is away")
-        (*_, finding) = own_findings(settings, None)
+        (*_, finding) = own_findings(settings, None, CONFIG)
         assert "cannot be asked" in finding.says
     (tmp_path / "tokens").write_text("nonsense\n")
-    (finding,) = checked("coordinator", lambda: own_findings(settings, certificate))
+    (finding,) = checked("coordinator", lambda: own_findings(settings, certificate, CONFIG))
     assert "not a token's line" in finding.says
 
 
@@ -146,7 +147,7 @@ def test_another_program_on_the_port_is_found(tmp_path: Path) -> None:
     certificate, _ = write_certificate(tmp_path, "127.0.0.1")
     with closing(serving(HttpSettings(port=0), made_report())) as server:
         settings = HttpSettings(advertise=f"{server.url}/somewhere/else")
-        (finding,) = own_findings(settings, certificate)
+        (finding,) = own_findings(settings, certificate, CONFIG)
     assert finding.verdict == "problem"
     assert "answers 404, as no coordinator does" in finding.says
 
@@ -238,7 +239,7 @@ def test_an_influxdb_that_is_away_is_a_problem(tmp_path: Path) -> None:
     spooled(tmp_path / "telemetry.sqlite")
     away = InfluxSettings(url=f"http://127.0.0.1:{free_port()}")
     (gone, waits) = influx(away, tmp_path / "telemetry.sqlite")
-    assert gone[0] == "problem"
+    assert (gone[0], gone[2]) == ("problem", "start it, or correct influxdb.url")
     assert waits == ("ok", "2 points are on their way, or wait for it", "")
     with closing(serving(HttpSettings(port=0), made_report())) as server:
         (other, _) = influx(InfluxSettings(url=server.url), tmp_path / "telemetry.sqlite")
