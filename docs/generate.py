@@ -23,7 +23,7 @@ from splitrail.settings_reference import reference
 DIRECTORY = Path(__file__).parent / "reference"
 WITH_FIGURES = (
     Path(__file__).parent.parent / "README.md",
-    *(Path(__file__).parent / name for name in ("demo.md", "planning.md")),
+    *(Path(__file__).parent / name for name in ("demo.md", "planning.md", "telemetry.md")),
 )
 TELEMETRY = Path(__file__).parent / "telemetry.md"
 RESULTS = Path(__file__).parent.parent / "benchmarks" / "results"
