@@ -2,6 +2,7 @@
 
 import datetime
 import re
+from functools import lru_cache
 from typing import Final
 
 from coordinator.errors import TimeError
@@ -60,7 +61,12 @@ def in_words(seconds: int | None) -> str:
 def rfc_3339(time_ns: int) -> str:
     """A time in UTC to the nanosecond, such as 2026-03-01T14:30:00.000000000Z; of equal length, so that it sorts."""
     seconds, nanoseconds = divmod(time_ns, 1_000_000_000)
-    return f"{_EPOCH + datetime.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+    return f"{_second(seconds)}.{nanoseconds:09d}Z"
+
+
+@lru_cache(1_024)
+def _second(seconds: int) -> str:
+    return f"{_EPOCH + datetime.timedelta(seconds=seconds):%Y-%m-%dT%H:%M:%S}"
 
 
 def _within_bounds(text: str, time_ns: int) -> int:
