@@ -8,12 +8,13 @@ from pathlib import Path
 from boards.deployment import DEPLOYMENT_BOARD
 from boards.energy import ENERGY
 from boards.fleet import FLEET
+from boards.history import HISTORY
 from boards.layout import Dashboard, dashboard_json
 from boards.links import LINKS
 from boards.node import NODE_BOARD
 
 DIRECTORY = Path(__file__).parent / "dashboards"
-DASHBOARDS = (FLEET, DEPLOYMENT_BOARD, NODE_BOARD, LINKS, ENERGY)
+DASHBOARDS = (FLEET, DEPLOYMENT_BOARD, NODE_BOARD, LINKS, ENERGY, HISTORY)
 
 
 def path_of(dashboard: Dashboard) -> Path:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coordinator.telemetry.measurements import MEASUREMENTS, Measurement
+from coordinator.telemetry.rollups import ROLLUPS
 
 GRAFANA = Path(__file__).parents[2] / "docker" / "grafana"
 DASHBOARDS: dict[str, dict[str, Any]] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((GRAFANA / "dashboards").glob("*.json"))
 }
 SCHEMA = {measurement.name: measurement for measurement in MEASUREMENTS}
+ROLLED_FIELDS = {rollup.measurement.name: {field.name for field in rollup.fields} for rollup in ROLLUPS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,16 @@ class Statement:
     @property
     def measurement(self) -> Measurement:
         """What it asks."""
-        (name,) = set(re.findall(r'FROM "(\w+)"', self.text))
+        (name,) = set(re.findall(r'FROM (?:"rollup"\.)?"(\w+)"', self.text))
         return SCHEMA[name]
+
+    @property
+    def fields(self) -> set[str]:
+        """The fields that there are, of the points or of their minutes."""
+        measurement = self.measurement
+        if 'FROM "rollup".' in self.text:
+            return ROLLED_FIELDS[measurement.name]
+        return {field.name for field in measurement.fields}
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from grafana_files import DASHBOARDS, GRAFANA, SCHEMA, Statement, panels_of, statements
 
+from coordinator.telemetry.rollups import ROLLUPS
+
 PANELS = [(uid, panel) for uid, dashboard in DASHBOARDS.items() for panel in panels_of(dashboard)]
 PANEL_IDS = [f"{uid.removeprefix('splitrail-')}: {panel['title']}" for uid, panel in PANELS]
 ASKED = [each for each in statements() if each.place != "variable"]
@@ -46,6 +48,7 @@ OPTIONS = {
 ENERGY_TAGS = {
     ("energy", "used_j"): ("source", "scope"),
     ("energy", "power_w"): ("source", "scope"),
+    ("energy", "power_w_max"): ("source", "scope"),
     ("inference", "origin_energy_j"): ("energy_source", "energy_scope"),
     ("inference", "total_energy_j"): ("energy_source", "energy_scope"),
     ("inference", "compute_energy_j"): ("compute_energy_source", "compute_energy_scope"),
@@ -63,8 +66,9 @@ def test_the_files_are_what_the_code_says() -> None:
 
 
 def test_there_is_a_dashboard_for_each_question() -> None:
-    """Who is there, how one deployment fares, one machine, the links, the joules."""
-    assert set(DASHBOARDS) == {f"splitrail-{name}" for name in ("fleet", "deployment", "node", "links", "energy")}
+    """Who is there, how one deployment fares, one machine, the links, the joules, and what was long ago."""
+    names = ("fleet", "deployment", "node", "links", "energy", "history")
+    assert set(DASHBOARDS) == {f"splitrail-{name}" for name in names}
 
 
 @pytest.mark.parametrize("uid", DASHBOARDS)
@@ -172,9 +176,9 @@ def test_variables_are_declared_and_used(uid: str) -> None:
 def test_every_name_is_in_the_schema(asked: Statement) -> None:
     """A misspelt one would only show nothing; names of the statement's own are told by AS."""
     of_its_own = set(re.findall(r'AS "([^"]+)"', asked.text))
-    known = {tag.name for tag in asked.measurement.tags} | {field.name for field in asked.measurement.fields}
+    known = {tag.name for tag in asked.measurement.tags} | asked.fields
     quoted = set(re.findall(r'"([^"]+)"', re.sub(r'AS "[^"]+"', "", asked.text)))
-    assert quoted - of_its_own - {asked.measurement.name} <= known
+    assert quoted - of_its_own - {asked.measurement.name, "rollup"} <= known
 
 
 @pytest.mark.parametrize("asked", ASKED, ids=str)
@@ -182,7 +186,7 @@ def test_what_a_statement_costs_is_bounded(asked: Statement) -> None:
     """Each SELECT keeps to the time range; rows are as many as intervals, or groups, or a limit."""
     assert asked.text.count("$timeFilter") == asked.text.count("SELECT")
     if asked.place in ("timeseries", "state-timeline"):
-        assert "GROUP BY time($__interval)" in asked.text
+        assert re.search(r"GROUP BY time\((\$__interval|1d)\)", asked.text)
     else:
         assert "time(" not in asked.text
     if re.match(r'SELECT "', asked.text):
@@ -255,6 +259,12 @@ def test_the_rule_knows_every_joule_of_the_schema() -> None:
         for measurement in SCHEMA.values()
         for field in measurement.fields
         if field.unit in ("J", "W") and measurement.name != "plan"
+    }
+    joules |= {
+        (rollup.measurement.name, field.name)
+        for rollup in ROLLUPS
+        for field in rollup.fields
+        if (rollup.measurement.name, field.of) in joules
     }
     counters = {("energy", "energy_j"), ("energy", "resolution_j")}
     assert joules - counters == set(ENERGY_TAGS)

@@ -17,6 +17,7 @@ from coordinator.configuration import InfluxSettings
 from coordinator.telemetry.influx_answers import Denied, Scalar, Series, Stored
 from coordinator.telemetry.influx_lines import line_of
 from coordinator.telemetry.influx_server import InfluxServer
+from coordinator.telemetry.rollups import POLICY, ROLLUPS, selection
 from testbed.private_influxd import PrivateInfluxd
 
 LAST_HOUR = TimeRange(NOON - HOUR_S, NOON)
@@ -29,6 +30,9 @@ ALL: dict[str, tuple[str, ...]] = {
 }
 """Every value of every variable, which `All` stands for."""
 ASKED = [each for each in statements() if each.place != "variable"]
+SEEDED_TAGS: dict[str, set[tuple[str, str]]] = {}
+for seeded in samples():
+    SEEDED_TAGS.setdefault(seeded.measurement, set()).update(seeded.tags)
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +50,14 @@ def fill(server: InfluxServer) -> None:
     lines = [line_of(each) for each in samples()]
     for start in range(0, len(lines), 1_000):
         assert server.write(b"\n".join(lines[start : start + 1_000])) == Stored()
+    server.query(
+        f'CREATE RETENTION POLICY "{POLICY}" ON "{server.database}" DURATION INF REPLICATION 1', timeout_s=20.0
+    )
+    for rollup in ROLLUPS:
+        # What a continuous query asks, of all times at once.
+        selected, _, groups = selection(rollup, database=server.database, raw_policy="autogen").partition(" GROUP BY ")
+        week = f"time >= {round(NOON - 7 * 24 * HOUR_S)}s AND time <= {round(NOON)}s"
+        server.query(f"{selected} WHERE {week} GROUP BY {groups}", timeout_s=20.0)
 
 
 def ask(
@@ -92,7 +104,7 @@ def test_a_statement_finds_what_it_shows(server: InfluxServer, asked: Statement)
 def test_a_misspelt_name_would_be_noticed(server: InfluxServer, asked: Statement) -> None:
     """Of each field that is selected and each tag that is grouped by; what conditions name is held to the schema."""
     selected = asked.text.rpartition("SELECT ")[2].partition(" FROM ")[0]
-    fields = {name for name in re.findall(r'"(\w+)"', selected) if name in {f.name for f in asked.measurement.fields}}
+    fields = {name for name in re.findall(r'"(\w+)"', selected) if name in asked.fields}
     tags = set(asked.groups)
     assert fields | tags
     for name in fields | tags:
@@ -182,6 +194,15 @@ def test_origin_and_total_stand_against_each_other(server: InfluxServer) -> None
     assert {row[1:] for row in series.values} == {(0.4, 0.9)}
 
 
+def test_history_sums_days_from_minutes(server: InfluxServer) -> None:
+    """Yesterday's half an hour and today's hour at 4 W; a hundred inferences that were answered today."""
+    week = TimeRange(NOON - 7 * 24 * HOUR_S, NOON)
+    (series,) = ask(server, statement("history", "Energy by day, measured"), week, node=(PI,))
+    assert [row[1] for row in series.values] == [pytest.approx(2.0), pytest.approx(4.0)]
+    counted = ask(server, statement("history", "Inferences by day"), week, deployment=("photos",))
+    assert figures(counted, "outcome") == {("answered",): 100, ("failed",): 1, ("rescued",): 1}
+
+
 def test_nodes_heard_from_are_counted_with_the_emulated_ones_apart(server: InfluxServer) -> None:
     """Two machines and one that is emulated."""
     assert figures(ask(server, statement("fleet", "Nodes heard from")), "emulated") == {("",): 2, ("yes",): 1}
@@ -253,6 +274,12 @@ def as_user(locked: PrivateInfluxd, name: str, directory: Path) -> InfluxSetting
     password_file = directory / f"{name}.password"
     password_file.write_text(name[0])
     return msgspec.structs.replace(locked.settings, username=name, password_file=password_file)
+
+
+@pytest.mark.parametrize("asked", ASKED, ids=str)
+def test_a_condition_asks_for_what_there_can_be(asked: Statement) -> None:
+    """The value of a tag is one that points have: a misspelt one would leave out nothing, or everything."""
+    assert set(re.findall(r"\"(\w+)\" !?= '([^']*)'", asked.text)) <= SEEDED_TAGS[asked.measurement.name]
 
 
 def test_every_dashboard_is_asked() -> None:

@@ -12,6 +12,7 @@ LONG_AGO: Final = "30d"
 """For what is told once and holds: births and plans."""
 
 NODE: Final = Variable("node", "node", values_of("node", "node"), "one")
+NODES: Final = Variable("node", "nodes", values_of("node", "node"), "many")
 DEPLOYMENT: Final = Variable("deployment", "deployment", values_of("deployment", "inference"), "one")
 DEPLOYMENTS: Final = Variable("deployment", "deployment", values_of("deployment", "inference"), "many")
 MODELS: Final = Variable("model", "model", values_of("model", "inference"), "many")

@@ -4,7 +4,7 @@ from boards.influxql import newest
 from boards.layout import Annotation, Panel, Query
 
 
-def plan_changes(*conditions: str) -> Annotation:
+def plan_changes(*conditions: str, is_on: bool = True) -> Annotation:
     """A line at each plan."""
     return Annotation(
         "plan changes",
@@ -12,6 +12,7 @@ def plan_changes(*conditions: str) -> Annotation:
         text="split",
         tags="deployment",
         colour="purple",
+        is_on=is_on,
     )
 
 

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 LONGEST_TABLE: Final = 100
+POINTS: Final = ""
+"""Every point: the default retention policy."""
+MINUTES: Final = '"rollup".'
+"""Means, sums and quantiles of minutes, kept for longer (coordinator.telemetry.rollups)."""
 
 THIS_DEPLOYMENT: Final = '"deployment" =~ /^($deployment)$/'
 THIS_NODE: Final = '"node" =~ /^($node)$/'
@@ -21,10 +25,17 @@ def series(
     *conditions: str,
     by: Sequence[str] = (),
     fill: Literal["none", "null", "previous"] = "none",
+    of: str = POINTS,
 ) -> str:
     """One row for each group and interval, which Grafana chooses so that they fit the panel."""
     groups = ", ".join(["time($__interval)", *map(_quoted, by)])
-    return f"SELECT {what} FROM {_quoted(measurement)} {_where(conditions)} GROUP BY {groups} fill({fill})"
+    return f"SELECT {what} FROM {of}{_quoted(measurement)} {_where(conditions)} GROUP BY {groups} fill({fill})"
+
+
+def by_day(what: str, measurement: str, *conditions: str, by: Sequence[str]) -> str:
+    """One row for each group and day in UTC, from minutes."""
+    groups = ", ".join(["time(1d)", *map(_quoted, by)])
+    return f"SELECT {what} FROM {MINUTES}{_quoted(measurement)} {_where(conditions)} GROUP BY {groups} fill(none)"
 
 
 def newest(columns: Sequence[str], measurement: str, *conditions: str, limit: int = LONGEST_TABLE) -> str:

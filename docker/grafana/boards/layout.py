@@ -66,6 +66,7 @@ class Panel:
     """What a panel without data says."""
     is_stacked: bool = False
     as_shares: bool = False
+    as_bars: bool = False
     overrides: tuple[Override, ...] = ()
 
 
@@ -168,7 +169,7 @@ def _panel(panel: Panel) -> Json:
         for override in panel.overrides
     ]
     defaults = {
-        **field_defaults(panel.kind, is_stacked=panel.is_stacked, as_shares=panel.as_shares),
+        **field_defaults(panel.kind, is_stacked=panel.is_stacked, as_shares=panel.as_shares, as_bars=panel.as_bars),
         "unit": panel.unit,
         "thresholds": {
             "mode": "absolute",

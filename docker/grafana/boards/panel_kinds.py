@@ -7,14 +7,14 @@ Kind = Literal["timeseries", "stat", "table", "state-timeline", "bargauge"]
 Json = Mapping[str, object]
 
 
-def field_defaults(kind: Kind, *, is_stacked: bool, as_shares: bool) -> Json:
+def field_defaults(kind: Kind, *, is_stacked: bool, as_shares: bool, as_bars: bool) -> Json:
     """How the kind draws a field where no override says otherwise."""
     match kind:
         case "timeseries":
             stacking = "percent" if as_shares else "normal" if is_stacked else "none"
             custom: Json = {
-                "drawStyle": "line",
-                "fillOpacity": 60 if is_stacked or as_shares else 8,
+                "drawStyle": "bars" if as_bars else "line",
+                "fillOpacity": 60 if is_stacked or as_shares or as_bars else 8,
                 "lineInterpolation": "linear",
                 "lineWidth": 0 if is_stacked or as_shares else 1,
                 "pointSize": 4,

@@ -14,7 +14,7 @@ _APART: Final = "Each meter has its own figure: what two meters of one node cove
 
 
 @dataclass(frozen=True, slots=True)
-class _Origin:
+class PowerSource:
     """Where figures come from; those of a meter are never emulated, since an emulated node has the model alone."""
 
     word: str
@@ -24,13 +24,14 @@ class _Origin:
 
     @property
     def condition(self) -> str:
+        """Leaves out the others' readings."""
         return f"\"source\" = '{self.word}'"
 
 
-_MEASURED: Final = _Origin(
+MEASURED: Final = PowerSource(
     "measured", "By meters, by meter and scope.", ("meter", "scope"), "$tag_meter: measured, $tag_scope"
 )
-_MODELLED: Final = _Origin(
+MODELLED: Final = PowerSource(
     "modelled",
     "By the model, of all nodes, those with a meter too: not measured.",
     ("scope", "emulated"),
@@ -40,12 +41,12 @@ _MODELLED: Final = _Origin(
 
 def power_now(*conditions: str) -> tuple[Panel, Panel]:
     """Power at this moment, summed over nodes, measured and modelled in panels of their own."""
-    return _power_now(_MEASURED, conditions), _power_now(_MODELLED, conditions)
+    return _power_now(MEASURED, conditions), _power_now(MODELLED, conditions)
 
 
 def energy_today(*conditions: str) -> tuple[Panel, Panel]:
     """Energy since midnight, summed over nodes, measured and modelled in panels of their own."""
-    return _energy_today(_MEASURED, conditions), _energy_today(_MODELLED, conditions)
+    return _energy_today(MEASURED, conditions), _energy_today(MODELLED, conditions)
 
 
 def energy_measured(*conditions: str) -> Panel:
@@ -57,9 +58,9 @@ def energy_measured(*conditions: str) -> Panel:
         queries=(
             Query(
                 figure(
-                    'sum("used_j") / 3600', "energy", _MEASURED.condition, *conditions, by=("node", "meter", "scope")
+                    'sum("used_j") / 3600', "energy", MEASURED.condition, *conditions, by=("node", "meter", "scope")
                 ),
-                "$tag_node: " + _MEASURED.alias,
+                "$tag_node: " + MEASURED.alias,
             ),
         ),
         width=12,
@@ -105,13 +106,13 @@ def _over_time(title: str, description: str, what: str, unit: str, conditions: t
     )
 
 
-def _power_now(origin: _Origin, conditions: tuple[str, ...]) -> Panel:
-    of_each = figure('mean("power_w") AS "w"', "energy", origin.condition, *conditions, by=("node", *origin.groups))
+def _power_now(source: PowerSource, conditions: tuple[str, ...]) -> Panel:
+    of_each = figure('mean("power_w") AS "w"', "energy", source.condition, *conditions, by=("node", *source.groups))
     return Panel(
         kind="stat",
-        title=f"Power now, {origin.word}",
-        description=f"Mean of the last two minutes, summed over nodes. {origin.description} {_APART}",
-        queries=(Query(of_groups('sum("w")', of_each, by=origin.groups), origin.alias),),
+        title=f"Power now, {source.word}",
+        description=f"Mean of the last two minutes, summed over nodes. {source.description} {_APART}",
+        queries=(Query(of_groups('sum("w")', of_each, by=source.groups), source.alias),),
         width=6,
         height=4,
         unit="watt",
@@ -120,13 +121,13 @@ def _power_now(origin: _Origin, conditions: tuple[str, ...]) -> Panel:
     )
 
 
-def _energy_today(origin: _Origin, conditions: tuple[str, ...]) -> Panel:
-    today = figure('sum("used_j") / 3600', "energy", origin.condition, *conditions, by=origin.groups)
+def _energy_today(source: PowerSource, conditions: tuple[str, ...]) -> Panel:
+    today = figure('sum("used_j") / 3600', "energy", source.condition, *conditions, by=source.groups)
     return Panel(
         kind="stat",
-        title=f"Energy today, {origin.word}",
-        description=f"Since midnight, summed over readings and nodes. {origin.description} {_APART}",
-        queries=(Query(today, origin.alias),),
+        title=f"Energy today, {source.word}",
+        description=f"Since midnight, summed over readings and nodes. {source.description} {_APART}",
+        queries=(Query(today, source.alias),),
         width=6,
         height=4,
         unit="watth",
