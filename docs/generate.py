@@ -194,7 +194,7 @@ def with_measurements(page: str) -> str:
     """The page of telemetry with the tables of every measurement between its two marks."""
     lines: list[str] = []
     for measurement in MEASUREMENTS:
-        lines += [f"### {measurement.name}", "", f"{_sentence(measurement.summary)} Its time: {measurement.time}.", ""]
+        lines += [f"### {measurement.name}", "", _sentence(measurement.summary), f"Time: {measurement.time}.", ""]
         lines += ["| tag | what it is | values |", "|---|---|---|"]
         lines += [f"| `{tag.name}` | {tag.summary} | {tag.bound} |" for tag in measurement.tags]
         lines += ["", "| field | kind | unit | what it is |", "|---|---|---|---|"]
