@@ -158,6 +158,14 @@ def _clocks(nodes: tuple[NodeReport, ...]) -> list[Text]:
             way = "ahead of" if skew_s > 0.0 else "behind"
             off = f"{node.name}: its clock is {significant(abs(skew_s), 3)} s {way} the coordinator's"
             lines.append(_text(f"{off}: `splitrail doctor` there says whether it is set by NTP", "yellow"))
+    skews_s = [node.clock_skew_s for node in nodes if node.clock_skew_s is not None]
+    if len(lines) > 1 and len(lines) == len(skews_s) and max(skews_s) - min(skews_s) < WRONG_CLOCK_S:
+        return [
+            _text(
+                f"all clocks differ from the coordinator's by {significant(skews_s[0], 3)} s: is its own right?",
+                "yellow",
+            )
+        ]
     return lines
 
 

@@ -26,8 +26,11 @@ from broker.messages import Leader, NodeStatus
 from broker.sign_in import BrokerSettings, read_password, tls_context
 from broker.topics import ENERGY, INFERENCE, LEADER, STATUS, M, Topic
 
-CONNECT_TIMEOUT_S: Final = 3.0
-ANSWER_TIMEOUT_S: Final = 2.0
+VISIT_S: Final = 5.0
+CONNECT_TIMEOUT_S: Final = 2.0
+"""Of the connection, and again of a TLS handshake; what is left of the visit is for answers."""
+QUIET_S: Final = 0.5
+"""How long what the broker keeps, or what is to come back, may take once all else is answered."""
 MAX_KEPT_BYTES: Final = 100_000
 _STRANGER: Final = "doctor"
 """Stands for whoever else a topic names."""
@@ -112,7 +115,7 @@ def trial_for(site: str, role: Role, name: str, *others: str) -> Trial:
 
 
 def look_at_broker(settings: BrokerSettings, trial: Trial) -> BrokerLook:
-    """Sign in, try, and sign off again; 8 s at most, and what fails is in the look."""
+    """Sign in, try, and sign off again; some 5 s at most, and what fails is in the look."""
     try:
         return _Visit(settings, trial).look()
     except ConnectionFailedError as error:
@@ -149,6 +152,7 @@ class _Visit:
         self._answers: dict[int, ReasonCode] = {}
         self._heard: set[str] = set()
         self._words: dict[str, bytes] = {}
+        self._deadline_s = time.monotonic() + VISIT_S
         client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=f"doctor-{uuid.uuid4().hex}", protocol=mqtt.MQTTv5)
         client.connect_timeout = CONNECT_TIMEOUT_S
         if settings.username is not None:
@@ -184,9 +188,11 @@ class _Visit:
         except (OSError, UnicodeError) as error:
             explain = explain_tls_failure if settings.encrypted else explain_failure
             return explain(error, settings.host)
-        is_open = self._exchange(CONNECT_TIMEOUT_S, lambda: self._connack is not None)
+        began_s = time.monotonic()
+        is_open = self._exchange(lambda: self._connack is not None)
         if self._connack is None:
-            if is_open:
+            # The library hangs up itself once nothing has come for as long as the keep-alive.
+            if is_open or time.monotonic() - began_s > 0.9 * CONNECT_TIMEOUT_S:
                 return "something listens there but does not answer as an MQTT broker: correct broker.port"
             return HANGS_UP if settings.encrypted else HANGS_UP_UNENCRYPTED
         return explain_refusal(self._connack, settings.username) if self._connack.is_failure else ""
@@ -196,24 +202,17 @@ class _Visit:
         for address in dict.fromkeys((*trial.reads, *sorted(trial.echoes))):
             self._client.subscribe(address, qos=1)
         numbers = {address: self._client.publish(address, b"", qos=1, retain=False).mid for address in trial.writes}
-        # The broker answers in order: what it keeps comes before the last answer.
-        self._exchange(
-            ANSWER_TIMEOUT_S,
-            lambda: (
-                all(number in self._answers for number in numbers.values())
-                and all(
-                    self._answers[numbers[address]].is_failure or address in self._heard for address in trial.echoes
-                )
-            ),
-        )
-        if not numbers:
-            self._exchange(ANSWER_TIMEOUT_S / 4, lambda: False)
-        taken = [a for a, number in numbers.items() if number in self._answers and not self._answers[number].is_failure]
+        self._exchange(lambda: all(number in self._answers for number in numbers.values()))
+        # The broker answers in order: what it keeps, and what comes back, is on its way by now.
+        quiet_s = time.monotonic() + QUIET_S
+        self._exchange(lambda: (trial.echoes <= self._heard and bool(numbers)) or time.monotonic() > quiet_s)
+        answers = {address: self._answers[number] for address, number in numbers.items() if number in self._answers}
+        taken = [address for address, answer in answers.items() if not answer.is_failure]
         return BrokerLook(
             expiries=expiries,
             tried=len(numbers),
-            refused=tuple(a for a, n in numbers.items() if n in self._answers and self._answers[n].is_failure),
-            unanswered=tuple(a for a, number in numbers.items() if number not in self._answers),
+            refused=tuple(address for address, answer in answers.items() if answer.is_failure),
+            unanswered=tuple(address for address in numbers if address not in answers),
             unheard=tuple(address for address in taken if address in trial.echoes and address not in self._heard),
             words=tuple(self._words.items()),
         )
@@ -234,10 +233,9 @@ class _Visit:
             if certificate
         )
 
-    def _exchange(self, timeout_s: float, is_done: Callable[[], bool]) -> bool:
-        """Send and receive until it is done or the time is up; False once the connection is gone."""
-        deadline = time.monotonic() + timeout_s
-        while not is_done() and time.monotonic() < deadline:
+    def _exchange(self, is_done: Callable[[], bool]) -> bool:
+        """Send and receive until it is done or the visit's time is up; False once the connection is gone."""
+        while not is_done() and time.monotonic() < self._deadline_s:
             if self._client.loop(0.05) != MQTTErrorCode.MQTT_ERR_SUCCESS:
                 return False
         return True

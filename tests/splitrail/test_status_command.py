@@ -140,6 +140,22 @@ def test_a_clock_that_is_off_is_said() -> None:
     assert f"{name}: its clock is 7200 s behind" in drawn(with_first_node(report, clock_skew_s=-7_200.0))
 
 
+def test_where_all_clocks_are_off_alike_it_may_be_the_coordinator_s() -> None:
+    """One line then; where they are not alike, one for each."""
+    report = made_report()
+
+    def with_skews(*skews_s: float) -> str:
+        nodes = [
+            msgspec.structs.replace(node, clock_skew_s=skew_s)
+            for node, skew_s in zip(report.nodes, skews_s, strict=True)
+        ]
+        return drawn(msgspec.structs.replace(report, nodes=tuple(nodes)))
+
+    assert "all clocks differ from the coordinator's by 40 s: is its own right?" in with_skews(40.0, 40.2, 39.9)
+    assert with_skews(40.0, 40.2, 12.0).count("its clock is") == 3
+    assert with_skews(40.0, 40.2, 0.0).count("its clock is") == 2
+
+
 def test_what_holds_a_processor_back_is_said() -> None:
     """With its temperature, beside the node's state; a node that is well has no such line."""
     reading = MachineReading(
