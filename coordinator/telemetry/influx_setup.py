@@ -15,11 +15,15 @@ from coordinator.telemetry.influx_api import InfluxApi
 from coordinator.telemetry.influx_server import InfluxServer
 from coordinator.telemetry.influx_setup_v1 import Database, database_in, questions, steps_v1
 from coordinator.telemetry.influx_setup_v2 import SetupV2
-from coordinator.telemetry.setup_steps import Given, Retentions, Setup, Step
+from coordinator.telemetry.setup_steps import RAW_S, Given, Retentions, Setup, Step
 
 TIMEOUT_S: Final = 30.0
 _NO_TASKS: Final = (
     "InfluxDB 3 Core has no tasks and no continuous queries: means of minutes are not kept, `--keep` says nothing to it"
+)
+
+_FOREVER: Final = (
+    f"it keeps every point for ever, as before: `--raw {in_words(RAW_S)}` would delete what is older, from now on"
 )
 
 
@@ -59,6 +63,8 @@ def set_up(settings: InfluxSettings, retentions: Retentions, *, is_dry: bool = F
                 with closing(InfluxApi(settings, server.endpoint, "Bearer")) as api:
                     step, note = _set_up_v3(api, settings.database, retentions.raw, is_dry=is_dry)
                 steps, notes = (step,), (*note, _NO_TASKS)
+        if retentions.raw.is_default and steps[0].is_unbounded:
+            notes = (*notes, _FOREVER)
         return Setup(server.endpoint, identity.family, identity.version, steps, notes)
 
 

@@ -64,7 +64,8 @@ def steps_v1(there: Database | None, name: str, retentions: Retentions) -> tuple
         raw_policy = next((each for each, policy in there.policies.items() if policy.is_default), FIRST_POLICY)
         raw_s = _wanted(retentions.raw, there.policies.get(raw_policy))
         subject = f"database {name}, raw points for {in_words(raw_s)}"
-        raw = Step(subject, *_policy_change(there.policies.get(raw_policy), f'"{raw_policy}" ON "{name}"', raw_s))
+        action, statements = _policy_change(there.policies.get(raw_policy), f'"{raw_policy}" ON "{name}"', raw_s)
+        raw = Step(subject, action, statements, is_unbounded=raw_s is None)
     keep_s = _wanted(retentions.keep, there.policies.get(POLICY))
     subject = f"policy {POLICY}, minutes for {in_words(keep_s)}"
     keep = Step(subject, *_policy_change(there.policies.get(POLICY), f'"{POLICY}" ON "{name}"', keep_s))

@@ -104,7 +104,7 @@ class SetupV2:
         wanted = given.wanted(seconds)
         subject = f"bucket {name}, {what} for {in_words(wanted)}"
         if wanted == seconds:
-            return there.id, Step(subject, "kept")
+            return there.id, Step(subject, "kept", is_unbounded=wanted is None)
         path = f"/api/v2/buckets/{there.id}"
         _, statement = self._tell("PATCH", path, {"retentionRules": _rules(wanted)}, _Bucket)
         return there.id, Step(subject, "changed", (statement,))

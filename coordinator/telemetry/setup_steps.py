@@ -38,6 +38,8 @@ class Step:
     subject: str
     action: Action
     statements: tuple[str, ...] = ()
+    is_unbounded: bool = False
+    """Whether it keeps points for ever."""
 
 
 @dataclass(frozen=True, slots=True)

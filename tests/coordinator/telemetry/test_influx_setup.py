@@ -3,6 +3,7 @@
 InfluxDB 1.6 is a real one; 2 and 3 Core are told by documented requests alone.
 """
 
+import functools
 import json
 import math
 import statistics
@@ -21,7 +22,7 @@ from coordinator.errors import InfluxDeniedError, InfluxError
 from coordinator.telemetry.influx_answers import Denied, Scalar, Stored
 from coordinator.telemetry.influx_server import InfluxServer
 from coordinator.telemetry.influx_setup import set_up
-from coordinator.telemetry.rollups import EVERY, FOR, MINUTE, POLICY, ROLLUPS, Rollup, flux_task, kind_of
+from coordinator.telemetry.rollups import EVERY, FOR, MINUTE, POLICY, ROLLUPS, Rollup, flux_task, kind_of, selection
 from coordinator.telemetry.setup_steps import Action, Given, Retentions, Setup
 from testbed.private_influxd import PrivateInfluxd
 
@@ -87,6 +88,7 @@ def test_a_default_deletes_nothing(settings: InfluxSettings) -> None:
         setup = set_up(settings, Retentions())
         assert actions(setup) == ["kept", "made", *["made"] * len(ROLLUPS)]
         assert setup.steps[0].subject.endswith("raw points for inf")
+        assert [note.partition(":")[0] for note in setup.notes] == ["it keeps every point for ever, as before"]
         assert policies(server)["everything"] == ("0s", "168h0m0s", 1, True)
 
 
@@ -137,15 +139,19 @@ def minutes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[InfluxServer]:
         yield server
 
 
-# Two whole minutes, some ten minutes ago.
-FIRST_S = int(time.time()) // 60 * 60 - 600
+@functools.cache
+def first_s() -> int:
+    """Of two whole minutes, some ten minutes before the first test that asks."""
+    return int(time.time()) // 60 * 60 - 600
+
+
 POWERS_W = [3.0 + (second % 7) / 10 for second in range(120)]
 LATENCIES_MS = [float((second * 37) % 101) for second in range(120)]
 
 
 def seeded() -> Iterator[str]:
     for second, (power_w, latency_ms) in enumerate(zip(POWERS_W, LATENCIES_MS, strict=True)):
-        time_ns = (FIRST_S + second) * 1_000_000_000
+        time_ns = (first_s() + second) * 1_000_000_000
         yield (
             f"energy,meter=rapl,node=pi,scope=package,source=measured energy_j={second},used_j={power_w},"
             f"power_w={power_w},interval_s=1 {time_ns}"
@@ -172,7 +178,7 @@ def downsampled(server: InfluxServer, measurement: str) -> list[dict[str, Scalar
 def test_continuous_queries_sum_energy_by_meter(minutes: InfluxServer) -> None:
     """Joules of each minute are the sum of its readings', by node, meter, source and scope; nothing is mixed."""
     measured = [row for row in downsampled(minutes, "energy") if row["node"] == "pi"]
-    assert [row["time"] for row in measured] == [FIRST_S * 10**9, (FIRST_S + 60) * 10**9]
+    assert [row["time"] for row in measured] == [first_s() * 10**9, (first_s() + 60) * 10**9]
     assert (measured[0]["meter"], measured[0]["source"], measured[0]["scope"]) == ("rapl", "measured", "package")
     for row, powers in zip(measured, (POWERS_W[:60], POWERS_W[60:]), strict=True):
         assert row["used_j"] == pytest.approx(math.fsum(powers))
@@ -208,6 +214,18 @@ def test_continuous_queries_take_means_of_nodes_and_links(minutes: InfluxServer)
     assert first.get("load") is None
     link, _ = downsampled(minutes, "link")
     assert (link["rtt_ms"], link["mbps"], link["src"], link["dst"]) == (29.5, 40, "pi", "pc")
+
+
+def test_minutes_of_what_came_late_are_made_by_hand(minutes: InfluxServer) -> None:
+    """The same SELECT with a time of its own: what is older than the last hour is not looked at again by itself."""
+    time_ns = (first_s() - 7_200) * 10**9
+    assert minutes.write(f"link,dst=pi,method=probe,src=pc mbps=7 {time_ns}".encode()) == Stored()
+    (link,) = (each for each in ROLLUPS if each.measurement.name == "link")
+    select = selection(link, database="splitrail", raw_policy="autogen")
+    minutes.query(select.replace(" GROUP BY", " WHERE time > now() - 30d GROUP BY"), timeout_s=30.0)
+    late, *others = downsampled(minutes, "link")
+    assert (late["time"], late["mbps"], late["src"]) == (time_ns, 7, "pc")
+    assert [each["mbps"] for each in others] == [40, 40]
 
 
 def test_each_rollup_writes_the_kinds_that_it_says(minutes: InfluxServer) -> None:
@@ -288,7 +306,8 @@ def test_influxdb_2_changes_what_is_changed(token_file: Path) -> None:
     with ManagedInfluxdb("2") as server:
         settings = settings_of(server, token_file)
         server.kept.buckets.append({"id": f"{0:016x}", "name": "splitrail", "orgID": ORG_ID, "retentionRules": []})
-        assert set_up(settings, Retentions()).steps[0].action == "kept"
+        setup = set_up(settings, Retentions())
+        assert (setup.steps[0].action, len(setup.notes)) == ("kept", 1)
         server.kept.tasks[0]["flux"] = "something older"
         server.kept.changes.clear()
         assert actions(set_up(settings, KEEP_90_DAYS)) == ["changed", *["kept"] * 3, "changed", *["kept"] * 3]
