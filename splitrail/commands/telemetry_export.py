@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _span(since: str, until: str | None, now: float) -> Span:
-    start_ns, stop_ns = moment_ns(since, now), round(now * 1e9)
+    start_ns, stop_ns = moment_ns(since, now), round(now * 1e6) * 1_000
     if until is not None:
         stop_ns = moment_ns(until, now)
     if start_ns >= stop_ns:

@@ -14,16 +14,19 @@ from pathlib import Path
 
 import pytest
 from eventually import eventually
+from made_site import link_message
 from managed_influxdb import ORG, ORG_ID, TOKEN, ManagedInfluxdb
 from msgspec.structs import replace
 
 from coordinator.configuration import InfluxSettings
 from coordinator.errors import InfluxDeniedError, InfluxError
+from coordinator.telemetry.durations import in_words
 from coordinator.telemetry.influx_answers import Denied, Scalar, Stored
 from coordinator.telemetry.influx_server import InfluxServer
 from coordinator.telemetry.influx_setup import set_up
+from coordinator.telemetry.influx_store import InfluxTelemetryStore
 from coordinator.telemetry.rollups import EVERY, FOR, MINUTE, POLICY, ROLLUPS, Rollup, flux_task, kind_of, selection
-from coordinator.telemetry.setup_steps import Action, Given, Retentions, Setup
+from coordinator.telemetry.setup_steps import KEEP_S, RAW_S, Action, Given, Retentions, Setup
 from testbed.private_influxd import PrivateInfluxd
 
 DAY_S = 86_400
@@ -270,6 +273,25 @@ def test_least_rights_are_enough(guarded: InfluxSettings) -> None:
         set_up(nobody, Retentions())
 
 
+@pytest.mark.usefixtures("nothing_left")
+def test_a_coordinator_that_may_only_write_stores_all(guarded: InfluxSettings, tmp_path: Path) -> None:
+    """Its status has no sums, and says that it may not ask."""
+    set_up(guarded, Retentions())
+    with closing(InfluxServer(guarded)) as admin:
+        admin.query("CREATE USER splitrail WITH PASSWORD 'secret'", timeout_s=30.0)
+        admin.query("GRANT WRITE ON splitrail TO splitrail", timeout_s=30.0)
+        writer = replace(guarded, username="splitrail")
+        store = InfluxTelemetryStore(tmp_path / "telemetry.sqlite", writer, coordinator="hub", retention_s=1e9)
+        with closing(store):
+            store.record(link_message("pi", "pc", at=time.time()), time.time())
+            store.flush()
+            store.summarise_power(time.time() - 60.0)
+            report = store.report()
+        assert (report.waiting, report.dead_letters) == (0, 0)
+        assert "splitrail not authorized" in (report.obstacle or "")
+        assert admin.query("SELECT count(mbps) FROM link")[0][0].values[0][1] == 1
+
+
 @pytest.fixture
 def token_file(tmp_path: Path) -> Path:
     path = tmp_path / "token"
@@ -391,3 +413,14 @@ def test_a_rollup_is_of_fields_that_are_declared(rollup: Rollup) -> None:
         assert field.of in declared
         assert field.name == field.of or field.name not in declared
         assert kind_of(rollup, field) in ("number", "count")
+
+
+def test_the_page_tells_what_is_kept() -> None:
+    """Every rolled field has its name in docs/influxdb.md, and the times that a new database takes."""
+    page = (Path(__file__).parents[3] / "docs" / "influxdb.md").read_text()
+    for rollup in ROLLUPS:
+        _, _, rows = page.partition(f"| `{rollup.measurement.name}` | ")
+        for field in rollup.fields:
+            assert f"`{field.name}`" in rows
+    assert (in_words(RAW_S), in_words(KEEP_S)) == ("30d", "2y")
+    assert "takes 30 days and two years" in page
