@@ -100,9 +100,10 @@ class Reception:
         events: list[Received | Connected] = []
         try:
             events.append(self._events.get(timeout=TICK_S))
-            deadline = time.monotonic() + BURST_S
+            if self._events.qsize() < MAX_BATCH:
+                time.sleep(BURST_S)  # to be woken for each would cost more than to take them
             while len(events) < MAX_BATCH:
-                events.append(self._events.get(timeout=max(0.0, deadline - time.monotonic())))
+                events.append(self._events.get_nowait())
         except queue.Empty:
             pass
         return events
