@@ -8,8 +8,9 @@ from pathlib import Path
 from boards.deployment import DEPLOYMENT_BOARD
 from boards.energy import ENERGY
 from boards.fleet import FLEET
+from boards.grafana_json import dashboard_json
 from boards.history import HISTORY
-from boards.layout import Dashboard, dashboard_json
+from boards.layout import Dashboard
 from boards.links import LINKS
 from boards.node import NODE_BOARD
 

@@ -67,3 +67,9 @@ def in_words(interval_s: int) -> str:
         if interval_s % length_s == 0:
             return f"{interval_s // length_s}{unit}"
     return f"{interval_s}s"
+
+
+def legends_of(alias: str, columns: Sequence[str], tags: Mapping[str, str]) -> list[str]:
+    """The names of a group's lines, one for each column but the time."""
+    named = re.sub(r"\$tag_(\w+)", lambda found: tags.get(found[1], found[0]), alias)
+    return [named.replace("$col", column) for column in columns[1:]]

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import msgspec
 import pytest
-from grafana_files import DASHBOARDS, Statement, statement, statements
-from grafana_macros import TimeRange, substituted, with_period
+from grafana_files import DASHBOARDS, Statement, panels_of, statement, statements
+from grafana_macros import TimeRange, legends_of, substituted, with_period
 from influxd_fixture import make_database
 from seeded_site import EMULATED, HOUR_S, LAPTOP, NOON, PI, samples
 
@@ -133,6 +134,19 @@ def test_a_variable_offers_what_there_is(server: InfluxServer, asked: Statement)
     assert tuple(sorted(str(value) for _, value in series.values)) == ALL[asked.owner]
 
 
+@pytest.mark.parametrize("uid", DASHBOARDS)
+def test_no_two_lines_of_a_panel_have_one_name(server: InfluxServer, uid: str) -> None:
+    """Each line says what it is, over all statements of its panel."""
+    names: dict[str, list[str]] = {}
+    for asked in ASKED:
+        if asked.dashboard == uid and asked.alias is not None:
+            for series in ask(server, asked):
+                names.setdefault(asked.owner, []).extend(legends_of(asked.alias, series.columns, series.tags))
+    assert names
+    for owner, legends in names.items():
+        assert len(set(legends)) == len(legends), owner
+
+
 def test_energy_today_is_summed_by_meter_and_never_over_sources(server: InfluxServer) -> None:
     """An hour at 4 W and at 10 W; what was used yesterday evening is not in it, nor is what is modelled or emulated."""
     measured = ask(server, statement("fleet", "Energy today, measured"))
@@ -230,6 +244,21 @@ def test_a_plan_is_held_against_what_was_measured(server: InfluxServer) -> None:
     assert expected[-1] == 50.0
     assert expected.count(50.0) == pytest.approx(180, abs=1)  # the second half of an hour by 10 s
     assert figures(ask(server, statement("deployment", "Latency that the newest plan promises"))) == {(): 50.0}
+
+
+def test_each_plan_is_held_against_what_was_measured_under_it(server: InfluxServer) -> None:
+    """By epoch, as Grafana joins the two statements; the columns that it is told to reduce are there."""
+    title = "What each plan promised, and what was measured under it"
+    (panel,) = [each for each in panels_of(DASHBOARDS["splitrail-deployment"]) if each["title"] == title]
+    reduced, joined = (each["options"] for each in panel["transformations"])
+    assert joined == {"byField": "epoch", "mode": "outer"}
+    ((plans,), (measured,)) = [ask(server, each, deployment=("faces",)) for each in ASKED if each.owner == title]
+    assert set(reduced["fields"]) == {*plans.columns[1:], *measured.columns[1:]}
+    promised = {row[1]: row[3] for row in plans.values}
+    assert promised == {1: 70.0, 2: 50.0}
+    means = {epoch: fmean(float(row[2] or 0) for row in measured.values if row[1] == epoch) for epoch in promised}
+    assert means[1] < means[2]
+    assert fmean(float(row[2] or 0) for row in measured.values) == pytest.approx(101.0)
 
 
 def test_estimates_stand_against_what_transfers_took(server: InfluxServer) -> None:

@@ -4,7 +4,7 @@ from boards.choices import DEPLOYMENT, LONG_AGO
 from boards.events import event_log, events, plan_changes
 from boards.inferences import latency, outcomes, per_second
 from boards.influxql import SUCCEEDED, THIS_DEPLOYMENT, figure, newest, series
-from boards.layout import MARK, Dashboard, Override, Panel, Query, Row
+from boards.layout import MARK, Dashboard, Join, Override, Panel, Query, Row
 
 _IN_FORCE = Panel(
     kind="table",
@@ -142,7 +142,7 @@ _PREDICTED = Panel(
     kind="timeseries",
     title="Latency predicted and measured",
     description="Measured: p50 and p95 of the answered inferences. Modelled: what the cost model expected of the plan,"
-    " from the first change of plan in the time range on; the plan before it is in the tile above.",
+    " from the first change of plan in the time range on; what plans before it promised is in the table below.",
     queries=(
         Query(
             series(
@@ -189,6 +189,49 @@ _PLAN_STAGES = Panel(
     period=LONG_AGO,
     overrides=(Override("_ms$", {"unit": "ms"}),),
 )
+_KEPT = Panel(
+    kind="table",
+    title="What each plan promised, and what was measured under it",
+    description="By epoch, within 30 days: the latency that the cost model expected (modelled), and the mean and the"
+    " longest that the origin measured, of the newest 5,000 answered inferences.",
+    queries=(
+        Query(
+            newest(("epoch", "split", "modelled_latency_ms", "modelled_latency_ms_std"), "plan", THIS_DEPLOYMENT),
+        ),
+        Query(
+            newest(
+                ("epoch", "latency_ms", "emulated"),
+                "inference",
+                THIS_DEPLOYMENT,
+                "\"outcome\" = 'answered'",
+                limit=5_000,
+            )
+        ),
+    ),
+    width=24,
+    height=9,
+    period=LONG_AGO,
+    joined=Join(
+        "epoch",
+        {
+            "split": ("lastNotNull",),
+            "modelled_latency_ms": ("lastNotNull",),
+            "modelled_latency_ms_std": ("lastNotNull",),
+            "latency_ms": ("mean", "max", "count"),
+            "emulated": ("lastNotNull",),
+        },
+    ),
+    overrides=(
+        Override("_ms", {"unit": "ms"}),
+        Override(r"^split \(", {"displayName": "split"}),
+        Override(r"^modelled_latency_ms \(", {"displayName": "modelled"}),
+        Override(r"^modelled_latency_ms_std \(", {"displayName": "modelled, spread"}),
+        Override(r"^latency_ms \(mean", {"displayName": "measured, mean"}),
+        Override(r"^latency_ms \(max", {"displayName": "measured, longest"}),
+        Override(r"^latency_ms \(count", {"displayName": "inferences", "unit": "short"}),
+        Override(r"^emulated \(", {"displayName": "emulated"}),
+    ),
+)
 _PLANS = Panel(
     kind="table",
     title="Plan changes",
@@ -222,7 +265,6 @@ _FAILURES = Panel(
     ),
     width=12,
     height=9,
-    none="none",
     overrides=(Override("_ms$", {"unit": "ms"}),),
 )
 
@@ -238,7 +280,8 @@ DEPLOYMENT_BOARD = Dashboard(
         Row((_STAGES,)),
         Row((_SPLIT, _SHARES)),
         Row((_PREDICTED, per_second(THIS_DEPLOYMENT))),
-        Row((_PLANS, _PLAN_STAGES), title="Plans"),
+        Row((_KEPT,), title="Plans"),
+        Row((_PLANS, _PLAN_STAGES)),
         Row((_FAILURES, event_log(THIS_DEPLOYMENT, width=12)), title="What went wrong"),
     ),
 )

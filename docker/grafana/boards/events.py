@@ -37,5 +37,4 @@ def event_log(*conditions: str, width: int) -> Panel:
         queries=(Query(newest(("kind", "node", "deployment", "text", "reporter"), "event", *conditions)),),
         width=width,
         height=9,
-        none="nothing happened",
     )

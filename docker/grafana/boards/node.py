@@ -69,7 +69,6 @@ _CAUSES = Panel(
     queries=(Query(newest(("node", "throttled_by"), "node", THIS_NODE, '"throttled" > 0', limit=20)),),
     width=12,
     height=5,
-    none="not throttled",
 )
 _STAGES = Panel(
     kind="timeseries",
