@@ -9,8 +9,6 @@ from typing import Final, Literal
 FieldKind = Literal["number", "count", "text", "flag"]
 """A 64-bit float, an integer, a text, true or false. A field keeps its kind: databases fix it at first sight."""
 
-MOST_NODES: Final = 1_000
-MOST_DEPLOYMENTS: Final = 256
 MOST_ROUTE_NODES: Final = 8
 MOST_STAGES: Final = 256
 
