@@ -71,8 +71,8 @@ class WholeFiles:
                 raise ExportError(f"{path}: cannot be written: {error.strerror}; give another --out") from None
 
     def _refuse_existing(self, path: Path) -> None:
-        if path.is_dir():
-            raise ExportError(f"{path}: is a directory; give the name of a file, or of another directory")
+        if path.exists() and not path.is_file():
+            raise ExportError(f"{path}: is no file; give the name of one, or - for standard output")
         if path.exists() and not self._replace:
             raise ExportError(f"{path}: is there already; give another --out, or --force to replace it")
 

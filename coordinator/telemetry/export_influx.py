@@ -1,5 +1,6 @@
 """Rows of telemetry out of an InfluxDB, by InfluxQL, which every family of it answers."""
 
+import itertools
 from typing import Final
 
 from coordinator.errors import InfluxQueryError
@@ -31,7 +32,12 @@ class InfluxSource:
             f" ORDER BY time LIMIT {most}",
             timeout_s=PAGE_TIMEOUT_S,
         )
-        return [self._row(measurement, values) for series in answer for values in series.values]
+        found = [self._row(measurement, values) for series in answer for values in series.values]
+        times = [span.start_ns, *(row.time_ns for row in found), span.stop_ns - 1]
+        if len(found) > most or any(earlier > later for earlier, later in itertools.pairwise(times)):
+            # Whoever pages through it would never come to its end.
+            raise InfluxQueryError(self._server.endpoint, "answers with other points than it was asked for")
+        return found
 
     def _row(self, measurement: Measurement, values: tuple[Scalar, ...]) -> Row:
         try:

@@ -7,7 +7,7 @@ from typing import Final
 
 from coordinator.telemetry.durations import UNITS_S, in_words
 from coordinator.telemetry.influx_answers import Series
-from coordinator.telemetry.rollups import POLICY, ROLLUPS, Rollup, continuous_query, name_of
+from coordinator.telemetry.rollups import POLICY, ROLLUPS, Rollup, continuous_query, identifier, name_of
 from coordinator.telemetry.setup_steps import Action, Given, Retentions, Step
 
 FIRST_POLICY: Final = "autogen"
@@ -53,7 +53,8 @@ def database_in(answers: tuple[tuple[Series, ...], ...], database: str) -> Datab
 def steps_v1(there: Database | None, name: str, retentions: Retentions) -> tuple[Step, ...]:
     """What has to be done to a database; None is one that is not there.
 
-    Raw points stay in the database's default policy, whatever its name: that is where a write goes that names none.
+    Raw points stay in the database's default policy, whatever its name: that is where a write goes that names none. It
+    is never the policy of the minutes, for they would be made of themselves.
     """
     if there is None:
         raw_policy, there = FIRST_POLICY, Database({}, {})
@@ -61,10 +62,15 @@ def steps_v1(there: Database | None, name: str, retentions: Retentions) -> tuple
         made = f'CREATE DATABASE "{name}" WITH {_terms(raw_s, replication=True)} NAME "{raw_policy}"'
         raw = Step(f"database {name}, raw points for {in_words(raw_s)}", "made", (made,))
     else:
-        raw_policy = next((each for each, policy in there.policies.items() if policy.is_default), FIRST_POLICY)
-        raw_s = _wanted(retentions.raw, there.policies.get(raw_policy))
+        raw_policy = next((each for each, policy in there.policies.items() if policy.is_default), POLICY)
+        has_default = raw_policy != POLICY
+        raw_policy = raw_policy if has_default else FIRST_POLICY
+        policy = there.policies.get(raw_policy)
+        raw_s = _wanted(retentions.raw, policy)
+        action, statements = _policy_change(
+            policy, f'{identifier(raw_policy)} ON "{name}"', raw_s, becomes_default=not has_default
+        )
         subject = f"database {name}, raw points for {in_words(raw_s)}"
-        action, statements = _policy_change(there.policies.get(raw_policy), f'"{raw_policy}" ON "{name}"', raw_s)
         raw = Step(subject, action, statements, is_unbounded=raw_s is None)
     keep_s = _wanted(retentions.keep, there.policies.get(POLICY))
     subject = f"policy {POLICY}, minutes for {in_words(keep_s)}"
@@ -83,13 +89,16 @@ def _wanted(given: Given, there: Policy | None) -> int | None:
     return given.seconds if there is None else given.wanted(there.duration_s)
 
 
-def _policy_change(there: Policy | None, policy: str, duration_s: int | None) -> tuple[Action, tuple[str, ...]]:
+def _policy_change(
+    there: Policy | None, policy: str, duration_s: int | None, *, becomes_default: bool = False
+) -> tuple[Action, tuple[str, ...]]:
     """What makes a policy keep points for so long; how its shards are cut stays as it is where it does already."""
+    default = " DEFAULT" if becomes_default else ""
     if there is None:
-        return "made", (f"CREATE RETENTION POLICY {policy} {_terms(duration_s, replication=True)}",)
-    if there.duration_s == duration_s:
+        return "made", (f"CREATE RETENTION POLICY {policy} {_terms(duration_s, replication=True)}{default}",)
+    if there.duration_s == duration_s and not becomes_default:
         return "kept", ()
-    return "changed", (f"ALTER RETENTION POLICY {policy} {_terms(duration_s, replication=False)}",)
+    return "changed", (f"ALTER RETENTION POLICY {policy} {_terms(duration_s, replication=False)}{default}",)
 
 
 def _terms(duration_s: int | None, *, replication: bool) -> str:

@@ -5,7 +5,7 @@ https://docs.influxdata.com/influxdb/v2/api/ (buckets, dbrps, orgs, tasks)
 
 from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -105,7 +105,7 @@ class SetupV2:
         subject = f"bucket {name}, {what} for {in_words(wanted)}"
         if wanted == seconds:
             return there.id, Step(subject, "kept", is_unbounded=wanted is None)
-        path = f"/api/v2/buckets/{there.id}"
+        path = f"/api/v2/buckets/{quote(there.id, safe='')}"
         _, statement = self._tell("PATCH", path, {"retentionRules": _rules(wanted)}, _Bucket)
         return there.id, Step(subject, "changed", (statement,))
 
@@ -137,7 +137,9 @@ class SetupV2:
             return Step(subject, "made", (statement,))
         if (there.flux.split(), there.status) == (flux.split(), "active"):
             return Step(subject, "kept")
-        _, statement = self._tell("PATCH", f"/api/v2/tasks/{there.id}", {"flux": flux, "status": "active"}, _Task)
+        _, statement = self._tell(
+            "PATCH", f"/api/v2/tasks/{quote(there.id, safe='')}", {"flux": flux, "status": "active"}, _Task
+        )
         return Step(subject, "changed", (statement,))
 
     def _tell(

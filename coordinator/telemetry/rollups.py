@@ -104,13 +104,19 @@ def name_of(rollup: Rollup) -> str:
     return f"splitrail_{rollup.measurement.name}"
 
 
+def identifier(name: str) -> str:
+    """A name in InfluxQL that somebody else chose."""
+    escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
 def selection(rollup: Rollup, *, database: str, raw_policy: str) -> str:
     """The rollup as InfluxQL; a WHERE clause for the time goes before its GROUP BY, or a continuous query around it."""
     name = rollup.measurement.name
     fields = ", ".join(f'{_INFLUXQL[each.function].format(each.of)} AS "{each.name}"' for each in rollup.fields)
     tags = ", ".join(f'"{tag.name}"' for tag in rollup.measurement.tags)
     return (
-        f'SELECT {fields} INTO "{database}"."{POLICY}"."{name}" FROM "{database}"."{raw_policy}"."{name}"'
+        f'SELECT {fields} INTO "{database}"."{POLICY}"."{name}" FROM "{database}".{identifier(raw_policy)}."{name}"'
         f" GROUP BY time({MINUTE}), {tags}"
     )
 

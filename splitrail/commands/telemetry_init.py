@@ -101,6 +101,6 @@ def _show(setup: Setup, *, is_dry: bool) -> None:
         print(f"  {will_be[step.action] if is_dry else step.action:9}  {step.subject}")
         if is_dry:
             for statement in step.statements:
-                print(f"             {statement}")
+                print(f"             {printable(statement)}")
     for note in setup.notes:
         print(note)

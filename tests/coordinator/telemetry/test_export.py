@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ from coordinator.telemetry.export import Format, export_to_path, export_to_strea
 from coordinator.telemetry.export_influx import InfluxSource
 from coordinator.telemetry.export_rows import PAGE, Row, Span, columns, kinds, rows
 from coordinator.telemetry.export_sqlite import SqliteSource
-from coordinator.telemetry.influx_answers import Stored
+from coordinator.telemetry.influx_answers import Series, Stored
 from coordinator.telemetry.influx_server import InfluxServer
 from coordinator.telemetry.measurements import ENERGY, EVENT, INFERENCE, LINK, MEASUREMENTS, Measurement
 from coordinator.telemetry.sqlite_file import connect_to_write
@@ -116,6 +117,21 @@ def test_what_another_program_wrote_is_not_taken_for_telemetry(influx_settings: 
         assert server.write(b'energy,node=pi power_w="much" 1') == Stored()
         with pytest.raises(InfluxQueryError, match="what energy holds there is no telemetry of this version"):
             list(rows(InfluxSource(server), ENERGY, ALWAYS))
+
+
+@pytest.mark.parametrize(
+    "times_ns", [(5, 5, 3), (1, 5, 6), (5, 6, 20), (5, 6, 7, 8)], ids=["unsorted", "before", "after", "too many"]
+)
+def test_a_server_that_answers_something_else_is_not_listened_to(
+    influx_settings: InfluxSettings, monkeypatch: pytest.MonkeyPatch, times_ns: tuple[int, ...]
+) -> None:
+    """It could keep an export going for ever."""
+    with closing(InfluxServer(influx_settings)) as server:
+        row = [None] * len(columns(LINK))
+        answer = Series(columns=(), values=tuple((time_ns, *row) for time_ns in times_ns))
+        monkeypatch.setattr(server, "query", lambda statement, timeout_s: ((answer,),))
+        with pytest.raises(InfluxQueryError, match="answers with other points than it was asked for"):
+            InfluxSource(server).page(LINK, Span(5, 10), most=3)
 
 
 def test_a_csv_is_read_by_anybody(store: Path, tmp_path: Path) -> None:
@@ -216,6 +232,9 @@ def test_a_destination_that_cannot_be_is_said(store: Path, tmp_path: Path) -> No
         export_to_path(SqliteSource(store), (ENERGY,), ALWAYS, "csv", directory, replace=False)
     with pytest.raises(ExportError, match="is a file, but there are several to write"):
         export_to_path(SqliteSource(store), MEASUREMENTS, ALWAYS, "csv", tmp_path / "not-there", replace=False)
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ExportError, match="pipe: is no file; give the name of one, or - for standard output"):
+        export_to_path(SqliteSource(store), (ENERGY,), ALWAYS, "csv", tmp_path / "pipe", replace=True)
 
 
 def test_an_export_runs_beside_a_coordinator(tmp_path: Path) -> None:

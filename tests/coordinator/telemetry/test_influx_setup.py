@@ -87,12 +87,25 @@ def test_a_retention_that_is_given_is_set(settings: InfluxSettings) -> None:
 def test_a_default_deletes_nothing(settings: InfluxSettings) -> None:
     """Of a database that keeps points for ever, under whatever name, only who says so makes it forget."""
     with closing(InfluxServer(settings)) as server:
-        server.query(f'CREATE DATABASE "{settings.database}" WITH DURATION INF NAME "everything"', timeout_s=30.0)
+        server.query(f'CREATE DATABASE "{settings.database}" WITH DURATION INF NAME "every \\"thing"', timeout_s=30.0)
         setup = set_up(settings, Retentions())
+        assert set(actions(set_up(settings, Retentions()))) == {"kept"}
         assert actions(setup) == ["kept", "made", *["made"] * len(ROLLUPS)]
         assert setup.steps[0].subject.endswith("raw points for inf")
         assert [note.partition(":")[0] for note in setup.notes] == ["it keeps every point for ever, as before"]
-        assert policies(server)["everything"] == ("0s", "168h0m0s", 1, True)
+        assert policies(server)['every "thing'] == ("0s", "168h0m0s", 1, True)
+
+
+@pytest.mark.parametrize("statement", ['DROP RETENTION POLICY "autogen"', 'ALTER RETENTION POLICY "rollup"'])
+def test_raw_points_have_a_policy_of_their_own(settings: InfluxSettings, statement: str) -> None:
+    """Where a database has no default policy any more, or takes that of the minutes for it."""
+    set_up(settings, Retentions())
+    with closing(InfluxServer(settings)) as server:
+        default = " DEFAULT" if statement.startswith("ALTER") else ""
+        server.query(f'{statement} ON "{settings.database}"{default}', timeout_s=30.0)
+        assert actions(set_up(settings, Retentions()))[0] in ("made", "changed")
+        assert {name: row[3] for name, row in policies(server).items()} == {"autogen": True, POLICY: False}
+        assert set(actions(set_up(settings, Retentions()))) == {"kept"}
 
 
 def test_a_query_of_another_version_is_replaced(settings: InfluxSettings) -> None:
