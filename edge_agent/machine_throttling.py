@@ -63,6 +63,7 @@ class ThrottlingWatch:
         self._ask = ask
         self._clock_s = clock_s
         self._is_raspberry_pi = (board_model(host.root) or "").startswith("Raspberry Pi")
+        self._counters = [file for kind in ("core", "package") for file in host.entries(_COUNTS.format(kind))]
         self._count = self._throttle_count()
         self._rose_s = float("-inf")
 
@@ -87,10 +88,6 @@ class ThrottlingWatch:
 
     def _throttle_count(self) -> int | None:
         """How often any core or package was throttled; None if the kernel does not count."""
-        counts = [
-            self._host.number_or_none(file)
-            for kind in ("core", "package")
-            for file in self._host.entries(_COUNTS.format(kind))
-        ]
+        counts = [self._host.number_or_none(file) for file in self._counters]
         known = [count for count in counts if count is not None]
         return sum(known) if known else None
