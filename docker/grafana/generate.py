@@ -25,7 +25,8 @@ def path_of(dashboard: Dashboard) -> Path:
 
 def text_of(dashboard: Dashboard) -> str:
     """What a dashboard's file holds."""
-    return json.dumps(dashboard_json(dashboard), indent=1, ensure_ascii=False) + "\n"
+    others = [other for other in DASHBOARDS if other is not dashboard]
+    return json.dumps(dashboard_json(dashboard, others), indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> int:

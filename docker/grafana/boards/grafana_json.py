@@ -21,8 +21,8 @@ MARKED: Final[tuple[Json, ...]] = (
 )
 
 
-def dashboard_json(dashboard: Dashboard) -> Json:
-    """What the file of a dashboard holds."""
+def dashboard_json(dashboard: Dashboard, others: Sequence[Dashboard]) -> Json:
+    """What the file of a dashboard holds, with links to the others."""
     return {
         "annotations": {"list": [_annotation(each) for each in dashboard.annotations]},
         "description": dashboard.description,
@@ -30,7 +30,7 @@ def dashboard_json(dashboard: Dashboard) -> Json:
         "fiscalYearStartMonth": 0,
         "graphTooltip": 1,
         "id": None,
-        "links": [_links()],
+        "links": [_link(dashboard, other) for other in others],
         "panels": list(_placed(dashboard.rows)),
         "refresh": "30s",
         "schemaVersion": SCHEMA_VERSION,
@@ -130,19 +130,19 @@ def _target(query: Query, letter: str) -> Json:
     return {"datasource": DATASOURCE, "query": query.text, "rawQuery": True, "refId": letter, **shape}
 
 
-def _links() -> Json:
-    """The way to the other dashboards, keeping what is chosen here."""
+def _link(here: Dashboard, there: Dashboard) -> Json:
+    """The way to another dashboard; `All` is not taken to where one is to be chosen, nor months to where hours are."""
     return {
         "asDropdown": False,
-        "icon": "external link",
-        "includeVars": True,
-        "keepTime": True,
-        "tags": [TAG],
+        "icon": "dashboard",
+        "includeVars": all(variable.choice == "one" for variable in here.variables),
+        "keepTime": here.period == there.period,
+        "tags": [],
         "targetBlank": False,
-        "title": "",
-        "tooltip": "",
-        "type": "dashboards",
-        "url": "",
+        "title": there.title.removeprefix("Splitrail: "),
+        "tooltip": there.description,
+        "type": "link",
+        "url": f"/d/{there.uid}",
     }
 
 
