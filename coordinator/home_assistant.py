@@ -222,7 +222,7 @@ _SPLIT: Final = (
 _SPLIT_ATTRIBUTES: Final = (
     "{{ {'epoch': value_json.epoch, 'strategy': value_json.strategy, 'reason': value_json.reason, "
     "'modelled_latency_ms': value_json.prediction.latency_ms | round(1), "
-    "'modelled_total_energy_j': value_json.prediction.total_energy_j} | tojson }}"
+    "'modelled_total_energy_j': value_json.prediction.total_energy_j | round(3)} | tojson }}"
 )
 
 
