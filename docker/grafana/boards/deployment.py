@@ -168,7 +168,12 @@ _PREDICTED = Panel(
     height=9,
     unit="ms",
     least=0.0,
-    overrides=(Override("^modelled", {"custom.lineInterpolation": "stepAfter", "custom.lineStyle": {"fill": "dash"}}),),
+    overrides=(
+        Override(
+            "^modelled",
+            {"custom.lineInterpolation": "stepAfter", "custom.lineStyle": {"dash": [10, 10], "fill": "dash"}},
+        ),
+    ),
 )
 _PLAN_STAGES = Panel(
     kind="table",

@@ -32,7 +32,7 @@ def dashboard_json(dashboard: Dashboard, others: Sequence[Dashboard]) -> Json:
         "id": None,
         "links": [_link(dashboard, other) for other in others],
         "panels": list(_placed(dashboard.rows)),
-        "refresh": "30s",
+        "refresh": dashboard.refresh,
         "schemaVersion": SCHEMA_VERSION,
         "tags": [TAG],
         "templating": {"list": [_datasource_variable(), *(_variable(each) for each in dashboard.variables)]},

@@ -153,6 +153,7 @@ HISTORY = Dashboard(
     variables=(NODES, DEPLOYMENTS),
     annotations=(plan_changes(THIS_DEPLOYMENT, is_on=False),),
     period="now-90d",
+    refresh="5m",
     rows=(
         Row((_energy_by_day(MEASURED), _energy_by_day(MODELLED))),
         Row((_POWER, _TEMPERATURE)),

@@ -108,3 +108,4 @@ class Dashboard:
     variables: tuple[Variable, ...] = ()
     annotations: tuple[Annotation, ...] = ()
     period: str = "now-1h"
+    refresh: str = "30s"

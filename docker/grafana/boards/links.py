@@ -45,7 +45,7 @@ _AGAINST = Panel(
     height=10,
     unit="Mbits",
     least=0.0,
-    overrides=(Override(": inferences", {"custom.lineStyle": {"fill": "dash"}}),),
+    overrides=(Override(": inferences", {"custom.lineStyle": {"dash": [10, 10], "fill": "dash"}}),),
 )
 _NOW = Panel(
     kind="bargauge",
