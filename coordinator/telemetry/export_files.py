@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -34,13 +35,11 @@ class WholeFiles:
     def open(self, path: Path) -> BinaryIO:
         """A new file that will be `path`; its directory is made where it is not there."""
         self._refuse_existing(path)
-        try:
+        with _said_of(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             number, partial = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
             self._undo.callback(Path(partial).unlink, missing_ok=True)
             file = os.fdopen(number, "wb", buffering=1 << 20)
-        except OSError as error:
-            raise ExportError(f"{path}: cannot be written: {error.strerror}; give another --out") from None
         self._undo.callback(_close, file)
         self._files.append(_File(path, Path(partial), file))
         return file
@@ -58,23 +57,32 @@ class WholeFiles:
     def _name(self) -> None:
         umask = os.umask(0o022)
         os.umask(umask)
-        for path, partial, file in self._files:
-            try:
+        for path, _, file in self._files:
+            with _said_of(path):
                 file.flush()
                 os.fchmod(file.fileno(), 0o666 & ~umask)  # a temporary file is its owner's alone
                 os.fsync(file.fileno())
                 self._refuse_existing(path)
+        for path, partial, _ in self._files:
+            with _said_of(path):
                 partial.replace(path)
-            except OSError as error:
-                if isinstance(error, ExportError):
-                    raise
-                raise ExportError(f"{path}: cannot be written: {error.strerror}; give another --out") from None
 
     def _refuse_existing(self, path: Path) -> None:
         if path.exists() and not path.is_file():
             raise ExportError(f"{path}: is no file; give the name of one, or - for standard output")
         if path.exists() and not self._replace:
             raise ExportError(f"{path}: is there already; give another --out, or --force to replace it")
+
+
+@contextlib.contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Turn what the operating system says into a sentence about a file."""
+    try:
+        yield
+    except ExportError:
+        raise
+    except OSError as error:
+        raise ExportError(f"{path}: cannot be written: {error.strerror}; give another --out") from None
 
 
 def _close(file: BinaryIO) -> None:
