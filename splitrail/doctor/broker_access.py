@@ -51,10 +51,10 @@ def expiry_findings(expiry: Expiry, now: datetime) -> Iterator[Finding]:
     left = expiry.at - now
     day = f"{expiry.at:%Y-%m-%d}"
     if left < timedelta():
-        yield Finding("certificate", "problem", f"{expiry.what} ended on {day}", "splitrail site renew --server")
+        yield Finding("certificate", "problem", f"{expiry.what} ended on {day}", expiry.fix)
     elif left < EARLY_WARNING:
         says = f"{expiry.what} ends on {day}, in {left.days} days"
-        yield Finding("certificate", "note", says, "splitrail site renew --server")
+        yield Finding("certificate", "note", says, expiry.fix)
     else:
         yield Finding("certificate", "ok", f"{expiry.what} holds until {day}")
 

@@ -54,6 +54,7 @@ class Expiry:
 
     what: str
     at: datetime
+    fix: str = "splitrail site renew --server"
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,16 +223,15 @@ class _Visit:
         connection = self._client.socket()
         if self._context is None or not isinstance(connection, ssl.SSLSocket):
             return ()
-        certificates: list[tuple[str, Any]] = [("the broker's certificate", connection.getpeercert())]
+        expiries = [Expiry("the broker's certificate", _end_of(connection.getpeercert()))]
         if self._settings.ca_file is not None:
-            certificates += [
-                (f"the authority in {self._settings.ca_file}", each) for each in self._context.get_ca_certs()
+            # Every member's files bear the authority: it is not renewed but replaced, with its site.
+            fix = "make a new site before: `splitrail site init`"
+            expiries += [
+                Expiry(f"the authority in {self._settings.ca_file}", _end_of(each), fix)
+                for each in self._context.get_ca_certs()
             ]
-        return tuple(
-            Expiry(what, datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC))
-            for what, certificate in certificates
-            if certificate
-        )
+        return tuple(expiries)
 
     def _exchange(self, is_done: Callable[[], bool]) -> bool:
         """Send and receive until it is done or the visit's time is up; False once the connection is gone."""
@@ -251,3 +251,8 @@ class _Visit:
         if 0 < len(message.payload) <= MAX_KEPT_BYTES and message.topic in self._trial.reads:
             self._words[message.topic] = bytes(message.payload)
         self._heard.add(message.topic)
+
+
+def _end_of(certificate: Any) -> datetime:
+    """Until when a certificate holds, of what ssl makes of it."""
+    return datetime.fromtimestamp(ssl.cert_time_to_seconds(certificate["notAfter"]), UTC)

@@ -13,7 +13,7 @@ from splitrail.coordinator_report import ReportSource
 from splitrail.doctor.broker_access import expiry_findings
 from splitrail.doctor.broker_probe import Expiry
 from splitrail.doctor.clock import skew_findings
-from splitrail.doctor.finding import Finding
+from splitrail.doctor.finding import Finding, checked
 from splitrail.doctor.site_report import report_findings
 from splitrail.errors import SplitrailError
 
@@ -40,16 +40,21 @@ def coordinator_findings(url: str, access: ServerAccess, *, option: str, node: s
 
 def own_findings(settings: "HttpSettings", ca_file: Path | None, config: Path) -> Iterator[Finding]:
     """Of a coordinator by its settings, which are in `config`: whether it serves now, and whether it could."""
-    yield from _certificate_findings(settings)
-    if settings.tokens_file is not None:
-        from coordinator.http_tokens import Tokens  # noqa: PLC0415  # it needs the extra
-
-        Tokens(settings.tokens_file)
-        yield Finding("http", "ok", f"the tokens in {settings.tokens_file} can be read")
+    yield from checked("http", lambda: _certificate_findings(settings))
+    tokens = settings.tokens_file
+    if tokens is not None:
+        yield from checked("http", lambda: _token_findings(tokens))
     scheme = "http" if settings.certificate_file is None else "https"
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "::") else settings.host  # compared with only
     url = settings.advertise or f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
     yield from _readiness_findings(url, ServerAccess(None, ca_file), config)
+
+
+def _token_findings(file: Path) -> Iterator[Finding]:
+    from coordinator.http_tokens import Tokens  # noqa: PLC0415  # it needs the extra
+
+    Tokens(file)
+    yield Finding("http", "ok", f"the tokens in {file} can be read")
 
 
 def _certificate_findings(settings: "HttpSettings") -> Iterator[Finding]:

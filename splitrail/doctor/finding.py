@@ -33,8 +33,11 @@ def split_advice(subject: str, verdict: Verdict, sentence: str) -> Finding:
 def checked(
     subject: str, check: Callable[[], Iterable[Finding]], timeout_s: float = CHECK_TIMEOUT_S
 ) -> Iterator[Finding]:
-    """The findings of a check; a problem where it fails or takes too long."""
-    yield from looked(subject, lambda: tuple(check()), timeout_s) or ()
+    """The findings of a check, and a problem where it then fails or takes too long."""
+    findings: list[Finding] = []
+    failure = looked(subject, lambda: findings.extend(check()), timeout_s)
+    yield from tuple(findings)
+    yield from failure or ()
 
 
 def looked(subject: str, look: Callable[[], T], timeout_s: float = CHECK_TIMEOUT_S) -> "T | tuple[Finding, ...]":

@@ -45,8 +45,9 @@ def failing(error: Exception) -> Iterator[Finding]:
     ],
 )
 def test_a_check_that_fails_is_a_finding(error: Exception, verdict: str, says: str) -> None:
-    """And the next one is carried out."""
-    (finding,) = checked("thing", lambda: failing(error))
+    """Beside what it found before; and the next one is carried out."""
+    (before, finding) = checked("thing", lambda: failing(error))
+    assert before.says == "so far"
     assert finding.subject == "thing"
     assert finding.verdict == verdict
     assert finding.says.startswith(says)

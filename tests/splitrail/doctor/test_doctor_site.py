@@ -138,8 +138,11 @@ def test_a_coordinator_s_own_interface_is_looked_at(tmp_path: Path) -> None:
         (*_, finding) = own_findings(settings, None, CONFIG)
         assert "cannot be asked" in finding.says
     (tmp_path / "tokens").write_text("nonsense\n")
-    (finding,) = checked("coordinator", lambda: own_findings(settings, certificate, CONFIG))
-    assert "not a token's line" in finding.says
+    certificate.unlink()
+    (missing, tokens, none) = own_findings(settings, certificate, CONFIG)
+    assert missing.says == f"{certificate}: No such file or directory"
+    assert "not a token's line" in tokens.says
+    assert "cannot be asked" in none.says
 
 
 def test_another_program_on_the_port_is_found(tmp_path: Path) -> None:
