@@ -12,6 +12,7 @@ from fake_fleet import coordinating
 from rich.console import Console
 
 from broker.mosquitto import PrivateMosquitto
+from broker.session import Session
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
 from coordinator.service import Coordinator
 from splitrail.cli import main
@@ -103,6 +104,27 @@ def test_a_node_of_a_site_that_runs(
     assert not [words for findings in told.values() for verdict, words in findings if verdict == "problem"]
     assert code == 0
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_node_s_smart_plug_is_listened_to(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, mosquitto: PrivateMosquitto, site: str
+) -> None:
+    """On the same broker, as the agent would; a plug is slow, so it is no primary meter by itself."""
+    config = tmp_path / "agent.yaml"
+    config.write_text(
+        f"site: {site}\nnode: pi\ntier: edge\ncache: cache\nbroker:\n  port: {mosquitto.settings.port}\n"
+        f"tensors:\n  listen: tcp://127.0.0.1:0\nenergy:\n  plug:\n    kind: zigbee2mqtt\n    topic: {site}/plug\n"
+    )
+    _, told = doctor(capsys, "--config", str(config))
+    ((verdict, says),) = told["plug"]
+    assert verdict == "note"
+    assert says.startswith(f"nothing came on {site}/plug")
+    with Session(mosquitto.settings, site=site, client_id=f"{site}-plug") as plug:
+        plug.publish_foreign(f"{site}/plug", b'{"power":4.5,"energy":0.12}', retain=True)
+        assert eventually(lambda: doctor(capsys, "--config", str(config))[1]["plug"][0][0] == "ok")
+    _, told = doctor(capsys, "--config", str(config))
+    assert told["plug"] == [("ok", f"speaks on {site}/plug, 4.5 W")]
+    assert told["meter: plug"][0][1].startswith("measured, wall: ")
 
 
 def test_a_coordinator_beside_itself(
