@@ -23,6 +23,7 @@ check: $(VENV)/.ready-for-development ## lint, formatting, types and the directi
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
+	$(RUN) mypy docker/grafana/generate.py
 	$(VENV)/bin/lint-imports
 
 fuzz: $(VENV)/.ready-for-development ## fuzz every parser (ARGS="wire --seconds 600" picks one)
@@ -31,8 +32,9 @@ fuzz: $(VENV)/.ready-for-development ## fuzz every parser (ARGS="wire --seconds 
 wheel: $(VENV)/.ready-for-development ## build dist/splitrail-*.whl, to install on other machines
 	$(RUN) pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
 
-docs: $(VENV)/.ready-for-development ## write docs/reference/ anew from the code
+docs: $(VENV)/.ready-for-development ## write docs/reference/ and Grafana's dashboards anew from the code
 	$(VENV)/bin/python docs/generate.py
+	$(VENV)/bin/python docker/grafana/generate.py
 
 mosquitto: ## get Mosquitto, where this machine has none
 	@sh scripts/get_mosquitto.sh $(VENV)/mosquitto
