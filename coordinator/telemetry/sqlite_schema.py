@@ -92,16 +92,31 @@ CREATE INDEX {table}_time_ns ON {table} (time_ns);
 """
 
 
+# Two readings may be told from one sample: of one `at`, and both of the ledger.
+_LINK_BY_TIME = f"""
+DROP INDEX link_arrived_at;
+ALTER TABLE link RENAME TO former_link;
+CREATE TABLE link (
+    src TEXT NOT NULL, dst TEXT NOT NULL, at REAL NOT NULL, arrived_at REAL NOT NULL, time_ns INTEGER NOT NULL,
+    rtt_ms REAL NOT NULL, rtt_ms_std REAL NOT NULL, mbps REAL NOT NULL, mbps_std REAL NOT NULL, method TEXT NOT NULL,
+    PRIMARY KEY (src, dst, at, time_ns)
+) WITHOUT ROWID;
+INSERT INTO link (src, dst, at, arrived_at, time_ns, rtt_ms, rtt_ms_std, mbps, mbps_std, method)
+    SELECT src, dst, at, arrived_at, {_TIME_NS.format(at="at", reckoned="arrived_at")},
+        rtt_ms, rtt_ms_std, mbps, mbps_std, method
+    FROM former_link;
+DROP TABLE former_link;
+CREATE INDEX link_time_ns ON link (time_ns);
+"""
 _THIRD = f"""
 DROP INDEX energy_arrived_at;
-DROP INDEX link_arrived_at;
 DROP INDEX load_arrived_at;
 DROP INDEX miss_arrived_at;
 DROP INDEX plan_arrived_at;
 {_with_times("energy", "at")}
 ALTER TABLE energy ADD COLUMN resolution_j REAL NOT NULL DEFAULT 0;
 ALTER TABLE energy ADD COLUMN emulated INTEGER NOT NULL DEFAULT 0;
-{_with_times("link", "at")}
+{_LINK_BY_TIME}
 {_with_times("load", "at")}
 {_with_times("miss", "at")}
 {_with_times("inference", "at", _BEGAN)}

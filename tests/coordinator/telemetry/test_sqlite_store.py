@@ -111,6 +111,19 @@ def test_what_is_older_than_the_retention_is_deleted(path: Path) -> None:
     }
 
 
+def test_two_readings_of_a_link_from_one_sample_are_two(store: SqliteTelemetryStore, path: Path) -> None:
+    """They bear one time, that of the sample, and each has its own place in the ledger; the same again is the same."""
+    first, second = (
+        msgspec.structs.replace(link_message("pi", "pc", rtt_ms=rtt_ms, at=10.0), mark=mark(sequence))
+        for sequence, rtt_ms in ((1, 2.0), (2, 3.0))
+    )
+    for reading_of_link in (first, second, first, second):
+        store.record(reading_of_link, 10.0)
+    store.flush()
+    assert rows(path, "SELECT rtt_ms FROM v_link ORDER BY time_ns") == [(2.0,), (3.0,)]
+    assert rows(path, "SELECT stored FROM ledger") == [(2,)]
+
+
 def test_closing_keeps_what_was_recorded(path: Path) -> None:
     """A clean stop loses nothing, and another start goes on with the same file."""
     with closing(SqliteTelemetryStore(path, retention_s=100.0, clock=lambda: 0.0)) as store:
