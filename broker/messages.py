@@ -104,7 +104,7 @@ class NodeStatus(Message, frozen=True):
     term: Term = 0
     """At a birth: the highest term that the node has heard of, below which it follows no plan."""
     at: NonNegative = 0.0
-    """At a birth: when its connection began, by the node's clock, s since the Unix epoch; 0 of one that does not say."""
+    """At a birth: when its connection began, by the node's clock, s since the Unix epoch; 0 where it does not say."""
 
 
 class NameQuestion(Message, frozen=True):

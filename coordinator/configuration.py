@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
+from broker.discovery import DEFAULT_PREFIX, Prefix
 from broker.messages import Name, StrategyName
 from broker.session import BrokerSettings
 
@@ -85,9 +86,9 @@ class HomeAssistantSettings(_Settings, frozen=True, kw_only=True):
     """Shows every node to a Home Assistant on the same broker, by its MQTT discovery."""
 
     discovery_prefix: Annotated[
-        Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")],
+        Prefix,
         Meta(description="First level of the topics that Home Assistant discovers by; as set there."),
-    ] = "homeassistant"
+    ] = DEFAULT_PREFIX
 
 
 class LeadershipSettings(_Settings, frozen=True, kw_only=True):

@@ -127,13 +127,16 @@ class Coordinator:
     def status(self) -> StatusReport:
         """The site's report; may be called from any thread."""
         now = self._clock()
-        state, store = self._state, self._store.report()
+        state = self._state
+        power = self._store.summarise_power(now - RECENT_S)
+        inferences = {name: self._store.summarise_inferences(name, now - RECENT_S) for name in state.deployments}
+        store = self._store.report()  # last, since it says whether the store has just answered
         return status_report(
             self._settings.site,
             state,
             now=now,
-            power=self._store.summarise_power(now - RECENT_S),
-            inferences={name: self._store.summarise_inferences(name, now - RECENT_S) for name in state.deployments},
+            power=power,
+            inferences=inferences,
             lost_telemetry=store.lost + self._reception.lost,
             leadership=self._leadership(),
             store=store,

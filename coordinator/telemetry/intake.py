@@ -146,7 +146,7 @@ class Intake:
                 connection = connection or connect_to_write(self._path)
                 ledgers = ledgers or Ledgers(connection)
                 with connection:
-                    connection.execute("BEGIN")
+                    connection.execute("BEGIN IMMEDIATE")  # one that reads first may find that another has written
                     self._insert(connection, ledgers, batch)
                     stored = ledgers.write(connection)
                     if time.monotonic() >= next_prune:
