@@ -86,7 +86,7 @@ class Metering:
         ]
         self._waiting: queue.Queue[EnergyReading] = queue.Queue(MOST_WAITING)
         self._comparison = Comparison()
-        self._compare_due_s = 0.0
+        self._compared_s = -math.inf
         machine = MachineModel(
             power, self._model.meter.name, self._model.meter.scope, os.cpu_count() or 1, is_emulated=emulated
         )
@@ -116,8 +116,9 @@ class Metering:
     def _look(self) -> None:
         taken: dict[SharedMeter, Sample | None] = {}
         now_s = time.monotonic()
-        if self._primary is not None and now_s >= self._compare_due_s:
-            self._compare_due_s = now_s + max(COMPARE_S, self._primary.meter.period_s)
+        # The period is asked each time: a plug's is known only once it has spoken.
+        if self._primary is not None and now_s - self._compared_s >= max(COMPARE_S, self._primary.meter.period_s):
+            self._compared_s = now_s
             taken[self._primary] = self._sampler.take(self._primary)
             self._compare(self._primary, taken[self._primary])
         for readings in self._readings:

@@ -166,6 +166,20 @@ def test_a_meter_that_is_slow_to_tell_is_not_asked_at_every_look() -> None:
     assert meter.reads == 1
 
 
+def test_a_meter_that_turns_out_quicker_is_compared_the_sooner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plug's period is taken for 300 s until it has spoken; what follows does not wait for so long."""
+    monkeypatch.setattr("edge_agent.energy.metering.COMPARE_S", 0.0)
+    meter = FakeMeter(name="plug", scope="wall", period_s=300.0)
+    node = metering(meter, wanted="plug")
+    node._look()
+    before = meter.reads
+    node._look()
+    assert meter.reads == before
+    meter.period_s = 0.0
+    node._look()
+    assert meter.reads > before
+
+
 def test_readings_that_nobody_takes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """A main thread that hangs costs no memory."""
     monkeypatch.setattr("edge_agent.energy.metering.MOST_WAITING", 2)
