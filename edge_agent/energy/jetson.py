@@ -11,7 +11,7 @@ from edge_agent.energy.power_meter import MovingSensor, PowerMeter
 from edge_agent.energy.sysfs import Host
 from edge_agent.errors import MeterUnavailableError
 
-# Jetson TX1, TX2, Xavier NX, Orin NX and Orin Nano; Jetson Nano: NVIDIA's forum, threads 73608 and 242804.
+# The module's input, and a Jetson Nano's whole input: NVIDIA's forum, threads 200883 and 73608.
 _INPUT_RAILS: Final = ("VDD_IN", "POM_5V_IN")
 _COVERS: Final = "the module with its memory and regulators, and on a Jetson Nano the carrier board; not a supply unit"
 _USUAL_PERIOD_S: Final = 0.1  # where update_interval is not shown; assumed
@@ -59,9 +59,9 @@ def _input_rail(host: Host) -> Rail:
                 return rail
     if not seen:
         raise MeterUnavailableError(f"{host.root / 'sys'} shows no INA3221, which Jetson boards have")
-    # AGX boards meter only parts of the module, and no sum of them is the whole.
+    # Such as an AGX Xavier: its Design Guide, DG-09840, "Power Monitor". Rails may nest, so they are not summed.
     names = ", ".join(sorted(rail.name for rail in seen))
-    reason = f"none of this board's rails ({names}) is its input, and all of them together leave out a part of it"
+    reason = f"none of this board's rails ({names}) is its input"
     raise MeterUnavailableError(reason, fix="measure at its supply, with an INA226 or a smart plug", is_there=True)
 
 

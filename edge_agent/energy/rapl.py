@@ -40,7 +40,7 @@ class RaplMeter:
     name: MeterName = "rapl"
     source: EnergySource = "measured"
     scope: EnergyScope = "package"
-    resolution_j: Final = 61e-6  # 2**-14 J, the usual energy unit: Intel SDM vol. 3B, MSR_RAPL_POWER_UNIT
+    resolution_j: Final = 61e-6  # 2**-14 J, assumed, for Linux does not show it; the SDM's default, 2**-16 J, is finer
     period_s: Final = 0.001  # the counters are updated about every millisecond: Intel SDM vol. 3B, RAPL interfaces
     is_sampled: Final = False
 
