@@ -155,6 +155,16 @@ def _print_answer(path: Path, reply: InferReply) -> None:
             highlight=False,
         )
         console.print(_energy_account(report))
+        if report.compute_energy is not None:
+            total = report.compute_energy
+            console.print(
+                f"{total.energy_j:.3f} ± {total.energy_j_std:.3f} J while computing, as the nodes say "
+                f"(source {total.source}, scope {total.scope})",
+                soft_wrap=True,
+                highlight=False,
+            )
+        if any(stage.energy is not None for stage in report.stages):
+            console.print(_stage_account(report))
         console.print()
 
 
@@ -165,6 +175,26 @@ def _energy_account(report: InferenceReport) -> Table:
         table.add_column(heading, justify="left" if heading == "node" else "right")
     for energy in report.node_energy:
         table.add_row(energy.node, f"{energy.compute_j:.3f}", f"{energy.waiting_j:.3f}", f"{energy.radio_j:.3f}")
+    return table
+
+
+def _stage_account(report: InferenceReport) -> Table:
+    """What each node says that its stages took while they computed, and how it knows."""
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("stage", "J", "± J", "how", "source", "meter", "scope"):
+        table.add_column(heading, justify="right" if "J" in heading else "left")
+    for stage in report.stages:
+        if stage.energy is not None:
+            told = stage.energy
+            table.add_row(
+                f"{stage.node}: ops {stage.start}..{stage.stop - 1}",
+                f"{told.energy_j:.3f}",
+                f"{told.energy_j_std:.3f}",
+                told.method,
+                told.source,
+                printable(told.meter),
+                told.scope,
+            )
     return table
 
 
