@@ -92,7 +92,8 @@ CREATE INDEX {table}_time_ns ON {table} (time_ns);
 """
 
 
-# Two readings may be told from one sample: of one `at`, and both of the ledger.
+# Two readings may be told from one sample: of one `at` and microsecond, and yet two in the ledger and as points.
+_LINK_TIME_NS = _TIME_NS.format(at="at", reckoned="arrived_at")
 _LINK_BY_TIME = f"""
 DROP INDEX link_arrived_at;
 ALTER TABLE link RENAME TO former_link;
@@ -102,7 +103,8 @@ CREATE TABLE link (
     PRIMARY KEY (src, dst, at, time_ns)
 ) WITHOUT ROWID;
 INSERT INTO link (src, dst, at, arrived_at, time_ns, rtt_ms, rtt_ms_std, mbps, mbps_std, method)
-    SELECT src, dst, at, arrived_at, {_TIME_NS.format(at="at", reckoned="arrived_at")},
+    SELECT src, dst, at, arrived_at,
+        {_LINK_TIME_NS} + row_number() OVER (PARTITION BY src, dst, {_LINK_TIME_NS} ORDER BY at) - 1,
         rtt_ms, rtt_ms_std, mbps, mbps_std, method
     FROM former_link;
 DROP TABLE former_link;

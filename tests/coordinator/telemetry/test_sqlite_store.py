@@ -220,6 +220,8 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
 OLD = """
 INSERT INTO energy VALUES ('pi', 's1', 1, 1000, 999.5, 20, 4, 2, 'model', 'modelled', 'board');
 INSERT INTO link VALUES ('pi', 'pc', 5000, 1000, 1, 0.1, 90, 5, 'probe');
+INSERT INTO link VALUES ('pc', 'pi', 1000, 1000, 1, 0.1, 90, 5, 'probe');
+INSERT INTO link VALUES ('pc', 'pi', 1000.0000002, 1000, 2, 0.1, 90, 5, 'probe');
 INSERT INTO load VALUES ('pi', 's1', 1000, 1000, 0.5, 0.1, 1);
 INSERT INTO miss VALUES ('pi', 'photos', 3, 1000, 1000, 'pi', 'pc', 1, 120, 80, 'failed');
 INSERT INTO inference VALUES (7, 'photos', 'r1', 3, 'pi', 900, 1000, 100000, 1, 2, 'modelled', 'board', NULL, 'slow');
@@ -249,7 +251,11 @@ def test_what_an_older_store_holds_is_in_the_views(path: Path) -> None:
         assert store.last_epoch("photos") == 3
     s = 10**9
     assert rows(path, "SELECT time_ns, used_j, emulated FROM v_energy") == [(999_500_000_000, 8.0, None)]
-    assert rows(path, "SELECT time_ns FROM v_link") == [(1_000 * s,)], "a clock that was far off is not believed"
+    assert rows(path, "SELECT src, time_ns, rtt_ms FROM v_link ORDER BY src DESC, time_ns") == [
+        ("pi", 1_000 * s, 1.0),
+        ("pc", 1_000 * s, 1.0),
+        ("pc", 1_000 * s + 1, 2.0),
+    ], "a clock that was far off is not believed, and two readings of one microsecond stay two"
     assert rows(path, "SELECT load, emulated FROM v_node") == [(0.5, "yes")]
     assert rows(path, "SELECT time_ns, outcome, route, stages, sent_bytes FROM v_inference ORDER BY request_id") == [
         (900 * s, "rescued", "pi>pc", 2, 200),
