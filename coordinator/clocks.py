@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from broker.messages import EnergyReading, MachineReading, NodeLoad, StageMiss
+from coordinator.significant_digits import significant
 from coordinator.telemetry.point_time import LATEST_S
 from coordinator.telemetry.store import ClockSkew
 
@@ -67,7 +68,7 @@ def words_of(skew: ClockSkew) -> str:
     advice = (
         ": set it by NTP (`timedatectl set-ntp true`)" if abs(skew.skew_s) > OFF_S else ", which is right enough again"
     )
-    return f"the clock of {skew.node} is {abs(skew.skew_s):.3g} s {way} this coordinator's{advice}"
+    return f"the clock of {skew.node} is {significant(abs(skew.skew_s), 3)} s {way} this coordinator's{advice}"
 
 
 def _told(told_s: float | None, skew_s: float) -> float | None:

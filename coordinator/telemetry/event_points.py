@@ -1,6 +1,7 @@
 """What happened at a site as samples of the measurement `event`: who came and went, was missed, refused or is off."""
 
 from broker.messages import NodeStatus, PlanReady, ProfileFailure, StageMiss
+from coordinator.significant_digits import significant
 from coordinator.telemetry.measurements import EVENT
 from coordinator.telemetry.point_time import point_time_ns
 from coordinator.telemetry.samples import Sample, Value, sample
@@ -36,7 +37,8 @@ def event_of(  # noqa: PLR0911  # one for each kind
             text = f"model {message.model[:12]}: {message.reason or _NO_REASON}"
             return _event("unprofiled", message.node, recorded_at, message.node, text=text)
         case ClockSkew():
-            text = f"its clock is {abs(message.skew_s):.3g} s {'ahead' if message.skew_s > 0.0 else 'behind'}"
+            way = "ahead" if message.skew_s > 0.0 else "behind"
+            text = f"its clock is {significant(abs(message.skew_s), 3)} s {way}"
             return _event("clock", message.node, recorded_at, coordinator, text=text, skew_s=message.skew_s)
 
 

@@ -252,6 +252,7 @@ def test_a_profile() -> None:
         ),
         (ClockSkew("pi", -2.5), "clock", "pi", "hub", "its clock is 2.5 s behind"),
         (ClockSkew("pi", 2.5), "clock", "pi", "hub", "its clock is 2.5 s ahead"),
+        (ClockSkew("pi", 3_599.9), "clock", "pi", "hub", "its clock is 3600 s ahead"),
     ],
 )
 def test_what_happened(message: Storable, kind: str, node: str, reporter: str, text: str) -> None:
