@@ -94,7 +94,8 @@ class InfluxTelemetryStore(Intake):
     def report(self) -> StoreReport:
         """How the server, the spool and the file fare."""
         waiting = dead_letters = dropped = 0
-        obstacle = self.obstacle or self._shipper.obstacle or self._queries.obstacle
+        server = self._shipper.obstacle or self._queries.obstacle
+        obstacle = self.obstacle or (f"{self._where}: {server}" if server else None)
         try:
             with closing(connect_to_read(self._path)) as connection:
                 waiting = self._spool.waiting(connection)

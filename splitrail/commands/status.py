@@ -115,8 +115,9 @@ def rendered(report: StatusReport, width: int) -> RenderableType:
     parts += [_nodes(report), _links(report.links)] if report.nodes else [Text("No node has announced itself yet.")]
     parts += [*_clocks(report.nodes), *_spools(report.nodes)]
     names = [node.name for node in report.nodes]
+    answers = report.store is None or report.store.obstacle is None
     for deployment in report.deployments:
-        parts.append(_deployment(deployment, report.at, width, names))
+        parts.append(_deployment(deployment, report.at, width, names, store_answers=answers))
     if report.lost_telemetry:
         parts.append(Text(f"{report.lost_telemetry} messages could not be kept: see the coordinator's log", "yellow"))
     parts += _store(report.store)
@@ -242,7 +243,9 @@ def _links(links: tuple[LinkReport, ...]) -> Table:
     return table
 
 
-def _deployment(deployment: DeploymentReport, now: float, width: int, nodes: list[str]) -> RenderableType:
+def _deployment(
+    deployment: DeploymentReport, now: float, width: int, nodes: list[str], *, store_answers: bool
+) -> RenderableType:
     title = Text.assemble(
         _text(deployment.name, "bold"),
         _text(f"  {deployment.model}, {deployment.ops} ops, from {deployment.origin}, {deployment.strategy}"),
@@ -256,7 +259,7 @@ def _deployment(deployment: DeploymentReport, now: float, width: int, nodes: lis
         waiting = {stage.node for stage in plan.stages} - set(plan.ready)
         if plan.ready and waiting:
             lines.append(_text(f"not ready yet: {', '.join(sorted(waiting))}", "yellow"))
-    lines += [_text(line) for line in _figures(deployment)]
+    lines += [_text(line) for line in _figures(deployment, store_answers=store_answers)]
     if deployment.obstacle:
         lines.append(_text(f"{'no new plan' if plan else 'no plan'}: {deployment.obstacle}", "yellow"))
     lines += [_text(f"left out: {node}: {reason}", "yellow") for node, reason in sorted(deployment.left_out.items())]
@@ -266,7 +269,7 @@ def _deployment(deployment: DeploymentReport, now: float, width: int, nodes: lis
     return Group(Text(), title, Padding(Group(*lines), (0, 0, 0, 2)))
 
 
-def _figures(deployment: DeploymentReport) -> list[str]:
+def _figures(deployment: DeploymentReport, *, store_answers: bool) -> list[str]:
     figures: list[str] = []
     predicted = deployment.prediction
     if predicted is not None:
@@ -276,7 +279,7 @@ def _figures(deployment: DeploymentReport) -> list[str]:
         )
     last = deployment.last_minute
     if not last.count:
-        return [*figures, "last minute  no inference"]
+        return [*figures, "last minute  no inference" if store_answers else "last minute  unknown, see telemetry below"]
     counts = f"{last.count} inferences, {last.errors} failed"
     # All of them are there, or none; only a coordinator of other making could leave some out.
     if None in (last.latency_p50_ms, last.latency_p95_ms, last.origin_energy_j, last.total_energy_j):

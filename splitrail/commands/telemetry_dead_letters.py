@@ -41,10 +41,10 @@ def run(arguments: argparse.Namespace) -> int:
             raise DeclarationError(f"{arguments.config}: has no `influxdb` to give points to; --discard removes them")
         retried = retry_dead_letters(settings.store, max_bytes=round(settings.influxdb.spool_mb * 1e6))
         report = DeadLetterReport(retried=retried)
-        words = f"{retried} points are given back; the next coordinator sends them"
+        words = f"given back: {_points(retried)}; the next coordinator sends them"
     elif arguments.discard:
         report = DeadLetterReport(discarded=discard_dead_letters(settings.store))
-        words = f"{report.discarded} points are removed"
+        words = f"removed: {_points(report.discarded)}"
     else:
         report = DeadLetterReport(dead_letters=dead_letters(settings.store))
         words = _listing(report.dead_letters)
@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _listing(letters: tuple[DeadLetter, ...]) -> str:
     """Each reason once for as many points in a row as it holds for, each point in its own line."""
-    lines = [f"{len(letters)} points were refused" if letters else "no points were refused"]
+    lines = [f"refused: {_points(len(letters))}"]
     reason = None
     for letter in letters:
         if letter.reason != reason:
@@ -63,3 +63,7 @@ def _listing(letters: tuple[DeadLetter, ...]) -> str:
             lines.append(f"{at:%Y-%m-%d %H:%M:%S}Z  {printable(reason)}")
         lines.append(f"    {printable(letter.line)}")
     return "\n".join(lines)
+
+
+def _points(count: int) -> str:
+    return "1 point" if count == 1 else f"{count or 'no'} points"

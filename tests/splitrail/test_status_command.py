@@ -179,8 +179,11 @@ def test_what_keeps_telemetry_from_its_store_is_said() -> None:
     well = StoreReport("influxdb", "http://db:8086 database splitrail", 40, 0, 0, None)
     report = msgspec.structs.replace(made_report(), store=well)
     assert "telemetry:" not in drawn(report)
+    assert "last minute  no inference" in drawn(report)
     away = StoreReport("influxdb", well.where, 40, 2, 0, "http://db:8086: no answer within 2 s")
     text = drawn(msgspec.structs.replace(report, store=away), width=200)
+    assert "no inference" not in text, "what a store that does not answer holds is unknown"
+    assert "last minute  unknown, see telemetry below" in text
     assert "telemetry: http://db:8086: no answer within 2 s" in text
     assert "telemetry: 40 points wait for http://db:8086 database splitrail" in text
     assert "has refused 2 points: `splitrail doctor --config coordinator.yaml` says why" in text

@@ -232,13 +232,13 @@ def test_dead_letters_are_shown_and_given_back(
     store = here / "telemetry.sqlite"
     name_influxdb(here, influx_settings)
     assert telemetry("dead-letters") == 0
-    assert capsys.readouterr().out == "no points were refused\n"
+    assert capsys.readouterr().out == "refused: no points\n"
     spool = Spool(store, max_bytes=1_000_000)
     with closing(connect_to_read(store)) as connection:
         spool.bury(connection, (Refused(b"link mbps=\x1b[2J 1", "bad \x1b[2J number"),), now=0.0)
     assert telemetry("dead-letters") == 0
     assert capsys.readouterr().out == (
-        "1 points were refused\n1970-01-01 00:00:00Z  bad ?[2J number\n    link mbps=?[2J 1\n"
+        "refused: 1 point\n1970-01-01 00:00:00Z  bad ?[2J number\n    link mbps=?[2J 1\n"
     )
     assert telemetry("dead-letters", "--json") == 0
     assert json.loads(capsys.readouterr().out)["dead_letters"][0]["at"] == 0.0
@@ -246,9 +246,9 @@ def test_dead_letters_are_shown_and_given_back(
         assert telemetry("dead-letters", "--retry") == 2
         assert "another coordinator uses this store; stop it" in capsys.readouterr().err
     assert telemetry("dead-letters", "--retry") == 0
-    assert capsys.readouterr().out == "1 points are given back; the next coordinator sends them\n"
+    assert capsys.readouterr().out == "given back: 1 point; the next coordinator sends them\n"
     assert telemetry("dead-letters", "--discard") == 0
-    assert capsys.readouterr().out == "0 points are removed\n"
+    assert capsys.readouterr().out == "removed: no points\n"
 
 
 def test_there_is_nothing_to_give_points_to_without_influxdb(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
