@@ -16,6 +16,7 @@ from coordinator.site import DeploymentState, NodeState, State
 from splitrail import __version__
 
 LEAST_EXPIRY_S: Final = 60
+_SILENT: Final = "silent"
 LONGEST_STATE: Final = 255  # https://www.home-assistant.io/docs/configuration/state_object/
 MAX_NAME: Final = 100
 
@@ -108,6 +109,28 @@ def obsolete(there: Mapping[str, bytes], site: Site, state: State, *, settled: b
     At an open site a node that nobody remembers is forgotten once the site has `settled` after a start.
     """
     return frozenset(topic for topic, payload in there.items() if _is_obsolete(payload, site, state, settled=settled))
+
+
+def unheard(there: Mapping[str, bytes], site: Site, state: State) -> dict[str, bytes]:
+    """Messages for meters that were announced and are not heard: kept, without values while their agent is there.
+
+    Any message on a topic puts off `expire_after`, whatever its template makes of it, and the meters of a node share
+    theirs: a meter that falls silent beside another would show its last value for ever. So it is given a topic on which
+    nothing comes. Those of an offline node stay as they are, unavailable by their node.
+    """
+    spoken = {ENERGY.address(site.name, name): node.online for name, node in state.nodes.items()}
+    kept = {}
+    for topic, payload in there.items():
+        try:
+            entity = msgspec.json.decode(payload, type=Entity)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if spoken.get(entity.state_topic, False):
+            silent = msgspec.structs.replace(entity, state_topic=f"{entity.state_topic}/{_SILENT}")
+            kept[topic] = msgspec.json.encode(silent)
+        elif entity.expire_after:
+            kept[topic] = payload
+    return kept
 
 
 def _is_obsolete(payload: bytes, site: Site, state: State, *, settled: bool) -> bool:

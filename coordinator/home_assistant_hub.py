@@ -12,7 +12,7 @@ from broker.discovery import COMPONENTS, DEFAULT_PREFIX, configuration_topic, hu
 from broker.messages import EnergyReading
 from broker.session import Session
 from coordinator.configuration import HomeAssistantSettings
-from coordinator.home_assistant import Site, discovery, obsolete
+from coordinator.home_assistant import Site, discovery, obsolete, unheard
 from coordinator.site import State
 
 LOOK_S: Final = 5.0
@@ -40,7 +40,9 @@ class HomeAssistantHub:
         members: Callable[[], frozenset[str] | None],
         readings: Callable[[], Iterable[EnergyReading]],
     ) -> None:
-        """`members` tells who may sign in at the site, None where that is not known; `readings` each meter's newest."""
+        """`members` tells who may sign in at the site, None where that is not known; `readings` the newest of each
+        meter that still speaks.
+        """
         self._session = session
         self._site = site
         self._is_wanted = settings is not None
@@ -71,7 +73,11 @@ class HomeAssistantHub:
             gone = frozenset(there)
         else:
             wanted = discovery(site, state, self._readings())
-            gone = obsolete(there, site, state, settled=now_s - self._connected_s > SETTLED_S) - wanted.keys()
+            is_settled = now_s - self._connected_s > SETTLED_S
+            gone = obsolete(there, site, state, settled=is_settled) - wanted.keys()
+            if is_settled:
+                rest = {topic: there[topic] for topic in there.keys() - wanted.keys() - gone}
+                wanted |= unheard(rest, site, state)
         due = [(topic, b"") for topic in gone] + [
             (topic, payload)
             for topic, payload in wanted.items()

@@ -11,7 +11,7 @@ from typing import Final, get_args
 from broker.drops import DroppedCounts
 from broker.messages import MachineReading, Throttling
 from coordinator.site import State
-from coordinator.status_report import RECENT_S, LeadershipReport
+from coordinator.status_report import LeadershipReport
 from coordinator.tally import LATENCY_BOUNDS_S, Counts, HeardReading, LatencyCounts
 from coordinator.telemetry.store import StoreReport
 from splitrail import __version__
@@ -219,7 +219,7 @@ def _is_fresh(heard: HeardReading, moment: Moment) -> bool:
     node = moment.state.nodes.get(heard.reading.node)
     if node is None or not node.online or node.session != heard.reading.session:
         return False
-    return moment.now - heard.arrived_at <= max(RECENT_S, 3.0 * heard.reading.interval_s)
+    return heard.is_fresh(moment.now)
 
 
 def _of_deployments(state: State, counts: Counts) -> Iterator[Figure]:

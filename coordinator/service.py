@@ -200,7 +200,7 @@ class Coordinator:
             settings.site,
             settings.home_assistant,
             members=lambda: None if members is None else members.names(),
-            readings=lambda: [heard.reading for heard in tally.counts().readings],
+            readings=lambda: [heard.reading for heard in tally.counts().readings if heard.is_fresh(self._clock())],
         )
         self._http.start(
             application(

@@ -15,7 +15,7 @@ from messages_to_count import plan, reading
 from broker.discovery import identifier
 from broker.messages import EnergyReading, Message, NodeStatus
 from broker.topics import ENERGY, INFERENCE, PLAN, STATUS
-from coordinator.home_assistant import Site, discovery, obsolete
+from coordinator.home_assistant import Site, discovery, obsolete, unheard
 from coordinator.site import State
 
 SITE = Site("home", "homeassistant")
@@ -219,6 +219,24 @@ def test_a_meter_that_was_not_heard_yet_is_not_taken_away() -> None:
     """After a restart the readings come later than the announcements that the broker kept."""
     state = site_state()
     assert not obsolete(discovery(SITE, state, [reading("pi", "rapl")]), SITE, state, settled=True)
+
+
+def test_a_meter_that_falls_silent_beside_another_gets_no_more_messages() -> None:
+    """Each message on its topic would put off its expiry, also those of the node's other meters."""
+    state, rapl = site_state(), reading("pi", "rapl")
+    model = reading("pi", "model", source="modelled")
+    heard = discovery(SITE, state, [model])
+    there = discovery(SITE, state, [rapl, model])
+    rest = {topic: there[topic] for topic in there.keys() - heard.keys()}
+    silent = unheard(rest, SITE, state)
+    assert silent.keys() == rest.keys()
+    for topic, payload in silent.items():
+        told, before = json.loads(payload), json.loads(there[topic])
+        assert told.pop("state_topic") != before.pop("state_topic")
+        assert told == before
+    assert unheard(silent, SITE, state) == silent
+    assert unheard(rest, SITE, site_state(offline("pi"))) == rest
+    assert unheard({"a": b"{", "b": b"\xff", "c": b"[" * 100_000}, SITE, state) == {}
 
 
 def test_a_deployment_that_went_and_what_makes_no_sense_are_obsolete() -> None:

@@ -103,7 +103,8 @@ class Announcer:
         self.state: State = STATE
         self.session = Session(site.broker_settings("coordinator"), site=SITE, client_id="coordinator")
         tokens = Tokens(site.path / "coordinator/tokens")
-        self.hub = HomeAssistantHub(self.session, SITE, settings, members=tokens.names, readings=lambda: readings)
+        self.readings = readings
+        self.hub = HomeAssistantHub(self.session, SITE, settings, members=tokens.names, readings=lambda: self.readings)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
 
@@ -185,6 +186,27 @@ def test_a_large_site_is_announced_in_portions(site: SiteDirectory, monkeypatch:
     with HomeAssistant(site) as hub, Announcer(site, readings=[reading("pi", "rapl")]):
         assert eventually(lambda: hub.entities == METERED)
         assert len(hub.heard) == len(METERED)
+
+
+@pytest.mark.usefixtures("broker")
+def test_a_meter_that_falls_silent_is_moved_aside_until_it_speaks(
+    site: SiteDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It stays announced, on a topic without messages."""
+    monkeypatch.setattr(home_assistant_hub, "SETTLED_S", 0.0)
+    with HomeAssistant(site) as hub, Announcer(site, readings=[reading("pi", "rapl")]) as announcer:
+
+        def topics_of_meters() -> set[str]:
+            told = [json.loads(payload) for payload in list(hub.there.values())]
+            return {each["state_topic"] for each in told if "expire_after" in each}
+
+        spoken = {f"splitrail/v1/{SITE}/nodes/pi/energy"}
+        assert eventually(lambda: hub.entities == METERED and topics_of_meters() == spoken)
+        announcer.readings = []
+        assert eventually(lambda: not topics_of_meters() & spoken)
+        assert hub.entities == METERED
+        announcer.readings = [reading("pi", "rapl")]
+        assert eventually(lambda: topics_of_meters() == spoken)
 
 
 @pytest.mark.usefixtures("broker")
