@@ -47,7 +47,8 @@ def node_findings(subject: AgentSubject) -> Iterator[Finding]:
     if settings.energy.plug is not None and not look.failure:
         yield plug_finding(settings.energy.plug, dict(look.words).get(settings.energy.plug.topic))
     status = look.status(settings.site, settings.node)
-    yield from checked("tensors", lambda: tensor_findings(settings, status, listening_ports()))
+    was_asked = not look.failure
+    yield from checked("tensors", lambda: tensor_findings(settings, status, listening_ports(), was_asked=was_asked))
     if look.failure:
         return
     leader = look.leader(settings.site)

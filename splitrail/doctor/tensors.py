@@ -31,13 +31,17 @@ def listening_ports(root: Path = Path("/")) -> frozenset[int]:
     return frozenset(ports)
 
 
-def tensor_findings(settings: "AgentSettings", status: "NodeStatus | None", ports: frozenset[int]) -> Iterator[Finding]:
-    """The port and the key; `status` is what the broker keeps of this node."""
-    yield from port_findings(settings.tensors.listen, status, ports)
+def tensor_findings(
+    settings: "AgentSettings", status: "NodeStatus | None", ports: frozenset[int], *, was_asked: bool
+) -> Iterator[Finding]:
+    """The port and the key; `status` is what the broker keeps of this node, where it `was_asked`."""
+    yield from port_findings(settings.tensors.listen, status, ports, was_asked=was_asked)
     yield from _key_findings(settings)
 
 
-def port_findings(listen: str, status: "NodeStatus | None", ports: frozenset[int]) -> Iterator[Finding]:
+def port_findings(
+    listen: str, status: "NodeStatus | None", ports: frozenset[int], *, was_asked: bool
+) -> Iterator[Finding]:
     """Whether the port of `listen` is free, or held by the agent that the site knows under this node's name."""
     port = listen.rpartition(":")[2]
     is_up = status is not None and status.state == "online"
@@ -52,6 +56,10 @@ def port_findings(listen: str, status: "NodeStatus | None", ports: frozenset[int
             yield Finding("tensor port", "ok", f"port {port} is free")
     elif is_up:
         yield Finding("tensor port", "ok", f"this node's agent is up, and somebody listens on port {port}")
+    elif not was_asked:
+        says = f"something listens on port {port}: this node's own agent, if it runs; the broker could not be asked"
+        fix = f"look with `ss -ltnp 'sport = :{port}'`, if the agent does not start"
+        yield Finding("tensor port", "note", says, fix)
     else:
         fix = f"stop it (`ss -ltnp 'sport = :{port}'` names it), or choose another tensors.listen"
         yield Finding("tensor port", "problem", f"another program listens on port {port}", fix)

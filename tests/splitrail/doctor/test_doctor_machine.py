@@ -134,26 +134,34 @@ def test_whether_the_port_of_tensors_is_ours(
     listen: str, status: NodeStatus | None, ports: tuple[int, ...], verdict: str
 ) -> None:
     """Free, or this node's own agent's, as far as the site knows one."""
-    assert verdicts(port_findings(listen, status, frozenset(ports))) == [verdict]
+    assert verdicts(port_findings(listen, status, frozenset(ports), was_asked=True)) == [verdict]
+
+
+def test_whose_the_port_is_cannot_be_said_without_the_broker() -> None:
+    """The agent itself may be up, and nobody should be sent to stop it."""
+    (finding,) = port_findings("tcp://0.0.0.0:5757", None, frozenset({5757}), was_asked=False)
+    assert finding.verdict == "note"
+    assert "this node's own agent" in finding.says
+    assert verdicts(port_findings("tcp://0.0.0.0:5757", None, frozenset(), was_asked=False)) == ["ok"]
 
 
 def test_the_key_of_tensors_is_for_its_owner_alone(tmp_path: Path) -> None:
     """One that is not there yet is made at the first start, and not by the doctor."""
     settings = AgentSettings(site="home", node="pi", tier="edge", cache=tmp_path)
     file = tmp_path / "keys/pi.curve"
-    assert verdicts(tensor_findings(settings, None, frozenset())) == ["ok", "ok"]
+    assert verdicts(tensor_findings(settings, None, frozenset(), was_asked=True)) == ["ok", "ok"]
     assert not file.exists()
     load_or_make_key(file)
-    assert verdicts(tensor_findings(settings, None, frozenset())) == ["ok", "ok"]
+    assert verdicts(tensor_findings(settings, None, frozenset(), was_asked=True)) == ["ok", "ok"]
     file.chmod(0o644)
-    (_, finding) = tensor_findings(settings, None, frozenset())
+    (_, finding) = tensor_findings(settings, None, frozenset(), was_asked=True)
     assert (finding.verdict, finding.fix) == ("problem", "run chmod 600 on it")
     file.chmod(0o600)
     file.write_text("nonsense")
-    (_, finding) = tensor_findings(settings, None, frozenset())
+    (_, finding) = tensor_findings(settings, None, frozenset(), was_asked=True)
     assert finding.verdict == "problem"
     is_open = msgspec.structs.replace(settings, tensors=TensorSettings(security="open"))
-    assert verdicts(tensor_findings(is_open, None, frozenset())) == ["ok", "note"]
+    assert verdicts(tensor_findings(is_open, None, frozenset(), was_asked=True)) == ["ok", "note"]
 
 
 # --- clock and processor
