@@ -103,7 +103,7 @@ def scaled_stage(window: ComputeWindow, power: PowerModel, ratio: Ratio, primary
     """The model's energy of a stage, times the ratio of meter to model in longer spans.
 
     Its spread is the ratio's; and the less the stage's power is like that of those spans, the more of the model's own
-    uncertainty is in it, which is no less than what the ratio corrects.
+    uncertainty is in it, which is no less than what the ratio corrects, nor than what others drew in those spans.
     """
     modelled_j = model_energy_j(power, window)
     energy_j = ratio.mean * modelled_j
@@ -111,9 +111,11 @@ def scaled_stage(window: ComputeWindow, power: PowerModel, ratio: Ratio, primary
     most_w = max(power_w, ratio.modelled_w)
     doubt_j = max(MODEL_RELATIVE_STD * energy_j, abs(energy_j - modelled_j))
     unlikeness = abs(power_w - ratio.modelled_w) / most_w if most_w > 0.0 else 0.0
+    # A machine that drew more in those spans than the stage asks for had other work, and may have it still.
+    others_j = ratio.mean * max(0.0, ratio.modelled_w - power_w) * window.duration_s
     return StageEnergy(
         energy_j=energy_j,
-        energy_j_std=math.hypot(ratio.std * modelled_j, unlikeness * doubt_j),
+        energy_j_std=math.hypot(ratio.std * modelled_j, max(unlikeness * doubt_j, others_j)),
         method="scaled",
         source="modelled",
         scope=primary.scope,

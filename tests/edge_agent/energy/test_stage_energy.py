@@ -198,3 +198,10 @@ def test_an_idle_hour_tells_little_of_a_busy_second() -> None:
     """A machine of 5 W at rest and 8 W when busy, whose model says 2 W and 6 W: the truth stays within two spreads."""
     stage = scaled_stage(ComputeWindow(0, S, 1.0), POWER, Ratio(2.5, 0.01, 2.0), PRIMARY)
     assert abs(stage.energy_j - 8.0) <= 2 * stage.energy_j_std
+
+
+def test_what_others_do_on_the_machine_is_within_the_uncertainty() -> None:
+    """The meter saw a machine that others keep busy, 8 W; of a stage that hardly computes, that may be true too."""
+    stage = scaled_stage(ComputeWindow(0, S, 0.1), POWER, Ratio(8.0 / 6.0, 0.01, 6.0), PRIMARY)
+    assert stage.energy_j == pytest.approx(3.2)
+    assert abs(stage.energy_j - 8.0) <= 1.1 * stage.energy_j_std
