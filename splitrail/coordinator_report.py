@@ -61,7 +61,7 @@ class ReportSource:
                 raise SplitrailError(f"{address}: {access.distrust(reason)}; give --ca-file") from None
             raise SplitrailError(
                 f"no coordinator answers at {url} ({reason}): start one with `splitrail coordinator`, "
-                f"or give {self.option}"
+                f"or correct {self.option}"
             ) from None
         if len(body) > MAX_REPORT_BYTES:
             raise SplitrailError(f"{address} answers with more than {MAX_REPORT_BYTES} bytes: no coordinator does")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from coordinator.errors import InfluxError, InfluxQueryError, StoreError
+from coordinator.errors import InfluxDeniedError, InfluxError, InfluxQueryError, StoreError
 from coordinator.telemetry.influx_server import InfluxServer
 from splitrail.doctor.finding import Finding, split_advice
 
@@ -21,6 +21,10 @@ TIMEOUT_S: Final = 3.0
 MAX_REASONS: Final = 5
 # 1.6.7 lists no measurements of a database that is not there, without an error; 3 has an error for a table that is not.
 _QUESTION: Final = "SELECT energy_j FROM energy WHERE time > now() - 1s LIMIT 1"
+_RIGHTS: Final = (
+    "correct influxdb.username and influxdb.password_file, or influxdb.token_file, and let it read and write"
+    " influxdb.database (docs/influxdb.md)"
+)
 _QUESTION_TO_3: Final = "SHOW MEASUREMENTS LIMIT 1"
 
 
@@ -60,6 +64,9 @@ def _server_findings(server: InfluxServer) -> Iterator[Finding]:
             yield Finding("influxdb", "problem", f"it has no database {server.database}", fix)
         else:
             yield Finding("influxdb", "problem", f"it does not answer a query: {error.reason}")
+    except InfluxDeniedError as error:
+        says = f"{error.endpoint}: it does not let us ask the database {server.database} ({error.reason})"
+        yield Finding("influxdb", "problem", says, _RIGHTS)
     except InfluxError as error:
         told = split_advice("influxdb", "problem", error.reason)
         yield Finding("influxdb", "problem", f"{error.endpoint}: {told.says}", told.fix)

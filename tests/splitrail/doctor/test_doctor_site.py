@@ -22,6 +22,7 @@ from splitrail.doctor.coordinator_http import coordinator_findings, own_findings
 from splitrail.doctor.finding import Finding, checked
 from splitrail.doctor.influx import Waiting, influx_findings, waiting_findings, waiting_in
 from splitrail.doctor.site_report import report_findings
+from testbed.private_influxd import PrivateInfluxd
 
 CONFIG = Path("coordinator.yaml")
 NONE_YET = InferenceSummary(0, 0, None, None, None, None, None, None)
@@ -247,6 +248,16 @@ def test_an_influxdb_that_is_away_is_a_problem(tmp_path: Path) -> None:
     with closing(serving(HttpSettings(port=0), made_report())) as server:
         (other, _) = influx(InfluxSettings(url=server.url), tmp_path / "telemetry.sqlite")
     assert "what answers there is no InfluxDB" in other[1]
+
+
+def test_credentials_that_are_refused_are_a_problem(tmp_path: Path) -> None:
+    """Told as what they are, with what to correct."""
+    with PrivateInfluxd(tmp_path, "  auth-enabled = true\n") as locked:
+        (known, refused, _) = influx(locked.settings, tmp_path / "telemetry.sqlite")
+    assert known[0] == "ok"
+    assert refused[0] == "problem"
+    assert "it does not let us ask the database splitrail (" in refused[1]
+    assert refused[2].startswith("correct influxdb.username and influxdb.password_file")
 
 
 def test_credentials_that_cannot_be_read_are_a_problem(tmp_path: Path) -> None:
