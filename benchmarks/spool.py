@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from broker.messages import InferenceReport, StageReport, TransferReport
-from broker.mosquitto import PrivateMosquitto, ends_with_parent
+from broker.mosquitto import PrivateMosquitto
+from broker.server_process import ends_with_parent
 from broker.session import Session
 from broker.topics import INFERENCE
 from edge_agent.spool import Kept, Spool

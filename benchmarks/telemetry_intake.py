@@ -39,7 +39,8 @@ from broker.messages import (
     TelemetryStored,
     TransferReport,
 )
-from broker.mosquitto import PrivateMosquitto, ends_with_parent
+from broker.mosquitto import PrivateMosquitto
+from broker.server_process import ends_with_parent
 from broker.session import Session
 from broker.topics import ENERGY, INFERENCE, LINK, MACHINE, STORED, Topic
 from coordinator.configuration import InfluxSettings

@@ -6,14 +6,13 @@ A site's own InfluxDB is the system's; nothing here touches it.
 import os
 import re
 import shutil
-import subprocess
 import sys
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from broker.mosquitto import ends_with_parent, free_port
+from broker.mosquitto import free_port
+from broker.server_process import ServerProcess
 from coordinator.configuration import InfluxSettings
 from testbed.errors import InfluxdError
 
@@ -60,8 +59,15 @@ class PrivateInfluxd:
     def __init__(self, directory: Path, extra_configuration: str = "") -> None:
         self._directory = directory
         self._extra_configuration = extra_configuration
-        self._log_file = directory / "influxd.log"
-        self._child: subprocess.Popen[bytes] | None = None
+        self._process = ServerProcess(
+            "influxd",
+            directory / "influxd.log",
+            is_ready=lambda log: _LISTENS.search(log) is not None,
+            failed=InfluxdError,
+            last_words=lambda log: "".join(log[-1:]),
+            start_timeout_s=START_TIMEOUT_S,
+            stop_timeout_s=STOP_TIMEOUT_S,
+        )
         self.port = free_port()
 
     @property
@@ -77,7 +83,7 @@ class PrivateInfluxd:
     @property
     def pid(self) -> int | None:
         """Its process, or None while it does not run."""
-        return None if self._child is None else self._child.pid
+        return self._process.pid
 
     def __enter__(self) -> Self:
         self.start()
@@ -95,48 +101,12 @@ class PrivateInfluxd:
         configuration = self._directory / "influxd.conf"
         filled_in = _CONFIGURATION.format(directory=self._directory, port=self.port)
         configuration.write_text(filled_in + self._extra_configuration)
-        with self._log_file.open("ab") as log:
-            log_start = log.tell()
-            self._child = subprocess.Popen(
-                [program, "-config", configuration],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # the terminal's Ctrl-C is the parent's
-                preexec_fn=ends_with_parent(),  # noqa: PLW1509  # two system calls, which take no lock
-            )
-        try:
-            self._wait_until_it_listens(self._child, log_start)
-        except BaseException:
-            self.stop()
-            raise
+        self._process.start([program, "-config", configuration])
 
     def stop(self) -> None:
         """Ask it to end, and end it if it does not."""
-        if self._child is None:
-            return
-        self._child.terminate()
-        try:
-            self._child.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        self._child = None
+        self._process.stop()
 
     def kill(self) -> None:
         """End it as a power cut would."""
-        if self._child is not None:
-            self._child.kill()
-            self._child.wait()
-            self._child = None
-
-    def _wait_until_it_listens(self, child: subprocess.Popen[bytes], log_start: int) -> None:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if child.poll() is not None:
-                lines = self._log_file.read_text(errors="replace").splitlines()
-                raise InfluxdError(f"influxd did not start: {' '.join(lines[-1:])} (log: {self._log_file})")
-            if _LISTENS.search(self._log_file.read_bytes()[log_start:]):
-                return
-            time.sleep(0.02)
-        raise InfluxdError(f"influxd is not ready after {START_TIMEOUT_S:g} s (log: {self._log_file})")
+        self._process.kill()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from broker.mosquitto import ends_with_parent
+from broker.server_process import ends_with_parent
 from testbed.errors import ProcessFailedError
 
 STOP_TIMEOUT_S = 5.0

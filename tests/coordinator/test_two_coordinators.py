@@ -19,7 +19,8 @@ from fake_fleet import FakeAgent
 
 from broker.connection import BrokerSettings
 from broker.messages import Leader, Plan
-from broker.mosquitto import PrivateMosquitto, ends_with_parent, free_port
+from broker.mosquitto import PrivateMosquitto, free_port
+from broker.server_process import ends_with_parent
 from broker.session import Incoming, Session
 from broker.terms import follows
 from broker.topics import LEADER, PLAN

@@ -15,7 +15,8 @@ import pytest
 from eventually import eventually
 from influxd_fixture import make_database
 
-from broker.mosquitto import PrivateMosquitto, ends_with_parent
+from broker.mosquitto import PrivateMosquitto
+from broker.server_process import ends_with_parent
 from coordinator.telemetry.influx_server import InfluxServer
 from testbed.private_influxd import PrivateInfluxd
 

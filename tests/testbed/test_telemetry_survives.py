@@ -12,7 +12,8 @@ import pytest
 import telemetry_peers
 from eventually import eventually
 
-from broker.mosquitto import PrivateMosquitto, ends_with_parent
+from broker.mosquitto import PrivateMosquitto
+from broker.server_process import ends_with_parent
 
 
 class Peers:
