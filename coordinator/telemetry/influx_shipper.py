@@ -119,7 +119,7 @@ class Shipper:
                 case Settle(refused):
                     if refused:
                         self._spool.bury(connection, refused, time.time())
-                        self._tell_refused(len(refused), refused[0].reason)
+                        self._tell_refused(refused[0].reason)
                     self._spool.settle(batch)
                     return
 
@@ -132,13 +132,12 @@ class Shipper:
             level = logging.ERROR if after.is_denied else logging.WARNING
             log.log(level, "%s: %s; telemetry waits in %s", self._where, after.obstacle, self._file)
 
-    def _tell_refused(self, count: int, reason: str) -> None:
+    def _tell_refused(self, reason: str) -> None:
         if not self._has_refused:
             self._has_refused = True
             log.warning(
-                "%s: refuses %d points (%s): they are kept in the table dead_letter of %s, `splitrail doctor` counts",
+                "%s: refuses points (%s): %s keeps them, `splitrail telemetry dead-letters` lists them",
                 self._where,
-                count,
                 reason,
                 self._file,
             )

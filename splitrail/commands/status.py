@@ -180,7 +180,8 @@ def _store(store: StoreReport | None) -> list[Text]:
     if store.waiting >= STORE_BACKLOG or (store.waiting and store.obstacle):
         lines.append(_text(f"telemetry: {store.waiting} points wait for {store.where}", "yellow"))
     if store.dead_letters:
-        refused = f"telemetry: {store.where} has refused {store.dead_letters} points"
+        points = "1 point" if store.dead_letters == 1 else f"{store.dead_letters} points"
+        refused = f"telemetry: {store.where} has refused {points}"
         lines.append(_text(f"{refused}: `splitrail doctor --config coordinator.yaml` says why", "yellow"))
     return lines
 

@@ -187,6 +187,8 @@ def test_what_keeps_telemetry_from_its_store_is_said() -> None:
     assert "telemetry: http://db:8086: no answer within 2 s" in text
     assert "telemetry: 40 points wait for http://db:8086 database splitrail" in text
     assert "has refused 2 points: `splitrail doctor --config coordinator.yaml` says why" in text
+    one = msgspec.structs.replace(report, store=StoreReport("influxdb", well.where, 0, 1, 0, None))
+    assert "has refused 1 point:" in drawn(one, width=200)
 
 
 def test_a_suspect_is_named_with_what_it_missed() -> None:
