@@ -126,6 +126,8 @@ def test_a_panel_is_whole(uid: str, panel: dict[str, Any]) -> None:
     """Title, description, unit, thresholds in order, and what its kind needs."""
     assert panel["title"]
     assert panel["description"].endswith(".")
+    # Grafana gives a panel its own time only while the dashboard's is a relative one.
+    assert ("absolute time range" in panel["description"]) == ("timeFrom" in panel)
     defaults = panel["fieldConfig"]["defaults"]
     units = [defaults["unit"]]
     for override in panel["fieldConfig"]["overrides"]:

@@ -13,6 +13,10 @@ DATASOURCE_UID: Final = "splitrail-influxdb"
 """The one that provisioning/datasources/influxdb.yaml makes."""
 DATASOURCE: Final[Json] = {"type": "influxdb", "uid": "${datasource}"}
 COLUMNS: Final = 24
+# https://grafana.com/docs/grafana/latest/dashboards/use-dashboards/: "no effect when the time range is absolute"
+ABSOLUTE: Final = (
+    " Where an absolute time range was chosen, by dragging over a picture for instance, Grafana shows that one here too."
+)
 TAG: Final = "splitrail"
 MARKED: Final[tuple[Json, ...]] = (
     {"id": "renameByRegex", "options": {"regex": "/(.*); emulated: yes$/", "renamePattern": "$1 (emulated)"}},
@@ -90,7 +94,7 @@ def _panel(panel: Panel) -> Json:
     return {
         "type": panel.kind,
         "title": panel.title,
-        "description": panel.description,
+        "description": panel.description + (ABSOLUTE if panel.period is not None else ""),
         "datasource": DATASOURCE,
         "targets": [_target(query, chr(ord("A") + place)) for place, query in enumerate(panel.queries)],
         "fieldConfig": {"defaults": defaults, "overrides": overrides},
