@@ -175,7 +175,10 @@ def decode(frames: Sequence[Frame]) -> WireMessage:
         raise WireError("the first frame does not begin with Splitrail's magic bytes")
     _, version, kind = _PREFIX.unpack_from(header)
     if version != WIRE_VERSION:
-        raise WireError(f"the peer speaks version {version} of the tensor protocol, this agent speaks {WIRE_VERSION}")
+        raise WireError(
+            f"the peer speaks version {version} of the tensor protocol, this agent speaks {WIRE_VERSION}: "
+            f"update Splitrail on {'the peer' if version < WIRE_VERSION else 'this node'}"
+        )
     if len(header) != len(frames[0]):
         raise WireError(f"a header of {len(frames[0])} bytes is too long")
     return _decode(kind, header[_PREFIX.size :], frames[1:])

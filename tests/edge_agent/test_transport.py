@@ -289,7 +289,7 @@ def test_a_peer_of_another_version_is_dropped(start: Callable[..., Node], caplog
         eventually(lambda: fog.transport.counters.malformed == 3)
     assert [record.getMessage() for record in caplog.records] == [
         "dropped a message from newer/1: the peer speaks version 9 of the tensor protocol, "
-        f"this agent speaks {WIRE_VERSION}"
+        f"this agent speaks {WIRE_VERSION}: update Splitrail on this node"
     ]
     context.destroy(linger=0)
     edge.transport.connect("fog", fog.transport.endpoint)
