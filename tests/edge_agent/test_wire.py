@@ -138,11 +138,13 @@ def test_a_strided_or_big_endian_tensor_is_sent_by_value() -> None:
     assert received.tensors[0].tolist() == strided.tolist()
 
 
-def test_another_version_is_named() -> None:
-    """A peer of another version is refused with both versions in the message."""
+@pytest.mark.parametrize(("version", "older"), [(WIRE_VERSION + 8, "this node"), (WIRE_VERSION - 1, "the peer")])
+def test_another_version_is_named(version: int, older: str) -> None:
+    """A peer of another version is refused with both versions in the message, and the side to update."""
     frames = transmitted(Ping(1))
-    frames[0] = MAGIC + bytes([WIRE_VERSION + 8]) + frames[0][5:]
-    with pytest.raises(WireError, match=rf"version {WIRE_VERSION + 8} .* this agent speaks {WIRE_VERSION}$"):
+    frames[0] = MAGIC + bytes([version]) + frames[0][5:]
+    told = rf"version {version} .* this agent speaks {WIRE_VERSION}: update Splitrail on {older}$"
+    with pytest.raises(WireError, match=told):
         decode(frames)
 
 
