@@ -14,9 +14,7 @@ DATASOURCE_UID: Final = "splitrail-influxdb"
 DATASOURCE: Final[Json] = {"type": "influxdb", "uid": "${datasource}"}
 COLUMNS: Final = 24
 # https://grafana.com/docs/grafana/latest/dashboards/use-dashboards/: "no effect when the time range is absolute"
-ABSOLUTE: Final = (
-    " Where an absolute time range was chosen, by dragging over a picture for instance, Grafana shows that one here too."
-)
+ABSOLUTE: Final = " With an absolute time range, as dragging over a picture makes it, Grafana shows that one here too."
 TAG: Final = "splitrail"
 MARKED: Final[tuple[Json, ...]] = (
     {"id": "renameByRegex", "options": {"regex": "/(.*); emulated: yes$/", "renamePattern": "$1 (emulated)"}},
