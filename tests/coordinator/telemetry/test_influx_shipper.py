@@ -124,7 +124,8 @@ def test_refused_points_are_kept_aside(bench: Bench, shipper: Shipper, caplog: p
     assert eventually(lambda: bench.waiting() == 0)
     assert bench.dead_letters() == [("too old", b"bad")]
     assert {b"a", b"b"} <= {line for body in bench.bodies if b"bad" not in body for line in body.split(b"\n")}
-    assert "refuses 1 points (too old)" in caplog.text
+    assert "refuses points (too old): " in caplog.text
+    assert "`splitrail telemetry dead-letters` lists them" in caplog.text
 
 
 def test_a_fault_of_the_library_does_not_end_the_thread(
