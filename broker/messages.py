@@ -345,6 +345,10 @@ class ComputeEnergy(Message, frozen=True):
     scope: Literal["board", "soc", "package", "gpu", "wall", "mixed"]
 
 
+Outcome = Literal["answered", "rescued", "failed"]
+"""How an inference ended; `rescued`: its origin finished it by itself."""
+
+
 class InferenceReport(Message, frozen=True):
     """One inference, as its origin saw it: where the time went, and the energy that the model reckons for it."""
 
@@ -370,6 +374,11 @@ class InferenceReport(Message, frozen=True):
     emulated: bool = False
     """Whether a node that took part is emulated."""
     mark: SpoolMark | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended."""
+        return "failed" if self.error is not None else "rescued" if self.fallback is not None else "answered"
 
 
 class StageMiss(Message, frozen=True):

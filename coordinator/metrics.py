@@ -65,7 +65,7 @@ NODE_THROTTLED: Final = Family(
 INFERENCES: Final = Family(
     "splitrail_inferences_total",
     "counter",
-    "Inferences that this coordinator heard of since its start: ok, fallback (finished by the origin) or failed.",
+    "Inferences that this coordinator heard of since its start: answered, rescued (by the origin alone) or failed.",
     ("deployment", "outcome"),
 )
 LATENCY: Final = Family(

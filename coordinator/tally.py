@@ -9,9 +9,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal, get_args
+from typing import Any, Final, get_args
 
-from broker.messages import EnergyReading, InferenceReport, Plan, Telemetry
+from broker.messages import EnergyReading, InferenceReport, Outcome, Plan, Telemetry
 from broker.session import Incoming, Session
 from broker.topics import ENERGY, INFERENCE, LINK, LOAD, MACHINE, MISS, PLAN
 from coordinator.reception import NEWS_S
@@ -26,8 +26,6 @@ MAX_RUNS: Final = 1_000
 ELSEWHERE: Final = "other"
 """Stands for every deployment that this coordinator does not have."""
 
-Outcome = Literal["ok", "fallback", "failed"]
-"""`fallback`: the origin finished it by itself."""
 OUTCOMES: Final[tuple[Outcome, ...]] = get_args(Outcome)
 
 
@@ -127,8 +125,7 @@ class Tally:
 
     def _count_inference(self, report: InferenceReport) -> None:
         deployment = report.deployment if report.deployment in self._deployments else ELSEWHERE
-        outcome: Outcome = "failed" if report.error is not None else "ok" if report.fallback is None else "fallback"
-        self._inferences[deployment, outcome] += 1
+        self._inferences[deployment, report.outcome] += 1
         if report.error is None:
             kind = deployment, report.emulated
             self._latencies[kind] = self._latencies.get(kind, LatencyCounts()).with_one(report.latency_ms / 1e3)

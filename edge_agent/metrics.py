@@ -32,7 +32,7 @@ ENERGY: Final = Family(
 INFERENCES: Final = Family(
     "splitrail_agent_inferences_total",
     "counter",
-    "Inferences of this origin since its start: ok, fallback (finished by itself) or failed.",
+    "Inferences of this origin since its start: answered, rescued (by itself alone) or failed.",
     ("deployment", "outcome"),
 )
 LATENCY: Final = Family(

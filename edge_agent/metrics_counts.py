@@ -6,17 +6,14 @@ Kept in memory since this run began, by which threads come; what is told of it i
 import threading
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
-from broker.messages import EnergyReading, InferenceReport, Telemetry
+from broker.messages import EnergyReading, InferenceReport, Outcome, Telemetry
 
 MAX_METERS: Final = 32
 MAX_DEPLOYMENTS: Final = 256
 ELSEWHERE: Final = "other"
 """Stands for the deployments beyond the first 256."""
-
-Outcome = Literal["ok", "fallback", "failed"]
-"""`fallback`: this origin finished it by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +59,6 @@ class TelemetryCounts:
         known = {deployment for deployment, _ in self._inferences}
         is_told_apart = report.deployment in known or len(known) < MAX_DEPLOYMENTS
         deployment = report.deployment if is_told_apart else ELSEWHERE
-        outcome: Outcome = "failed" if report.error is not None else "ok" if report.fallback is None else "fallback"
-        self._inferences[deployment, outcome] += 1
+        self._inferences[deployment, report.outcome] += 1
         if report.error is None:
             self._latency_s[deployment] = self._latency_s.get(deployment, 0.0) + report.latency_ms / 1e3

@@ -80,11 +80,6 @@ def route_of(report: InferenceReport) -> str:
     return ">".join(nodes) if len(nodes) <= MOST_ROUTE_NODES else "many"
 
 
-def outcome_of(report: InferenceReport) -> str:
-    """`answered`, `rescued` or `failed`."""
-    return "failed" if report.error is not None else "rescued" if report.fallback is not None else "answered"
-
-
 def split_in_words(stages: tuple[PlanStage, ...]) -> str:
     """The stages of a plan with their first and last ops."""
     return ", ".join(
@@ -177,7 +172,7 @@ def _of_inference(report: InferenceReport, recorded_at: float) -> tuple[Sample, 
                 ("origin", report.origin),
                 ("model", report.model),
                 ("route", route_of(report)),
-                ("outcome", outcome_of(report)),
+                ("outcome", report.outcome),
                 ("energy_source", report.energy_source),
                 ("energy_scope", report.energy_scope),
                 ("compute_energy_source", compute.source if compute is not None else None),

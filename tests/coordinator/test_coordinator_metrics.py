@@ -110,9 +110,9 @@ def test_a_site_is_told_in_base_units() -> None:
     }
     assert found["splitrail_node_energy_joules_total"][("false", "rapl", "pi", "board", "measured")] == 102.5
     assert found["splitrail_inferences_total"] == {
-        ("photos", "ok"): 1.0,
+        ("photos", "answered"): 1.0,
         ("photos", "failed"): 1.0,
-        ("photos", "fallback"): 0.0,
+        ("photos", "rescued"): 0.0,
     }
     buckets = found["splitrail_inference_latency_seconds_bucket"]
     assert (buckets["photos", "false", "0.05"], buckets["photos", "false", "0.1"]) == (0.0, 1.0)
@@ -249,7 +249,7 @@ def test_a_running_coordinator_is_scraped(
 
         def both_are_counted() -> bool:
             counts = told(ask("/metrics")[1])["splitrail_inferences_total"]
-            return (counts["photos", "ok"], counts["photos", "failed"]) == (1.0, 1.0)
+            return (counts["photos", "answered"], counts["photos", "failed"]) == (1.0, 1.0)
 
         assert eventually(both_are_counted)
         found = told(ask("/metrics")[1])

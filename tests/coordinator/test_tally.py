@@ -33,7 +33,7 @@ def inferences(counts: Counts) -> dict[tuple[str, str], int]:
 def test_inferences_are_counted_by_how_they_ended() -> None:
     """What the origin finished is told apart from what went by plan, and from what failed."""
     counts = counted(inference(), inference(), inference(fallback="laptop is silent"), inference(error="late"))
-    assert inferences(counts) == {("photos", "ok"): 2, ("photos", "fallback"): 1, ("photos", "failed"): 1}
+    assert inferences(counts) == {("photos", "answered"): 2, ("photos", "rescued"): 1, ("photos", "failed"): 1}
 
 
 def test_a_declared_deployment_begins_at_zero() -> None:
@@ -46,7 +46,7 @@ def test_a_declared_deployment_begins_at_zero() -> None:
 def test_a_deployment_that_nobody_declared_makes_no_series() -> None:
     """Whatever a node names; they are counted together."""
     counts = counted(*(inference(deployment=name) for name in ("x", "y", "z")))
-    assert inferences(counts) == {("other", "ok"): 3}
+    assert inferences(counts) == {("other", "answered"): 3}
 
 
 @given(st.lists(st.floats(0.0, 100.0), max_size=50))
@@ -74,13 +74,13 @@ def test_emulated_latencies_are_told_apart() -> None:
 def test_what_is_sent_again_counts_once_in_whatever_order(order: list[int], again: list[int]) -> None:
     """News may overtake what waited in the spool, and both may come twice."""
     sent = [*order, *(order[place] for place in again)]
-    assert inferences(counted(*(inference(number) for number in sent))) == {("photos", "ok"): 8}
+    assert inferences(counted(*(inference(number) for number in sent))) == {("photos", "answered"): 8}
 
 
 def test_another_run_of_a_node_counts_anew() -> None:
     """Its numbers begin at 1 again, also where the last of the run before come later."""
     reports = (inference(1), inference(1, session="s2"), inference(2), inference(2, session="s2"), inference(2))
-    assert inferences(counted(*reports)) == {("photos", "ok"): 4}
+    assert inferences(counted(*reports)) == {("photos", "answered"): 4}
 
 
 def test_what_is_remembered_of_runs_and_meters_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

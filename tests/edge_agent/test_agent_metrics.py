@@ -89,9 +89,9 @@ def test_a_node_is_told_in_base_units() -> None:
     assert found["splitrail_agent_energy_joules_total"] == {("false", "rapl", "board", "measured"): 20.0}
     assert found["splitrail_agent_power_watts"] == {("false", "rapl", "board", "measured"): 2.5}
     assert found["splitrail_agent_inferences_total"] == {
-        ("photos", "ok"): 1.0,
+        ("photos", "answered"): 1.0,
         ("photos", "failed"): 1.0,
-        ("photos", "fallback"): 1.0,
+        ("photos", "rescued"): 1.0,
     }
     assert found["splitrail_agent_inference_latency_seconds_total"] == {("photos",): 0.5}
     assert found["splitrail_agent_tensor_dropped_total"] == {
@@ -121,7 +121,7 @@ def test_what_is_counted_is_bounded() -> None:
         counts.count(reading(f"meter {number}"))
     made = counts.counts()
     assert len(made.readings) == MAX_METERS
-    assert dict(made.inferences)["other", "ok"] == 5
+    assert dict(made.inferences)["other", "answered"] == 5
     assert len(made.inferences) == MAX_DEPLOYMENTS + 1
 
 
