@@ -116,6 +116,7 @@ _REFUSAL = msgspec.json.Decoder(_Refusal)
 _REFUSED_LINES = msgspec.json.Decoder(tuple[_RefusedLine, ...] | _RefusedLine)
 _VERSION = msgspec.json.Decoder(_Version)
 _DROPPED = re.compile(r"\bdropped=(\d{1,9})\b")
+_STATEMENT = re.compile(r" to execute statement '.*?(?:'(?=, requires)|$)")
 _MAJOR_MINOR = re.compile(r"v?(\d{1,4})\.(\d{1,4})")
 
 
@@ -164,8 +165,8 @@ def results_in(body: bytes) -> tuple[tuple[Series, ...], ...] | str:
 
 
 def reason_in(body: bytes, status: int) -> str:
-    """An error in the server's own words, or its status."""
-    return _refusal_in(body) or f"answers {status}"
+    """An error in the server's own words, without the statement that was asked, or its status."""
+    return _STATEMENT.sub("", _refusal_in(body) or f"answers {status}")
 
 
 def _denial(status: int, refusal: str | None) -> str:

@@ -92,6 +92,20 @@ def test_what_somebody_has_to_mend_is_kept_and_said(status: int, body: bytes, wo
 
 
 @pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("SELECT x FROM m WHERE a = 'b'", "splitrail not authorized, requires READ on splitrail"),
+        ("SELECT x" * 100, "splitrail not authorized"),
+    ],
+)
+def test_a_refused_question_is_not_repeated(statement: str, words: str) -> None:
+    """InfluxDB 1 quotes the statement, which hides what its user lacks."""
+    said_of_user = "error authorizing query: splitrail not authorized"
+    error = f"{said_of_user} to execute statement '{statement}', requires READ on splitrail"
+    assert reason_in(said(error=error), 403) == f"error authorizing query: {words}"
+
+
+@pytest.mark.parametrize(
     ("retry_after", "least_s"), [("7", 7.0), ("99999999", 0.0), ("100000", 300.0), ("Wed, 21 Oct", 0.0), (None, 0.0)]
 )
 def test_how_long_a_busy_server_asks_to_wait_is_bounded(retry_after: str | None, least_s: float) -> None:
