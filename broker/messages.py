@@ -172,6 +172,7 @@ class EnergyReading(Message, frozen=True):
     energy_j: NonNegative
     power_w: NonNegative
     interval_s: NonNegative
+    """The time that `power_w` is the mean of: since the reading before, less what the counter missed of it."""
     meter: Text
     source: EnergySource
     scope: EnergyScope

@@ -71,7 +71,7 @@ ENERGY = Measurement(
         Field("energy_j", "number", "J", "the meter's counter; it begins anew with each run of the agent"),
         Field("used_j", "number", "J", "what the counter rose by in the interval: to be summed"),
         Field("power_w", "number", "W", "mean power over the interval"),
-        Field("interval_s", "number", "s", "time since the reading before"),
+        Field("interval_s", "number", "s", "time since the reading before, less what the meter missed"),
         Field("resolution_j", "number", "J", "the counter's smallest step"),
     ),
 )

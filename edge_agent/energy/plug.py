@@ -77,7 +77,7 @@ class PlugMeter:
     def uncounted_s(self) -> float:
         """Seconds before its second message, and of silences that no counter tells of."""
         with self._lock:
-            return self._uncounted_s
+            return self._uncounted_s if self._last is not None else self._clock_s() - self._began_s
 
     def hear(self, address: str, payload: bytes) -> None:  # noqa: ARG002  # the signature that foreign topics ask for
         """The plug has said something; what is no reading may be why there is none."""

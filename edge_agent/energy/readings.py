@@ -31,7 +31,7 @@ class Readings:
         self._sequence = 0
         self._last_ns = time.monotonic_ns()
         self._last_j = 0.0
-        self._last_uncounted_s = 0.0
+        self._last_uncounted_s = meter.meter.uncounted_s
 
     @property
     def is_due(self) -> bool:
@@ -44,7 +44,7 @@ class Readings:
         """The next reading, of a sample of the meter that was just taken."""
         meter = self.meter.meter
         passed_s = (sample.at_ns - self._last_ns) / 1e9
-        counted_s = passed_s - (sample.uncounted_s - self._last_uncounted_s)
+        counted_s = max(0.0, passed_s - (sample.uncounted_s - self._last_uncounted_s))
         reading = EnergyReading(
             node=self._node,
             session=self._session,
@@ -52,7 +52,7 @@ class Readings:
             at=self._clock() - (time.monotonic_ns() - sample.at_ns) / 1e9,
             energy_j=sample.energy_j,
             power_w=max(0.0, sample.energy_j - self._last_j) / counted_s if counted_s > 0.0 else 0.0,
-            interval_s=max(0.0, passed_s),
+            interval_s=counted_s,
             meter=meter.name,
             source=meter.source,
             scope=meter.scope,
