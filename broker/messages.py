@@ -181,6 +181,11 @@ class EnergyReading(Message, frozen=True):
     emulated: bool = False
     mark: SpoolMark | None = None
 
+    @property
+    def holds_s(self) -> float:
+        """For how long it says what its meter reads, without another; after that the meter has fallen silent."""
+        return max(60.0, 3.0 * self.interval_s)
+
 
 class MachineReading(Message, frozen=True):
     """The state of a node's machine as its operating system tells it; of an emulated node it is the host's."""

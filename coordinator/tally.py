@@ -18,8 +18,6 @@ from coordinator.reception import NEWS_S
 from coordinator.telemetry.ledger import Ledger, Verdict, fold
 from coordinator.telemetry.store import reporter_of
 
-SILENT_S: Final = 60.0
-"""A meter that was not heard for so long, or for three of its intervals where that is longer, has fallen silent."""
 LATENCY_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, math.inf)
 MAX_METERS: Final = 2_000
 MAX_RUNS: Final = 1_000
@@ -52,7 +50,7 @@ class HeardReading:
 
     def is_fresh(self, now: float) -> bool:
         """Whether the meter still speaks, `now` in s since 1970."""
-        return now - self.arrived_at <= max(SILENT_S, 3.0 * self.reading.interval_s)
+        return now - self.arrived_at <= self.reading.holds_s
 
 
 @dataclass(frozen=True, slots=True)

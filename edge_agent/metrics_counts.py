@@ -4,7 +4,9 @@ Kept in memory since this run began, by which threads come; what is told of it i
 """
 
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,16 +27,18 @@ class Counts:
     latency_s: tuple[tuple[str, float], ...]
     """By deployment: the sum over those that gave a result."""
     readings: tuple[EnergyReading, ...]
+    """Of the meters that have not fallen silent."""
 
 
 class TelemetryCounts:
     """Counts what is published once; any thread may tell it one, or ask."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._lock = threading.Lock()
         self._inferences: Counter[tuple[str, Outcome]] = Counter()
         self._latency_s: dict[str, float] = {}
-        self._readings: dict[str, EnergyReading] = {}
+        self._readings: dict[str, tuple[float, EnergyReading]] = {}
 
     def count(self, telemetry: Telemetry) -> None:
         """Count a message that is published for the first time."""
@@ -44,15 +48,17 @@ class TelemetryCounts:
             elif isinstance(telemetry, EnergyReading) and (
                 telemetry.meter in self._readings or len(self._readings) < MAX_METERS
             ):
-                self._readings[telemetry.meter] = telemetry
+                self._readings[telemetry.meter] = self._monotonic(), telemetry
 
     def counts(self) -> Counts:
         """What was counted so far."""
         with self._lock:
+            now_s = self._monotonic()
+            newest = (self._readings[meter] for meter in sorted(self._readings))
             return Counts(
                 tuple(sorted(self._inferences.items())),
                 tuple(sorted(self._latency_s.items())),
-                tuple(self._readings[meter] for meter in sorted(self._readings)),
+                tuple(reading for read_s, reading in newest if now_s - read_s <= reading.holds_s),
             )
 
     def _count_inference(self, report: InferenceReport) -> None:

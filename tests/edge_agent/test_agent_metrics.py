@@ -106,6 +106,18 @@ def test_a_node_is_told_in_base_units() -> None:
     assert names == {family.name.removesuffix("_total") for family in (*FAMILIES, *PROCESS)}
 
 
+def test_a_meter_that_fell_silent_is_told_no_more() -> None:
+    """An old figure would look like a new one."""
+    now_s = 0.0
+    counts = TelemetryCounts(lambda: now_s)
+    counts.count(reading("plug"))
+    now_s = 50.0
+    counts.count(reading("model"))
+    assert [each.meter for each in counts.counts().readings] == ["model", "plug"]
+    now_s = 70.0
+    assert [each.meter for each in counts.counts().readings] == ["model"]
+
+
 def test_a_family_is_named_as_prometheus_asks() -> None:
     """A prefix of the agent's own, `_total` for counters alone."""
     for family in FAMILIES:
