@@ -15,8 +15,8 @@ from broker.messages import EnergyScope
 from edge_agent.errors import CalibrationError
 
 LEAST_WINDOWS: Final = 3
-LEAST_SPREAD: Final = 0.05
-"""How far apart the loads must be: a line through alike ones has any slope."""
+LEAST_SPREAD: Final = 0.2
+"""How far apart the loads must be: a line through alike ones has any slope, and idle power lies far beyond them."""
 ROUNDING: Final = 1e-9
 
 
