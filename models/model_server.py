@@ -64,12 +64,15 @@ class ServerAccess:
                 "the coordinator wants a token, and none is sent over plain http to another machine: "
                 "give it http.certificate_file and http.key_file"
             )
-        return f"the coordinator refuses this token: {self.token_option} {self.token_file}"
+        return (
+            f"the coordinator refuses this token: {self.token_option} {self.token_file} is of another site, or was "
+            "renewed or shut out (`splitrail site list`)"
+        )
 
     def distrust(self, error: ssl.SSLCertVerificationError) -> str:
         """Why the server's certificate does not count, and what would be right."""
         trusted = "the system's authorities" if self.ca_file is None else f"the authority in {self.ca_file}"
-        return f"its certificate does not hold by {trusted}: {error.verify_message}"
+        return f"its certificate does not hold by {trusted} ({error.verify_message})"
 
     def _trust(self) -> ssl.SSLContext:
         try:

@@ -58,7 +58,7 @@ class ReportSource:
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = getattr(error, "reason", None) or error
             if isinstance(reason, ssl.SSLCertVerificationError):
-                raise SplitrailError(f"{address}: {access.distrust(reason)}; give --ca-file") from None
+                raise SplitrailError(f"{address}: {access.distrust(reason)}: give the site's ca.crt") from None
             raise SplitrailError(
                 f"no coordinator answers at {url} ({reason}): start one with `splitrail coordinator`, "
                 f"or correct {self.option}"

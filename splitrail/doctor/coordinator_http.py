@@ -30,7 +30,8 @@ def coordinator_findings(url: str, access: ServerAccess, *, option: str, node: s
     try:
         report = ReportSource(url, access, option).report()
     except SplitrailError as error:
-        yield Finding("coordinator", "problem", str(error))
+        says, _, fix = str(error).rpartition(": ")
+        yield Finding("coordinator", "problem", says, fix)
         return
     trip_s = time.monotonic() - began_s
     yield from report_findings(report, node=node)

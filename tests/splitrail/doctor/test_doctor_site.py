@@ -111,13 +111,15 @@ def test_a_coordinator_that_cannot_be_asked_is_a_problem(tmp_path: Path) -> None
     url = f"http://127.0.0.1:{free_port()}"
     (finding,) = coordinator_findings(url, ServerAccess(), option="coordinator", node=None)
     assert finding.verdict == "problem"
-    assert "no coordinator answers" in finding.says
+    assert finding.says.startswith(f"no coordinator answers at {url} (")
+    assert finding.fix == "start one with `splitrail coordinator`, or correct coordinator"
     (tmp_path / "tokens").write_text(f"ann {'0' * 64}\n")
     (tmp_path / "token").write_text("wrong\n")
     settings = HttpSettings(port=0, tokens_file=tmp_path / "tokens")
     with closing(serving(settings, made_report())) as server:
         (finding,) = coordinator_findings(server.url, ServerAccess(tmp_path / "token"), option="x", node=None)
-    assert "refuses this token" in finding.says
+    assert finding.says.endswith("the coordinator refuses this token")
+    assert "`splitrail site list`" in finding.fix
 
 
 def test_a_coordinator_s_own_interface_is_looked_at(tmp_path: Path) -> None:
