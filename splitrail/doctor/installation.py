@@ -23,6 +23,8 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
         "prometheus-client",
         "pyyaml",
         "starlette",
+        "urllib3",
+        "urllib3",
         "uvicorn",
     ),
     "convert": ("pillow", "scikit-learn"),
