@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2  # raised with what two agents, or an agent and its coordinator, cannot do without
 
 MAX_IMAGE_BYTES = 16_000_000
 MAX_OPS = 20_000

@@ -8,10 +8,8 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping
 
 from broker.messages import (
-    PROTOCOL_VERSION,
     DeploymentNotice,
     InferRequest,
     Leader,
@@ -19,7 +17,6 @@ from broker.messages import (
     NodeStatus,
     Plan,
     PlanReady,
-    PowerModel,
     ProfileFailure,
     Telemetry,
 )
@@ -53,6 +50,7 @@ from edge_agent.machine_state import MachineReadings, MachineWatch, ThisMachine
 from edge_agent.metrics_counts import TelemetryCounts
 from edge_agent.metrics_server import MetricsServer, Pages
 from edge_agent.origin import Limits, Origin
+from edge_agent.peers import Peers
 from edge_agent.pipeline import Pipeline
 from edge_agent.plan_book import MOST_DEPLOYMENTS, PlanBook
 from edge_agent.preparation import Preparation
@@ -70,7 +68,6 @@ log = logging.getLogger("splitrail.agent")
 
 SWEEP_S = 0.1
 LEAST_SWEEP_S = 0.005
-MOST_PEERS = 256  # as many nodes as a coordinator plans with
 
 
 class Agent:
@@ -84,7 +81,6 @@ class Agent:
         self._node = settings.node
         self._session_id = new_session_id()
         self._profiles: dict[str, NodeProfile] = {}
-        self._peers: dict[str, NodeStatus] = {}
         self._served: set[str] = set()
         self._power = power_model(settings)
 
@@ -131,14 +127,15 @@ class Agent:
             begin=lambda plan, message: self._pipeline.carry(plan, message),  # noqa: PLW0108  # as above
             compute=self._executor,
             segment_of=self._preparation.segment,
-            power=self._powers,
+            power=lambda: {**self._peers.powers(), settings.node: self._power},
             limits=Limits(settings.request_timeout_s, settings.longest_wait_s, settings.failover),
             missed=self._telemetry.publish,
             ask=self._ask,
             is_loading=self._loading.is_loading,
             clock=clock.now,
-            emulated=self._emulated_nodes,
+            emulated=lambda: self._peers.emulated() | ({settings.node} if emulation is not None else set()),
         )
+        self._peers = Peers(settings.node, self._transport, self._origin, addresses=settings.tensors.peers)
         self._pipeline = Pipeline(
             settings.node,
             self._executor,
@@ -295,37 +292,7 @@ class Agent:
     # --- from the broker, on its network thread
 
     def _on_status(self, incoming: Incoming[NodeStatus]) -> None:
-        status = incoming.message
-        if status.node == self._node:
-            return
-        known = self._peers.get(status.node)
-        if status.state == "offline":
-            if known is not None and known.session == status.session:
-                self._transport.disconnect(status.node)
-                self._origin.lose(status.node)
-                del self._peers[status.node]
-            return
-        if status.announcement is None or status.announcement.protocol != PROTOCOL_VERSION:
-            log.warning("%s speaks another protocol than %s: no tensors go there", status.node, PROTOCOL_VERSION)
-            return
-        if known is None and len(self._peers) >= MOST_PEERS:
-            log.warning("%s is ignored: %d nodes are known already", status.node, MOST_PEERS)
-            return
-        self._peers[status.node] = status
-        try:
-            self._transport.connect(
-                status.node,
-                self._settings.tensors.peers.get(status.node, status.announcement.endpoint),
-                status.announcement.tensor_key,
-            )
-        except TransportError as error:
-            self._transport.disconnect(status.node)
-            if known is None or known.announcement != status.announcement:
-                log.warning("%s cannot be reached: %s", status.node, error)
-        if known is not None and known.session != status.session:
-            self._origin.lose(status.node)
-        self._origin.reborn(status.node)
-        if known is None or known.session != status.session:
+        if self._peers.hear(incoming.message):
             # A node that starts anew has heard no reports, and may be an origin that waits for them.
             self._repeat_reports()
 
@@ -429,22 +396,6 @@ class Agent:
         )
         log.info("metrics are at %s/metrics", server.url)
         return server
-
-    def _powers(self) -> Mapping[str, PowerModel]:
-        powers = {
-            node: status.announcement.power
-            for node, status in list(self._peers.items())
-            if status.announcement is not None
-        }
-        return {**powers, self._node: self._power}
-
-    def _emulated_nodes(self) -> frozenset[str]:
-        announced = {
-            node
-            for node, status in list(self._peers.items())
-            if status.announcement is not None and status.announcement.emulated is not None
-        }
-        return frozenset(announced | ({self._node} if self._settings.emulation is not None else set()))
 
     def _tensor_traffic(self) -> Traffic:
         counters = self._transport.counters

@@ -87,7 +87,7 @@ def test_an_agent_knows_a_bounded_number_of_peers(
     tmp_path: Path, mosquitto: PrivateMosquitto, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where a broker lets anyone announce nodes without end; one that leaves makes room."""
-    monkeypatch.setattr("edge_agent.agent.MOST_PEERS", 2)
+    monkeypatch.setattr("edge_agent.peers.MOST_PEERS", 2)
     births: list[NodeStatus] = []
     with contextlib.ExitStack() as running, caplog.at_level(logging.WARNING, "splitrail.agent"):
         observer = running.enter_context(Session(mosquitto.settings, site="crowd", client_id="announcer"))
