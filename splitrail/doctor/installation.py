@@ -24,7 +24,6 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
         "pyyaml",
         "starlette",
         "urllib3",
-        "urllib3",
         "uvicorn",
     ),
     "convert": ("pillow", "scikit-learn"),

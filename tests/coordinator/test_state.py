@@ -43,7 +43,7 @@ def test_another_protocol_is_kept_but_refused() -> None:
     assert newer.online
     assert not newer.usable
     assert newer.refused is not None
-    assert "runs splitrail 0.3 (protocol 2)" in newer.refused
+    assert f"runs splitrail 0.3 (protocol {PROTOCOL_VERSION + 1})" in newer.refused
     assert newer.refused.endswith("upgrade splitrail on the coordinator")
     older = folded(received(birth_message("pi", protocol=0))).nodes["pi"]
     assert older.refused is not None

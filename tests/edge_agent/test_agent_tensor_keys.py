@@ -103,4 +103,4 @@ def test_an_agent_knows_a_bounded_number_of_peers(
         gone = NodeStatus(node="pc0", session="s0", state="offline")
         observer.publish(STATUS, gone, "pc0")
         observer.publish(STATUS, crowd[3], "pc3")
-        assert eventually(lambda: set(agent._peers) == {"pc1", "pc3"}, 20)
+        assert eventually(lambda: set(agent._peers.powers()) == {"pc1", "pc3"}, 20)
