@@ -10,6 +10,7 @@ from made_site import OP_MS, announcement, link_message, load_message, miss_mess
 
 from broker.connection import BrokerSettings
 from broker.messages import (
+    PROTOCOL_VERSION,
     DeploymentNotice,
     EnergyReading,
     InferenceReport,
@@ -29,7 +30,9 @@ from coordinator.service import Coordinator
 class FakeAgent:
     """One node: it announces itself and says what it is told to say."""
 
-    def __init__(self, broker: BrokerSettings, site: str, node: str, *, protocol: int = 1, term: int = 0) -> None:
+    def __init__(
+        self, broker: BrokerSettings, site: str, node: str, *, protocol: int = PROTOCOL_VERSION, term: int = 0
+    ) -> None:
         self.node = node
         self.session_id = new_session_id()
         self.notices: list[DeploymentNotice] = []

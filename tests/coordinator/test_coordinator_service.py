@@ -15,7 +15,7 @@ from fake_fleet import FakeAgent, coordinating
 
 from broker.connection import BrokerSettings
 from broker.errors import ConnectionFailedError
-from broker.messages import Plan
+from broker.messages import PROTOCOL_VERSION, Plan
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Session
 from broker.topics import DEPLOYMENT, PLAN
@@ -171,13 +171,13 @@ def test_another_protocol_is_shown_and_never_planned(settings: CoordinatorSettin
     """A node of another version is in the status with the reason."""
     with (
         coordinating(settings) as coordinator,
-        FakeAgent(settings.broker, settings.site, "pc", protocol=2),
+        FakeAgent(settings.broker, settings.site, "pc", protocol=PROTOCOL_VERSION + 1),
     ):
         assert eventually(lambda: "pc" in coordinator.state.nodes)
         (node,) = coordinator.status().nodes
         assert node.online
         assert node.refused is not None
-        assert "speaks protocol 1" in node.refused
+        assert f"speaks protocol {PROTOCOL_VERSION}" in node.refused
 
 
 def test_nobody_speaks_in_the_name_of_another(settings: CoordinatorSettings) -> None:
