@@ -2,8 +2,6 @@
 
 import random
 import sqlite3
-import subprocess
-import sys
 import time
 from collections import Counter
 from contextlib import closing
@@ -14,60 +12,32 @@ import influx_peers
 import pytest
 from eventually import eventually
 from influxd_fixture import make_database
+from killed_peers import KilledPeers
 
-from broker.mosquitto import PrivateMosquitto
-from broker.server_process import ends_with_parent
 from coordinator.telemetry.influx_server import InfluxServer
 from testbed.private_influxd import PrivateInfluxd
 
 
-class Peers:
-    """A broker, a database, a publisher and a coordinator's intake, each of which can be killed and started again."""
+class Peers(KilledPeers):
+    """A publisher and a coordinator's intake; the InfluxDB behind it can be killed too."""
 
     def __init__(self, directory: Path, per_s: float) -> None:
-        self.spool, self.store, self.printed = directory / "spool", directory / "store", directory / "printed"
-        self.broker = PrivateMosquitto(directory / "mosquitto")
         self.database = PrivateInfluxd(directory / "influxd")
-        self.broker.start()
         self.database.start()
         make_database(self.database.settings)
-        self._per_s = per_s
-        self._output = self.printed.open("ab")
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.start("store")
-        self.start("publish")
+        super().__init__(directory, influx_peers.__file__, per_s=per_s, destination=(self.database.url,))
 
     def start(self, role: str) -> None:
-        arguments = {
-            "publish": [str(self.spool), str(self._per_s)],
-            "store": [str(self.store), self.database.url],
-        }
-        self._running[role] = subprocess.Popen(
-            [sys.executable, influx_peers.__file__, role, str(self.broker.port), *arguments[role]],
-            stdin=subprocess.PIPE,
-            stdout=self._output,
-            preexec_fn=ends_with_parent(),  # noqa: PLW1509  # two system calls, which take no lock
-        )
+        if role == "influxd":
+            self.database.start()
+        else:
+            super().start(role)
 
-    def kill_and_restart(self, role: str, away_s: float) -> None:
+    def kill(self, role: str) -> None:
         if role == "influxd":
             self.database.kill()
-            time.sleep(away_s)
-            self.database.start()
-            return
-        self._kill(role)
-        time.sleep(away_s)
-        self.start(role)
-
-    def end_publishing(self) -> None:
-        """Let the publisher publish no more; it stays, to send what is not stored."""
-        stdin = self._running["publish"].stdin
-        assert stdin is not None
-        stdin.close()
-
-    def published(self) -> dict[str, bool]:
-        """What the publishers printed: ids, and whether they had been spooled then."""
-        return {line.split()[0]: line.endswith("spooled") for line in self.printed.read_text().splitlines()}
+        else:
+            super().kill(role)
 
     def values(self, statement: str) -> list[Any]:
         """The last column of all rows that InfluxDB answers."""
@@ -84,18 +54,8 @@ class Peers:
         return count(self.spool, "message") == 0 and count(self.store, "outgoing") == 0
 
     def close(self) -> None:
-        for role in list(self._running):
-            self._kill(role)
+        super().close()
         self.database.stop()
-        self.broker.stop()
-        self._output.close()
-
-    def _kill(self, role: str) -> None:
-        process = self._running.pop(role)
-        process.kill()
-        process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
 
 
 def count(file: Path, table: str) -> int:
@@ -119,7 +79,7 @@ def kill_under_load(directory: Path, kills: list[str], *, per_s: float, seed: in
         time.sleep(0.5)
         peers.end_publishing()
         assert eventually(peers.has_settled, 90.0)
-        published, stored = peers.published(), Counter(peers.values("SELECT request_id FROM inference"))
+        published, stored = dict(peers.published()), Counter(peers.values("SELECT request_id FROM inference"))
         assert len(published) > 100
         assert {name: times for name, times in stored.items() if times != 1} == {}
         assert {name for name, is_spooled in published.items() if is_spooled} - set(stored) == set()

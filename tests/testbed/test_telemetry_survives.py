@@ -2,8 +2,6 @@
 
 import random
 import sqlite3
-import subprocess
-import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -11,52 +9,26 @@ from pathlib import Path
 import pytest
 import telemetry_peers
 from eventually import eventually
-
-from broker.mosquitto import PrivateMosquitto
-from broker.server_process import ends_with_parent
+from killed_peers import KilledPeers
 
 
-class Peers:
-    """A broker of its own, one publisher and one store, each of which can be killed and started again."""
+class Peers(KilledPeers):
+    """A publisher and an SQLite store; the broker between them can be killed too."""
 
     def __init__(self, directory: Path, per_s: float) -> None:
-        self.spool, self.store, self.printed = directory / "spool", directory / "store", directory / "printed"
-        self.broker = PrivateMosquitto(directory / "mosquitto")
-        self.broker.start()
-        self._per_s = per_s
-        self._output = self.printed.open("ab")
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self.start("store")
-        self.start("publish")
+        super().__init__(directory, telemetry_peers.__file__, per_s=per_s)
 
     def start(self, role: str) -> None:
-        arguments = [str(self.spool), str(self._per_s)] if role == "publish" else [str(self.store)]
-        self._running[role] = subprocess.Popen(
-            [sys.executable, telemetry_peers.__file__, role, str(self.broker.port), *arguments],
-            stdin=subprocess.PIPE,
-            stdout=self._output,
-            preexec_fn=ends_with_parent(),  # noqa: PLW1509  # two system calls, which take no lock
-        )
+        if role == "broker":
+            self.broker.start()
+        else:
+            super().start(role)
 
-    def kill_and_restart(self, role: str, away_s: float) -> None:
+    def kill(self, role: str) -> None:
         if role == "broker":
             self.broker.kill()
-            time.sleep(away_s)
-            self.broker.start()
-            return
-        self._kill(role)
-        time.sleep(away_s)
-        self.start(role)
-
-    def end_publishing(self) -> None:
-        """Let the publisher publish no more; it stays, to send what is not stored."""
-        stdin = self._running["publish"].stdin
-        assert stdin is not None
-        stdin.close()
-
-    def published(self) -> list[tuple[str, bool]]:
-        """What the publishers printed: ids, and whether they had been spooled then."""
-        return [(line.split()[0], line.endswith("spooled")) for line in self.printed.read_text().splitlines()]
+        else:
+            super().kill(role)
 
     def stored(self) -> list[str]:
         return [row[0] for row in self.rows("SELECT request_id FROM inference")]
@@ -68,19 +40,6 @@ class Peers:
     def waiting(self) -> int:
         with closing(sqlite3.connect(self.spool, timeout=10.0)) as connection:
             return int(connection.execute("SELECT count(*) FROM message").fetchone()[0])
-
-    def close(self) -> None:
-        for role in list(self._running):
-            self._kill(role)
-        self.broker.stop()
-        self._output.close()
-
-    def _kill(self, role: str) -> None:
-        process = self._running.pop(role)
-        process.kill()
-        process.wait()
-        if process.stdin is not None:
-            process.stdin.close()
 
 
 def kill_under_load(directory: Path, kills: list[str], *, per_s: float, seed: int) -> None:
