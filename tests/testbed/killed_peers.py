@@ -1,4 +1,4 @@
-"""A publisher and a store of telemetry as processes beside a broker of their own; each can be killed and started anew."""
+"""A publisher and a store of telemetry as processes beside a broker of their own; each can be killed and restarted."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ from broker.server_process import ends_with_parent
 
 
 class KilledPeers:
-    """Runs `script publish` and `script store` as telemetry_peers.py describes them; `destination` follows the store."""
+    """Runs `script publish` and `script store`, as telemetry_peers.py has them; `destination` follows the store."""
 
     def __init__(self, directory: Path, script: str, *, per_s: float, destination: tuple[str, ...] = ()) -> None:
         self.spool, self.store, self.printed = directory / "spool", directory / "store", directory / "printed"
