@@ -6,6 +6,8 @@ from boards.inferences import latency, outcomes, per_second
 from boards.influxql import SUCCEEDED, THIS_DEPLOYMENT, figure, newest, series
 from boards.layout import MARK, Dashboard, Join, Override, Panel, Query, Row
 
+_PLAN = ("epoch", "split", "reason", "strategy", "modelled_latency_ms", "modelled_total_energy_j")
+
 _IN_FORCE = Panel(
     kind="table",
     title="The newest plan",
@@ -13,7 +15,7 @@ _IN_FORCE = Panel(
     queries=(
         Query(
             newest(
-                ("epoch", "split", "reason", "strategy", "modelled_latency_ms", "modelled_total_energy_j"),
+                _PLAN,
                 "plan",
                 THIS_DEPLOYMENT,
                 limit=1,
@@ -244,7 +246,7 @@ _PLANS = Panel(
     queries=(
         Query(
             newest(
-                ("epoch", "split", "reason", "strategy", "modelled_latency_ms", "modelled_total_energy_j"),
+                _PLAN,
                 "plan",
                 THIS_DEPLOYMENT,
             )

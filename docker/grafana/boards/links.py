@@ -47,28 +47,22 @@ _AGAINST = Panel(
     least=0.0,
     overrides=(Override(": inferences", {"custom.lineStyle": {"dash": [10, 10], "fill": "dash"}}),),
 )
-_NOW = Panel(
-    kind="bargauge",
-    title="Bandwidth, newest estimate",
-    description=f"Within the time range. {_METHODS}",
-    queries=(Query(figure('last("mbps")', "link", _PAIR, by=("src", "dst", "method")), _ESTIMATE),),
-    width=12,
-    height=8,
-    unit="Mbits",
-    least=0.0,
-    none="no estimate",
-)
-_ROUND_TRIP = Panel(
-    kind="bargauge",
-    title="Round trip, newest estimate",
-    description=f"Within the time range. {_METHODS}",
-    queries=(Query(figure('last("rtt_ms")', "link", _PAIR, by=("src", "dst", "method")), _ESTIMATE),),
-    width=12,
-    height=8,
-    unit="ms",
-    least=0.0,
-    none="no estimate",
-)
+
+
+def _newest_estimate(title: str, field: str, unit: str) -> Panel:
+    return Panel(
+        kind="bargauge",
+        title=f"{title}, newest estimate",
+        description=f"Within the time range. {_METHODS}",
+        queries=(Query(figure(f'last("{field}")', "link", _PAIR, by=("src", "dst", "method")), _ESTIMATE),),
+        width=12,
+        height=8,
+        unit=unit,
+        least=0.0,
+        none="no estimate",
+    )
+
+
 _TRANSFERS = Panel(
     kind="timeseries",
     title="Transfers p50 and p95",
@@ -128,7 +122,7 @@ LINKS = Dashboard(
     variables=(SOURCES, DESTINATIONS, DEPLOYMENTS),
     annotations=(plan_changes(THIS_DEPLOYMENT), events(is_on=False)),
     rows=(
-        Row((_ROUND_TRIP, _NOW)),
+        Row((_newest_estimate("Round trip", "rtt_ms", "ms"), _newest_estimate("Bandwidth", "mbps", "Mbits"))),
         Row(
             (
                 _estimates("Round trip", "rtt_ms", "ms", "Mean of the estimates."),
