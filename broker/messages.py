@@ -25,6 +25,10 @@ PublicKey = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{
 """A CURVE public key as ZeroMQ writes it (Z85)."""
 Term = Annotated[int, Meta(ge=0, lt=2**32)]
 """Counts the leaderships of a site; what a leader of a lower term says counts no more."""
+CodecName = Literal[
+    "raw", "raw+lz4", "raw+zstd", "fp16", "fp16+lz4", "fp16+zstd", "int8", "int8+lz4", "int8+zstd", "uint8", "jpeg"
+]
+"""How tensors are packed for a transfer; `uint8` and `jpeg` are of an image, the model's input."""
 PerOp = Annotated[tuple[NonNegative, ...], Meta(max_length=MAX_OPS)]
 
 Tier = Literal["edge", "fog", "cloud"]
@@ -236,12 +240,23 @@ class LinkReading(Message, frozen=True):
     mark: SpoolMark | None = None
 
 
+class TensorScale(Message, frozen=True):
+    """The affine code of one tensor as int8: its value is `scale` * (code - `zero_point`)."""
+
+    scale: Positive
+    zero_point: Annotated[int, Meta(ge=-128, le=127)]
+
+
 class PlanStage(Message, frozen=True):
     """Ops `start`..`stop`-1 on `node`; an empty range relays."""
 
     node: Name
     start: OpIndex
     stop: OpIndex
+    codec: CodecName = "raw"
+    """How the tensors are packed that this stage takes in; relays before it hand on what is packed so."""
+    scales: Annotated[tuple[TensorScale, ...], Meta(max_length=64)] = ()
+    """Of an int8 codec: one for each float tensor at the cut, in the cut's order."""
 
 
 class StagePrediction(Message, frozen=True):
@@ -318,6 +333,8 @@ class StageReport(Message, frozen=True):
     compute_ms: NonNegative
     wait_ms: NonNegative
     """From the arrival of its tensors to the start of its compute."""
+    codec_ms: NonNegative = 0.0
+    """What of `compute_ms` went into unpacking its inputs and packing its outputs."""
     energy: StageEnergy | None = None
     """None of a node that does not say."""
 
@@ -446,6 +463,10 @@ class InferRequest(Message, frozen=True):
     request_id: Name
     image: Annotated[bytes, Meta(max_length=MAX_IMAGE_BYTES)]
     top: Annotated[int, Meta(ge=1, le=100)] = 5
+    stream: Name | None = None
+    """The stream of frames that it belongs to, if any."""
+    policy: Literal["every", "latest"] = "every"
+    """Of a stream: whether each frame is answered, or one that has not begun gives way to a newer one."""
 
 
 class ClassScore(Message, frozen=True):
