@@ -139,6 +139,14 @@ class DeploymentNotice(Message, frozen=True):
     term: Term = 0
 
 
+class CodecSpeed(Message, frozen=True):
+    """How fast a node packs and unpacks tensors by a codec, in ms per MB before encoding."""
+
+    codec: CodecName
+    encode_ms_per_mb: NonNegative
+    decode_ms_per_mb: NonNegative
+
+
 class NodeProfile(Message, frozen=True):
     """The measured cost of each op of a model on a node; the ops' times are scaled so that they sum to `unsplit_ms`."""
 
@@ -155,6 +163,8 @@ class NodeProfile(Message, frozen=True):
     emulated: Text | None = None
     at: NonNegative = 0.0
     """When it was measured, by the node's clock, s since the Unix epoch; 0 of a node that does not say."""
+    codecs: Annotated[tuple[CodecSpeed, ...], Meta(max_length=16)] = ()
+    """What it can pack and unpack; () of a node that does not say, which takes everything raw."""
 
 
 class ProfileFailure(Message, frozen=True):
