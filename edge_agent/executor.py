@@ -1,7 +1,9 @@
-"""One thread that runs segments in the order in which their tensors came; what goes where is the agent's."""
+"""Runs segments, one at a time, in the order in which their tensors came; what goes where is the agent's."""
 
+import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,10 +12,11 @@ import numpy as np
 
 from broker.messages import StageEnergy
 from edge_agent.errors import ExecutorBusyError
-from edge_agent.worker import Worker
 from models.runtime import Segment
 
 LEARNING = 0.2  # the weight of a run in the mean by which the backlog is told
+
+log = logging.getLogger("splitrail.agent")
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 
@@ -38,7 +41,7 @@ class RunningMeter(Protocol):
 
 
 class StageMeter(Protocol):
-    """What the executor asks for the energy of its runs, on its own thread; it raises nothing."""
+    """What the executor asks for the energy of its runs, on the thread that runs them; it raises nothing."""
 
     def begin(self) -> RunningMeter:
         """A run is about to compute."""
@@ -55,7 +58,7 @@ class _Work:
 class Executor:
     """Runs segments one at a time. `compute_factor` above 1 emulates a slower machine, `load` one that others use.
 
-    An emulated run takes `compute_factor` / (1 - load) times the CPU time that this thread spent, so that other
+    An emulated run takes `compute_factor` / (1 - load) times the CPU time that its thread spent, so that other
     processes of a testbed on the same cores do not count as the emulated machine's own work. `load` (0 to below 1)
     is asked before each run. Energy is told once somebody is there to measure it.
     """
@@ -67,11 +70,15 @@ class Executor:
         self._compute_factor = compute_factor
         self._load = load
         self._busy_ns = 0
-        self._is_running = False
+        self._is_computing = False
         self._run_s = 0.0
         self._stage_meter: StageMeter | None = None
         self._closing = threading.Event()
-        self._worker = Worker("executor", queue_length, self._run)
+        self._changed = threading.Condition()
+        self._queue: deque[_Work] = deque()
+        self._is_taken = False
+        self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
+        self._thread.start()
 
     @property
     def busy_s(self) -> float:
@@ -81,27 +88,80 @@ class Executor:
     @property
     def backlog_s(self) -> float:
         """Seconds that what waits will take, if it is like what ran last."""
-        return (self._worker.waiting + self._is_running) * self._run_s
+        return (len(self._queue) + self._is_computing) * self._run_s
 
     def measure_energy_by(self, meter: StageMeter) -> None:
         """From the next run on, let `meter` say what a run took."""
         self._stage_meter = meter
 
-    def submit(self, segment: Segment, inputs: Arrays, arrived_ns: int, done: Callable[[Outcome], None]) -> None:
-        """Queue a run; `done` is called on the executor's thread. ExecutorBusyError if the queue is full.
+    def submit(
+        self,
+        segment: Segment,
+        inputs: Arrays,
+        arrived_ns: int,
+        done: Callable[[Outcome], None],
+        *,
+        here: bool = False,
+    ) -> None:
+        """Run on the caller's thread if it may be `here` and nothing runs or waits; else queue it for the executor's.
 
-        `arrived_ns` is when the inputs came, by time.monotonic_ns().
+        `done` is called on the thread that ran it, before anything else runs: until it returns, the outputs may be the
+        runtime's own memory. What it submits itself is queued. `arrived_ns` is when the inputs came, by
+        time.monotonic_ns(). ExecutorBusyError if the queue is full, or the executor closed.
         """
-        if not self._worker.submit(_Work(segment, inputs, arrived_ns, done)):
-            raise ExecutorBusyError(f"{self._queue_length} requests wait already, {self.backlog_s:.1f} s of work")
+        work = _Work(segment, inputs, arrived_ns, done)
+        with self._changed:
+            if self._closing.is_set():
+                raise ExecutorBusyError("its agent is closing")
+            runs_here = here and not self._is_taken and not self._queue
+            if runs_here:
+                self._is_taken = True
+            elif len(self._queue) >= self._queue_length:
+                raise ExecutorBusyError(f"{self._queue_length} requests wait already, {self.backlog_s:.1f} s of work")
+            else:
+                self._queue.append(work)
+                if not self._is_taken:
+                    self._changed.notify_all()
+        if runs_here:
+            self._carry_out(work)
 
     def close(self) -> None:
         """Finish what runs now, drop what waits, and end the thread; an emulated machine does not sleep on."""
-        self._closing.set()
-        self._worker.close()
+        with self._changed:
+            self._closing.set()
+            self._queue.clear()
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._is_taken)
+        self._thread.join()
 
-    def _run(self, work: _Work) -> None:
-        self._is_running = True
+    def _serve(self) -> None:
+        while (work := self._next()) is not None:
+            self._carry_out(work)
+            # What it held, such as a segment that is freed meanwhile, must not wait for the next one to go.
+            del work
+
+    def _next(self) -> _Work | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing.is_set() or (self._queue and not self._is_taken))
+            if self._closing.is_set():
+                return None
+            self._is_taken = True
+            return self._queue.popleft()
+
+    def _carry_out(self, work: _Work) -> None:
+        try:
+            work.done(self._run(work))
+        except Exception:
+            # One run's fault must not end the thread that serves all, whosever it is.
+            log.exception("what a run gave could not be taken")
+        finally:
+            with self._changed:
+                self._is_taken = False
+                if self._queue or self._closing.is_set():
+                    self._changed.notify_all()
+
+    def _run(self, work: _Work) -> Outcome:
+        self._is_computing = True
         stretch = self._compute_factor / (1.0 - self._load())
         metered = self._stage_meter.begin() if self._stage_meter is not None else None
         started_ns = time.monotonic_ns()
@@ -120,5 +180,5 @@ class Executor:
         compute_ns = stopped_ns - started_ns
         self._busy_ns += compute_ns
         self._run_s += LEARNING * (compute_ns / 1e9 - self._run_s)
-        self._is_running = False
-        work.done(Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error, energy if error is None else None))
+        self._is_computing = False
+        return Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error, energy if error is None else None)

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+from eventually import eventually
 
 from broker.messages import StageEnergy
 from edge_agent.errors import ExecutorBusyError
@@ -108,6 +109,109 @@ def test_a_full_queue_refuses_at_once(executor: Executor) -> None:
         executor.submit(cast(Segment, held), INPUT, time.monotonic_ns(), done.put)
     held.let_go.set()
     assert {done.get(timeout=10).error, done.get(timeout=10).error} == {None}
+
+
+def threads_of(executor: Executor, segments: int, *, here: bool) -> list[str]:
+    """The names of the threads that told the outcomes of so many runs, each submitted when the one before was told."""
+    told: Queue[str] = Queue()
+    names = []
+    for _ in range(segments):
+        done = lambda _: told.put(threading.current_thread().name)  # noqa: E731  # it needs no name
+        executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), done, here=here)
+        names.append(told.get(timeout=10))
+        settle(executor)
+    return names
+
+
+def settle(executor: Executor) -> None:
+    """Wait until a run's thread has left the executor."""
+    assert eventually(lambda: not executor._is_taken)
+
+
+def test_a_run_may_be_done_by_the_caller(executor: Executor) -> None:
+    """Where the caller allows it, an idle executor needs no other thread; else its own does it."""
+    here = threading.current_thread().name
+    assert threads_of(executor, 2, here=True) == [here, here]
+    assert threads_of(executor, 2, here=False) == ["executor", "executor"]
+
+
+def test_a_busy_executor_queues_what_might_run_here(executor: Executor) -> None:
+    """Segments run one at a time, in the order in which they came, whoever runs them."""
+    held = Held()
+    told: Queue[str] = Queue()
+
+    def tell(_: Outcome) -> None:
+        told.put(threading.current_thread().name)
+
+    first = threading.Thread(
+        target=executor.submit,
+        args=(cast(Segment, held), INPUT, time.monotonic_ns(), tell),
+        kwargs={"here": True},
+        name="caller",
+    )
+    first.start()
+    held.started.wait(10)
+    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), tell, here=True)
+    assert told.empty()
+    held.let_go.set()
+    assert [told.get(timeout=10), told.get(timeout=10)] == ["caller", "executor"]
+    first.join(10)
+
+
+def test_what_an_outcome_submits_is_queued(executor: Executor) -> None:
+    """A chain of runs on one node grows no stack, and outputs stay valid until they are handed on."""
+    told: Queue[str] = Queue()
+
+    def again(_: Outcome) -> None:
+        executor.submit(
+            cast(Segment, Doubling()),
+            INPUT,
+            time.monotonic_ns(),
+            lambda _: told.put(threading.current_thread().name),
+            here=True,
+        )
+
+    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), again, here=True)
+    assert told.get(timeout=10) == "executor"
+
+
+def test_a_fault_of_a_caller_s_own_outcome_is_logged(executor: Executor, caplog: pytest.LogCaptureFixture) -> None:
+    """The thread of a transport is not ended by what one message leads to."""
+
+    def refuse(_: Outcome) -> None:
+        raise ValueError("cannot be sent")
+
+    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), refuse, here=True)
+    assert "cannot be sent" in caplog.text
+    assert run(executor, Doubling()).error is None
+
+
+def test_a_closed_executor_takes_nothing(executor: Executor) -> None:
+    """Tensors that come in while an agent leaves are refused in words."""
+    executor.close()
+    with pytest.raises(ExecutorBusyError, match="closing"):
+        run(executor, Doubling())
+
+
+def test_closing_waits_for_what_runs_on_another_s_thread() -> None:
+    """After it, no segment is in use."""
+    executor, held = Executor(), Held()
+    told: Queue[Outcome] = Queue()
+    caller = threading.Thread(
+        target=executor.submit,
+        args=(cast(Segment, held), INPUT, time.monotonic_ns(), told.put),
+        kwargs={"here": True},
+    )
+    caller.start()
+    held.started.wait(10)
+    closing = threading.Thread(target=executor.close)
+    closing.start()
+    assert eventually(executor._closing.is_set)
+    assert told.empty()
+    held.let_go.set()
+    closing.join(10)
+    assert told.get_nowait().error is None
+    caller.join(10)
 
 
 def test_the_backlog_is_told_by_what_ran_before(executor: Executor) -> None:
