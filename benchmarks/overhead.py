@@ -1,0 +1,240 @@
+"""What three agents on loopback add to the computes that their stages report, against a ring of three bare sockets.
+
+    python benchmarks/overhead.py [--quick] [--json FILE]
+
+Each request crosses three links, with as many bytes on each; a round of the ring, three processes that do nothing but
+`recv_into` and `sendall`, carries the same bytes over the same hops. They alternate, one request and one round, so that
+both see the same machine, its cores as cold or as warm. The figures are of the origin's report, from its start to the
+result, less the computes; the floor is from the first process's `sendall` to the last byte back at it.
+"""
+
+import argparse
+import io
+import multiprocessing
+import socket
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from PIL import Image
+from three_agents import ThreeAgents
+
+from broker.messages import InferenceReport
+from testbed.carrier_models import write_carrier_model
+
+WARM_UP = 10
+LENGTH_BYTES = 8
+STOP = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """What each link carries: a float32 tensor of this shape. `goal` is the overhead allowed, in floors."""
+
+    name: str
+    shape: tuple[int, int, int, int]
+    goal: float
+    requests: int
+
+    @property
+    def size_bytes(self) -> int:
+        """The tensor's bytes."""
+        return 4 * int(np.prod(self.shape))
+
+
+SIZES = (
+    Size("4KB", (1, 11, 31, 3), 2.0, 400),
+    Size("600KB", (1, 224, 224, 3), 1.3, 300),
+    Size("3MB", (1, 500, 500, 3), 1.3, 150),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Milliseconds; `ratio` is that of the medians."""
+
+    size: str
+    size_bytes: int
+    requests: int
+    overhead_p50_ms: float
+    overhead_p99_ms: float
+    floor_p50_ms: float
+    floor_p99_ms: float
+    ratio: float
+    goal: float
+    compute_p50_ms: float
+
+
+def main() -> None:
+    """Print a row for each size."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a fifth of the requests")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    arguments = parser.parse_args()
+    print(f"{'bytes':>8} {'overhead ms p50':>15} {'p99':>7} {'floor ms p50':>12} {'p99':>7} {'ratio':>6} {'goal':>5}")
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="splitrail-overhead-") as directory:
+        models = {size.name: Path(directory) / f"{size.name}.tflite" for size in SIZES}
+        for size in SIZES:
+            write_carrier_model(models[size.name], size.shape, ops=3)
+        with ThreeAgents(models) as agents, ring() as floor:
+            for size in SIZES:
+                agents.chain(size.name, 1, 2)
+            for size in SIZES:
+                figures = measure(agents, floor, size, size.requests // 5 if arguments.quick else size.requests)
+                rows.append(figures)
+                print(
+                    f"{figures.size_bytes:8} {figures.overhead_p50_ms:15.3f} {figures.overhead_p99_ms:7.3f} "
+                    f"{figures.floor_p50_ms:12.3f} {figures.floor_p99_ms:7.3f} {figures.ratio:6.2f} {figures.goal:5.1f}",
+                    flush=True,
+                )
+    if arguments.json:
+        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
+
+
+def measure(agents: ThreeAgents, floor: "Ring", size: Size, requests: int) -> Figures:
+    """Requests and rounds of the ring in turns."""
+    image = small_image()
+    overhead_ms, floor_ms, compute_ms = [], [], []
+    for number in range(WARM_UP + requests):
+        report = agents.infer(size.name, image)
+        round_ms = floor.round_ms(size.size_bytes)
+        if number >= WARM_UP:
+            check(report, size)
+            computes_ms = sum(stage.compute_ms for stage in report.stages)
+            compute_ms.append(computes_ms)
+            overhead_ms.append(report.latency_ms - computes_ms)
+            floor_ms.append(round_ms)
+    p50_ms, floor_p50_ms = statistics.median(overhead_ms), statistics.median(floor_ms)
+    return Figures(
+        size.name,
+        size.size_bytes,
+        requests,
+        p50_ms,
+        percentile_99(overhead_ms),
+        floor_p50_ms,
+        percentile_99(floor_ms),
+        p50_ms / floor_p50_ms,
+        size.goal,
+        statistics.median(compute_ms),
+    )
+
+
+def check(report: InferenceReport, size: Size) -> None:
+    """A figure of another way, or of other bytes, is none."""
+    if len(report.stages) != 3 or report.fallback is not None:
+        raise SystemExit(f"a request took another way: {report.fallback}")
+    small = [hop.size_bytes for hop in report.transfers if hop.size_bytes < size.size_bytes]
+    if small:
+        raise SystemExit(f"a hop carried {small[0]} bytes, not the tensor's {size.size_bytes}")
+
+
+def percentile_99(values: list[float]) -> float:
+    """The 99th percentile."""
+    return statistics.quantiles(values, n=100, method="inclusive")[98]
+
+
+def small_image() -> bytes:
+    """An image that takes no time to decode; it is scaled to what the model takes."""
+    file = io.BytesIO()
+    pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+# --- the floor
+
+
+class Ring:
+    """Three processes in a ring, of which the first sends what it is asked for and times its way around."""
+
+    def __init__(self, asked: Connection) -> None:
+        self._asked = asked
+
+    def round_ms(self, size_bytes: int) -> float:
+        """How long so many bytes took over the three hops."""
+        self._asked.send(size_bytes)
+        taken_ms: float = self._asked.recv()
+        return taken_ms
+
+
+@contextmanager
+def ring() -> Iterator[Ring]:
+    """The ring, until the end of `with`."""
+    context = multiprocessing.get_context("spawn")
+    most_bytes = max(size.size_bytes for size in SIZES) + LENGTH_BYTES
+    with ExitStack() as stack:
+        pipes = [context.Pipe() for _ in range(3)]
+        processes = []
+        for number, (_, theirs) in enumerate(pipes):
+            target = lead if number == 0 else pass_on
+            process = context.Process(target=target, args=(theirs, most_bytes), daemon=True)
+            process.start()
+            processes.append(process)
+        addresses = [ours.recv() for ours, _ in pipes]
+        for number, (ours, _) in enumerate(pipes):
+            ours.send(addresses[(number + 1) % 3])
+        for ours, _ in pipes:
+            ours.recv()
+        asked = pipes[0][0]
+        stack.callback(lambda: [process.join(10) for process in processes])
+        stack.callback(asked.send, STOP)
+        yield Ring(asked)
+
+
+def joined(connection: Connection) -> tuple[socket.socket, socket.socket]:
+    """This process's two ends of the ring: the one that it reads, and the one that it writes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        connection.send(listener.getsockname())
+        outward = socket.create_connection(connection.recv())
+        inward, _ = listener.accept()
+    for end in (inward, outward):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.send("joined")
+    return inward, outward
+
+
+def lead(connection: Connection, most_bytes: int) -> None:
+    """The first process: for each number that comes, sends so many bytes around and answers with the time."""
+    inward, outward = joined(connection)
+    with inward, outward:
+        message, back = bytearray(most_bytes), memoryview(bytearray(most_bytes))
+        while (size_bytes := connection.recv()) != STOP:
+            message[:LENGTH_BYTES] = size_bytes.to_bytes(LENGTH_BYTES, "little")
+            started = time.perf_counter()
+            outward.sendall(memoryview(message)[: LENGTH_BYTES + size_bytes])
+            receive(inward, back)
+            connection.send((time.perf_counter() - started) * 1e3)
+
+
+def pass_on(connection: Connection, most_bytes: int) -> None:
+    """The other two: whatever comes whole goes on."""
+    inward, outward = joined(connection)
+    with inward, outward:
+        buffer = memoryview(bytearray(most_bytes))
+        while filled := receive(inward, buffer):
+            outward.sendall(buffer[:filled])
+
+
+def receive(inward: socket.socket, buffer: memoryview) -> int:
+    """Read one message, its length before it, into `buffer`; its bytes, 0 at the end."""
+    filled, wanted = 0, LENGTH_BYTES
+    while filled < wanted:
+        count = inward.recv_into(buffer[filled:])
+        if count == 0:
+            return 0
+        filled += count
+        if filled >= LENGTH_BYTES:
+            wanted = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "little")
+    return filled
+
+
+if __name__ == "__main__":
+    main()
