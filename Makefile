@@ -8,7 +8,7 @@ DEMO_EXTRAS = agent,coordinator,convert,experiments
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check fuzz wheel docs mosquitto influxd clean
+.PHONY: help demo test check bench fuzz wheel docs mosquitto influxd clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,9 @@ check: $(VENV)/.ready-for-development ## lint, formatting, types and the directi
 	$(RUN) mypy
 	$(RUN) mypy docker/grafana/generate.py
 	$(VENV)/bin/lint-imports
+
+bench: $(VENV)/.ready-for-development mosquitto influxd ## measure everything in less than 20 minutes (ARGS="--only chain" picks some)
+	@$(VENV)/bin/python benchmarks/run.py $(ARGS)
 
 fuzz: $(VENV)/.ready-for-development ## fuzz every parser (ARGS="wire --seconds 600" picks one)
 	@$(VENV)/bin/python tests/fuzz/campaign.py $(ARGS)

@@ -1,0 +1,150 @@
+"""Runs every benchmark, one after the other, and says what is worse than the committed figures: `make bench`.
+
+    python benchmarks/run.py [--only NAME ...] [--out DIRECTORY] [--fail-on-worse]
+
+Each runs in a process of its own with a time limit, all of them in less than 20 minutes; one that fails is reported and
+does not end the rest. Writes bench.json and bench.md.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from comparison import Verdict, compare
+from figures import read
+from page import page, summary
+from report import Machine, Outcome, Report
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+HERE: Final = Path(__file__).resolve().parent
+RESULTS: Final = HERE / "results"
+LONGEST_S: Final = 20 * 60.0
+ENDING_S: Final = 5.0
+"""What a benchmark that ran out of time has to end the processes that it started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A script that takes `--quick --json FILE`, and how long it may take."""
+
+    name: str
+    limit_s: float
+
+
+BENCHMARKS: Final = (
+    Benchmark("overhead", 120.0),
+    Benchmark("chain", 120.0),
+    Benchmark("transport", 60.0),
+    Benchmark("codecs", 90.0),
+    Benchmark("throughput", 120.0),
+    Benchmark("memory", 90.0),
+    Benchmark("start", 75.0),
+    Benchmark("control_plane", 175.0),
+    Benchmark("idle_agent", 100.0),
+    Benchmark("planning", 60.0),
+    Benchmark("slicing", 50.0),
+    Benchmark("telemetry_intake", 80.0),
+    Benchmark("spool", 45.0),
+)
+
+
+def main() -> int:
+    """Run them, write both files and print what is worth a look; 1 only with `--fail-on-worse`."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    names = [benchmark.name for benchmark in BENCHMARKS]
+    parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for bench.json and bench.md")
+    parser.add_argument("--fail-on-worse", action="store_true", help="exit 1 where a figure is worse than committed")
+    options = parser.parse_args()
+    console = Console(highlight=False)
+    chosen = [benchmark for benchmark in BENCHMARKS if benchmark.name in options.only]
+    report = Report(time.time(), Machine.this(), run_all(chosen, console))
+    before = committed()
+    changes = compare(before, report)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "bench.json").write_bytes(report.to_json())
+    (options.out / "bench.md").write_text(page(report, changes, before), encoding="utf-8")
+    for line in summary(report, changes, before):
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"{options.out / 'bench.md'} has them all.", markup=False, soft_wrap=True)
+    return int(options.fail_on_worse and any(change.verdict is Verdict.WORSE for change in changes))
+
+
+def run_all(benchmarks: list[Benchmark], console: Console) -> tuple[Outcome, ...]:
+    """Every benchmark's outcome, in order, with a line of progress meanwhile."""
+    outcomes: list[Outcome] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress, tempfile.TemporaryDirectory() as directory:
+        task = progress.add_task("", total=len(benchmarks))
+        for benchmark in benchmarks:
+            progress.update(task, description=f"{benchmark.name:18}")
+            outcome = run(benchmark, Path(directory))
+            outcomes.append(outcome)
+            said = outcome.failure or f"{len(outcome.figures)} figures"
+            progress.console.print(f"{benchmark.name:18} {outcome.seconds:5.0f} s  {said}", markup=False)
+            progress.advance(task)
+    return tuple(outcomes)
+
+
+def run(benchmark: Benchmark, directory: Path) -> Outcome:
+    """One benchmark's outcome; what it prints is left in a file of the directory."""
+    found, printed = directory / f"{benchmark.name}.json", directory / f"{benchmark.name}.txt"
+    command = [sys.executable, str(HERE / f"{benchmark.name}.py"), "--quick", "--json", str(found)]
+    started = time.monotonic()
+    with printed.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+        try:
+            code = process.wait(benchmark.limit_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _end(process)
+    seconds = time.monotonic() - started
+    if code is None:
+        return Outcome(benchmark.name, seconds, failure=f"it took longer than {benchmark.limit_s:g} s")
+    if code != 0:
+        return Outcome(benchmark.name, seconds, failure=f"it ended with {code}: {_last_line(printed)}")
+    try:
+        return Outcome(benchmark.name, seconds, tuple(read(found)))
+    except (OSError, msgspec.DecodeError) as error:
+        return Outcome(benchmark.name, seconds, failure=f"it wrote no figures: {error}")
+
+
+def committed() -> Report | None:
+    """The report that is committed; None outside a checkout, before the first, and of another form."""
+    shown = subprocess.run(["git", "show", "HEAD:./results/bench.json"], cwd=HERE, capture_output=True, check=False)
+    try:
+        return Report.from_json(shown.stdout) if shown.returncode == 0 else None
+    except msgspec.DecodeError:
+        return None
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a benchmark with all that it started: its processes are one group."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(ENDING_S)
+            return
+
+
+def _last_line(printed: Path) -> str:
+    lines = printed.read_text(encoding="utf-8", errors="replace").split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
