@@ -5,10 +5,11 @@ A table beside the registry: a family without an entry is closed to everybody.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from broker.discovery import COMPONENTS, DEFAULT_PREFIX, configuration_topic, hub_status_topic
 from broker.topics import (
+    CALL,
     DEPLOYMENT,
     ENERGY,
     INFER,
@@ -27,8 +28,9 @@ from broker.topics import (
     SPOOL,
     STATUS,
     STORED,
+    TENSORS,
     UNPROFILED,
-    Topic,
+    Family,
 )
 
 Role = Literal["node", "coordinator", "client", "reader", "admin"]
@@ -50,7 +52,7 @@ class Grant:
 class Access:
     """Who may write and who may read the topics of one family."""
 
-    topic: Topic[Any]
+    topic: Family
     writers: tuple[Grant, ...]
     readers: tuple[Grant, ...]
 
@@ -95,10 +97,13 @@ ACCESS: tuple[Access, ...] = (
     Access(SPOOL, _KEPT_BY_NODE, _WATCHERS),
     Access(LEADER, (_COORDINATOR,), _EVERYBODY),
     Access(QUESTION, (_NODE_ITSELF,), (_NODE_ITSELF, _READER, _ADMIN)),
+    Access(CALL, (Grant("node", own="src"),), (Grant("node", own="dst"),)),
+    # What tensors show is for the node alone that they are sent to.
+    Access(TENSORS, (Grant("node", own="src"),), (Grant("node", own="dst"),)),
 )
 
 
-def topic_filter(topic: Topic[Any], site: str, grant: Grant, user: str) -> str:
+def topic_filter(topic: Family, site: str, grant: Grant, user: str) -> str:
     """The filter of what a grant covers for a user: other levels than its own are free."""
     template = f"{ROOT}/{site}/{topic.pattern}"
     if grant.own is not None:

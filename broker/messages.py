@@ -32,6 +32,8 @@ CodecName = Literal[
 PerOp = Annotated[tuple[NonNegative, ...], Meta(max_length=MAX_OPS)]
 
 Tier = Literal["edge", "fog", "cloud"]
+TensorWay = Literal["direct", "mqtt"]
+"""Straight from agent to agent, or through the broker where they cannot connect."""
 EnergySource = Literal["measured", "modelled"]
 EnergyScope = Literal["board", "soc", "package", "gpu", "wall"]
 EnergyMethod = Literal["integrated", "scaled", "model"]
@@ -91,6 +93,8 @@ class NodeAnnouncement(Message, frozen=True):
     """Where its tensor transport listens, `tcp://host:port`."""
     emulated: Text | None = None
     """None for a real node; otherwise what is emulated, in words that are shown wherever its figures are."""
+    fallback: Literal["mqtt"] | None = None
+    """The way by which it takes tensors of nodes that cannot reach its endpoint; None where it takes no other."""
     tensor_key: PublicKey | None = None
     """The key that its tensor transport proves to have; None where that is open, which only loopback may be."""
 
@@ -117,6 +121,13 @@ class NameQuestion(Message, frozen=True):
     node: Name
     question: Name
     """A word of its own, by which the asker knows when it has heard all that came before."""
+
+
+class TensorCall(Message, frozen=True):
+    """A node that cannot reach another directly asks it to listen at the broker for its tensors."""
+
+    dst: Name
+    src: Name
 
 
 class ModelReference(Message, frozen=True):
@@ -247,6 +258,8 @@ class LinkReading(Message, frozen=True):
     mbps: Positive
     mbps_std: NonNegative
     method: Literal["probe", "transfer"]
+    way: TensorWay = "direct"
+    """How tensors go there now: each way has a round trip and a bandwidth of its own."""
     mark: SpoolMark | None = None
 
 

@@ -31,6 +31,7 @@ from broker.messages import (
     SpoolReport,
     StageMiss,
     TelemetryStored,
+    TensorCall,
 )
 from broker.texts import with_bounded_texts
 
@@ -41,12 +42,10 @@ _LEVEL = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}"
 M = TypeVar("M", bound=Message)
 
 
-@dataclass(frozen=True)
-class Topic(Generic[M]):
-    """A family of topics of one payload type; `pattern` names its variable levels in braces."""
+class Family:
+    """Topics of one pattern, which names its variable levels in braces: their addresses, whatever they carry."""
 
     pattern: str
-    payload: type[M]
     qos: int
     retain: bool
     summary: str
@@ -64,6 +63,25 @@ class Topic(Generic[M]):
         """The variable levels of an address after its site, or None if it is of another family."""
         match = self._address_form.fullmatch(address)
         return match.groups() if match else None
+
+    @cached_property
+    def _level_names(self) -> tuple[str, ...]:
+        return tuple(variable.strip("{}") for variable in _VARIABLE.findall(self.pattern))
+
+    @cached_property
+    def _address_form(self) -> re.Pattern[str]:
+        return re.compile(rf"{ROOT}/{_LEVEL}/" + _VARIABLE.sub(f"({_LEVEL})", self.pattern))
+
+
+@dataclass(frozen=True)
+class Topic(Family, Generic[M]):
+    """A family of topics of one payload type, which travels as JSON."""
+
+    pattern: str
+    payload: type[M]
+    qos: int
+    retain: bool
+    summary: str
 
     def encode(self, message: M) -> bytes:
         """The message as UTF-8 JSON; a text that is too long for those who hear it is cut."""
@@ -84,16 +102,19 @@ class Topic(Generic[M]):
         return message
 
     @cached_property
-    def _level_names(self) -> tuple[str, ...]:
-        return tuple(variable.strip("{}") for variable in _VARIABLE.findall(self.pattern))
-
-    @cached_property
-    def _address_form(self) -> re.Pattern[str]:
-        return re.compile(rf"{ROOT}/{_LEVEL}/" + _VARIABLE.sub(f"({_LEVEL})", self.pattern))
-
-    @cached_property
     def _decoder(self) -> "msgspec.json.Decoder[M]":
         return msgspec.json.Decoder(self.payload)
+
+
+@dataclass(frozen=True)
+class BinaryTopic(Family):
+    """A family of topics whose payloads are bytes of a form of their own; `form` says in words which."""
+
+    pattern: str
+    form: str
+    qos: int
+    retain: bool
+    summary: str
 
 
 STATUS = Topic("nodes/{node}/status", NodeStatus, 1, True, "birth and last will of a node")
@@ -114,6 +135,10 @@ STORED = Topic("nodes/{node}/stored", TelemetryStored, 1, False, "up to where a 
 SPOOL = Topic("nodes/{node}/spool", SpoolReport, 1, True, "what waits in a node's spool, and what was dropped")
 LEADER = Topic("leader", Leader, 1, True, "which coordinator leads the site")
 QUESTION = Topic("nodes/{node}/question", NameQuestion, 1, False, "an agent asks whether another has its name")
+CALL = Topic("tensors/{dst}/{src}/call", TensorCall, 1, False, "an agent asks another to take tensors by the broker")
+TENSORS = BinaryTopic(
+    "tensors/{dst}/{src}", "chunks of tensors", 0, False, "what two agents tell each other that cannot connect directly"
+)
 
 TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of families of different payloads
     STATUS,
@@ -134,4 +159,6 @@ TOPICS: tuple[Topic[Message], ...] = (  # type: ignore[assignment]  # a tuple of
     SPOOL,
     LEADER,
     QUESTION,
+    CALL,
 )
+FAMILIES: tuple[Topic[Message] | BinaryTopic, ...] = (*TOPICS, TENSORS)

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import inspect
 
 from broker.messages import Message
-from broker.topics import ROOT, TOPICS, Topic
+from broker.topics import FAMILIES, ROOT, TOPICS, BinaryTopic, Topic
 from coordinator import metrics as coordinator_metrics
 from coordinator.configuration import CoordinatorSettings
 from coordinator.telemetry.measurements import MEASUREMENTS
@@ -48,15 +48,15 @@ def _topics() -> str:
         "# MQTT topics",
         "",
         NOTICE,
-        f"All topics hang under `{ROOT}/<site>/`; payloads are JSON. `mosquitto_sub -v -t '{ROOT}/#'` shows them.",
+        f"All topics hang under `{ROOT}/<site>/`; payloads are JSON, but for tensors. "
+        f"`mosquitto_sub -v -t '{ROOT}/#'` shows them.",
         "",
         "| topic | payload | QoS | retained | what it is |",
         "|---|---|---|---|---|",
     ]
-    for topic in TOPICS:
+    for topic in FAMILIES:
         retained = "yes" if topic.retain else "no"
-        payload = f"[{topic.payload.__name__}](#{topic.payload.__name__.lower()})"
-        lines.append(f"| `{topic.pattern}` | {payload} | {topic.qos} | {retained} | {topic.summary} |")
+        lines.append(f"| `{topic.pattern}` | {_payload(topic)} | {topic.qos} | {retained} | {topic.summary} |")
     lines += ["", "# Payloads", ""]
     for payload in _payloads(TOPICS):
         lines += [f"## {payload.__name__}", "", (payload.__doc__ or "").strip(), ""]
@@ -64,6 +64,12 @@ def _topics() -> str:
         lines += [_field_row(field) for field in msgspec.structs.fields(payload)]
         lines.append("")
     return "\n".join(lines)
+
+
+def _payload(topic: Topic[Message] | BinaryTopic) -> str:
+    if isinstance(topic, BinaryTopic):
+        return topic.form
+    return f"[{topic.payload.__name__}](#{topic.payload.__name__.lower()})"
 
 
 def _field_row(field: msgspec.structs.FieldInfo) -> str:

@@ -24,7 +24,7 @@ from broker.access import ACCESS, ROLES, User, acl_file, rules
 from broker.connection import Connection, Will
 from broker.mosquitto import PrivateMosquitto
 from broker.site_directory import SiteDirectory
-from broker.topics import ROOT, TOPICS
+from broker.topics import FAMILIES, ROOT
 
 COORDINATOR, ADMIN, READER, WITNESS = "coordinator", "admin", "dashboard", "witness"
 PLUGGED, PLUG = "plugged", "tele/pi-plug/SENSOR"
@@ -66,6 +66,9 @@ EXPECTED = {
     "replies/anonymous/here": Expected(set(NODES), NOBODY),
     "nodes/pi/question": Expected({"pi"}, {"pi", READER, ADMIN}),
     "leader": Expected({COORDINATOR}, EVERYBODY),
+    "tensors/laptop/pi": Expected({"pi"}, {"laptop"}),
+    "tensors/pi/laptop": Expected({"laptop"}, {"pi"}),
+    "tensors/laptop/pi/call": Expected({"pi"}, {"laptop"}),
 }
 ADDRESSES = {f"{ROOT}/{SITE}/{topic}": expected for topic, expected in EXPECTED.items()}
 ADDRESSES |= {f"{ROOT}/elsewhere/{topic}": Expected(NOBODY, NOBODY) for topic in EXPECTED}
@@ -216,7 +219,7 @@ def test_each_hears_only_what_is_meant_for_it(guarded: SiteDirectory, wide: str,
 
 def test_every_family_of_topics_has_its_entry() -> None:
     """A topic that is added to the registry without saying who may use it is noticed here."""
-    assert [access.topic.pattern for access in ACCESS] == [topic.pattern for topic in TOPICS]
+    assert [access.topic.pattern for access in ACCESS] == [topic.pattern for topic in FAMILIES]
     assert all(access.writers and access.readers for access in ACCESS)
 
 
