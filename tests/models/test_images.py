@@ -14,7 +14,7 @@ from PIL import Image
 
 from models.errors import ImageError
 from models.graph import Quantization
-from models.images import MAX_PIXELS, load_image, sample_photographs, to_input
+from models.images import MAX_PIXELS, from_pixels, load_image, sample_photographs, to_input, to_pixels
 from models.preprocessing import PREPROCESSINGS, Preprocessing
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -200,3 +200,34 @@ def test_an_input_of_another_type_is_refused() -> None:
     """Images go into floats and bytes."""
     with pytest.raises(ImageError, match="the model's input is of type int64"):
         to_input(Image.new("RGB", (8, 8)), (1, 4, 4, 3), np.int64)
+
+
+@pytest.mark.parametrize("name", PREPROCESSINGS)
+@pytest.mark.parametrize("shape", [(1, 32, 48, 3), (1, 48, 32, 1)])
+@pytest.mark.parametrize("dtype", ["float32", "int8", "uint8"])
+def test_an_image_may_travel_as_pixels(
+    photographs: tuple[Path, ...], name: str, shape: tuple[int, ...], dtype: str
+) -> None:
+    """The pixels at the model's size, a byte each, give elsewhere what the image itself gives here, bit for bit."""
+    image, quantization = load_image(photographs[0]), Quantization(0.0078125, -1)
+    pixels = to_pixels(image, shape)
+    assert (pixels.dtype, pixels.shape) == (np.uint8, shape[1:])
+    there = from_pixels(pixels, dtype, quantization, PREPROCESSINGS[name])
+    here = to_input(image, shape, dtype, quantization, PREPROCESSINGS[name])
+    assert (there.dtype, there.shape, there.tobytes()) == (here.dtype, here.shape, here.tobytes())
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.sampled_from(sorted(PREPROCESSINGS)),
+    st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3])),
+)
+def test_every_pixel_becomes_its_normalised_value(seed: int, name: str, shape: tuple[int, int, int]) -> None:
+    """Whatever the shape, each pixel becomes (p - mean) / std of its channel, in the order that the model takes."""
+    pixels = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    wanted = PREPROCESSINGS[name]
+    mean, std = np.array(wanted.mean, np.float32), np.array(wanted.std, np.float32)
+    if shape[2] == 1:
+        mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
+    ordered = pixels[..., ::-1] if wanted.channels == "bgr" else pixels
+    np.testing.assert_array_equal(from_pixels(pixels, np.float32, None, wanted)[0], (ordered - mean) / std)
