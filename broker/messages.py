@@ -509,3 +509,5 @@ class InferReply(Message, frozen=True):
     error: Text | None = None
     busy_ms: NonNegative | None = None
     """Set where the request was refused because of overload: how long it would have waited."""
+    dropped: bool = False
+    """Whether it was a frame of a `latest` stream that gave way to a newer one before it began: no error, no answer."""
