@@ -90,11 +90,9 @@ def main() -> None:
             for size in SIZES:
                 figures = measure(agents, floor, size, size.requests // 5 if arguments.quick else size.requests)
                 rows.append(figures)
-                print(
-                    f"{figures.size_bytes:8} {figures.overhead_p50_ms:15.3f} {figures.overhead_p99_ms:7.3f} "
-                    f"{figures.floor_p50_ms:12.3f} {figures.floor_p99_ms:7.3f} {figures.ratio:6.2f} {figures.goal:5.1f}",
-                    flush=True,
-                )
+                overhead = f"{figures.overhead_p50_ms:15.3f} {figures.overhead_p99_ms:7.3f}"
+                bare = f"{figures.floor_p50_ms:12.3f} {figures.floor_p99_ms:7.3f}"
+                print(f"{figures.size_bytes:8} {overhead} {bare} {figures.ratio:6.2f} {figures.goal:5.1f}", flush=True)
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
 
@@ -172,25 +170,23 @@ def ring() -> Iterator[Ring]:
     most_bytes = max(size.size_bytes for size in SIZES) + LENGTH_BYTES
     with ExitStack() as stack:
         pipes = [context.Pipe() for _ in range(3)]
-        processes = []
         for number, (_, theirs) in enumerate(pipes):
             target = lead if number == 0 else pass_on
             process = context.Process(target=target, args=(theirs, most_bytes), daemon=True)
             process.start()
-            processes.append(process)
+            stack.callback(process.join, 10)
         addresses = [ours.recv() for ours, _ in pipes]
         for number, (ours, _) in enumerate(pipes):
             ours.send(addresses[(number + 1) % 3])
         for ours, _ in pipes:
             ours.recv()
         asked = pipes[0][0]
-        stack.callback(lambda: [process.join(10) for process in processes])
         stack.callback(asked.send, STOP)
         yield Ring(asked)
 
 
 def joined(connection: Connection) -> tuple[socket.socket, socket.socket]:
-    """This process's two ends of the ring: the one that it reads, and the one that it writes."""
+    """The two ends that a process has in the ring: the one that it reads, and the one that it writes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         connection.send(listener.getsockname())
         outward = socket.create_connection(connection.recv())

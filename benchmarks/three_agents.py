@@ -44,7 +44,7 @@ WAIT_S = 300.0
 class ThreeAgents:
     """The running agents, from `with` to its end; `models` are the files that they are to hold, by name.
 
-    The coordinator's own plans keep everything on the origin: it serves the models, and the chains' plans are fixed here.
+    The coordinator's own plans keep everything on the origin: it serves the models, and the chains' plans are ours.
     """
 
     def __init__(self, models: Mapping[str, Path]) -> None:

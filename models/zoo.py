@@ -69,6 +69,13 @@ def _build_vgg16(weights: str | None) -> Any:
     return VGG16(weights=weights)
 
 
+def _build_resnet50(weights: str | None) -> Any:
+    """ResNet50 for 224 x 224 images, as keras.applications has it."""
+    from keras.applications import ResNet50  # noqa: PLC0415  # as above
+
+    return ResNet50(weights=weights)
+
+
 def _build_mobilenetv2(weights: str | None) -> Any:
     """MobileNetV2 of width 1.0 for 224 x 224 images, as keras.applications has it."""
     from keras.applications import MobileNetV2  # noqa: PLC0415  # as above
@@ -80,6 +87,7 @@ ZOO = {
     model.name: model
     for model in (
         ZooModel("alexnet", PREPROCESSINGS["torch"], False, _build_alexnet),
+        ZooModel("resnet50", PREPROCESSINGS["caffe"], True, _build_resnet50),
         ZooModel("vgg16", PREPROCESSINGS["caffe"], True, _build_vgg16),
         ZooModel("mobilenetv2", PREPROCESSINGS["tf"], True, _build_mobilenetv2),
     )

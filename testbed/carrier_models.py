@@ -1,4 +1,4 @@
-"""Writes models whose only purpose is what their cuts carry: one float tensor of one shape at each, and hardly a compute.
+"""Writes models that are there for what their cuts carry: one float tensor of one shape at each, and hardly a compute.
 
 For benchmarks and tests of what lies between the computes; they need no TensorFlow.
 """

@@ -61,7 +61,7 @@ def test_the_zoo_is_found_by_name() -> None:
     with pytest.raises(ConversionError, match=r"did you mean vgg16\?"):
         find_zoo_model("VGG-16")
     with pytest.raises(
-        ConversionError, match=r"alexnet, vgg16, mobilenetv2\) nor an existing .keras file or SavedModel$"
+        ConversionError, match=r"alexnet, resnet50, vgg16, mobilenetv2\) nor an existing .keras file or SavedModel$"
     ):
         find_zoo_model("zzz")
 
