@@ -8,6 +8,7 @@ ModelError (SplitrailError)
 ├── RuntimeMissingError (ImportError) no runtime for .tflite files is installed
 ├── SegmentInputError (ValueError)    arrays that do not fit a segment's inputs
 ├── SegmentRunError (RuntimeError)    the runtime could not load or run a segment
+├── CodecError (ValueError)           tensors that a codec cannot pack, or that are not what it packed
 ├── CacheError (OSError)              a file or directory of the model cache cannot be used
 ├── FetchError (OSError)              a model could not be downloaded, or is not what was promised
 ├── ServerAccessError (OSError)       the token for a model server, or the authority it is trusted by, cannot be used
@@ -55,6 +56,10 @@ class SegmentInputError(ModelError, ValueError):
 
 class SegmentRunError(ModelError, RuntimeError):
     """The runtime could not load or run a segment."""
+
+
+class CodecError(ModelError, ValueError):
+    """A codec cannot pack these tensors, or these bytes are not what it made."""
 
 
 class CacheError(ModelError, OSError):
