@@ -139,6 +139,7 @@ def stage_reports(plan: Plan, records: tuple[StageRecord, ...]) -> tuple[StageRe
             stop=hops[record.hop].stop,
             compute_ms=record.compute_ns / 1e6,
             wait_ms=record.wait_ns / 1e6,
+            codec_ms=record.codec_ns / 1e6,
             energy=record.energy,
         )
         for record in records

@@ -18,7 +18,7 @@ from edge_agent.errors import WireError
 from edge_agent.wire_energy import ENERGY_FORM, pack_energy, unpack_energy
 
 MAGIC: Final = b"SPLT"
-WIRE_VERSION: Final = 3
+WIRE_VERSION: Final = 4
 
 MAX_TENSORS: Final = 64
 MAX_DIMENSIONS: Final = 8
@@ -43,7 +43,7 @@ _PREFIX: Final = struct.Struct("<4sBB")  # magic, version, kind
 _ROUTE: Final = struct.Struct("<64sI16sHI")  # deployment, epoch, request, hop, plan
 _COUNTS: Final = struct.Struct("<HH")  # tensors, stage records
 _TENSOR: Final = struct.Struct("<BB8IQ")  # dtype code, dimensions in use, dimensions, bytes
-_STAGE: Final = struct.Struct("<HQQ" + ENERGY_FORM)  # hop, compute_ns, wait_ns, and the energy
+_STAGE: Final = struct.Struct("<HQQQ" + ENERGY_FORM)  # hop, compute_ns, wait_ns, codec_ns, and the energy
 _TIMED: Final = struct.Struct("<QQ")  # bytes, nanoseconds
 _TOKEN: Final = struct.Struct("<Q")
 _CHUNK: Final = struct.Struct("<QHH")  # probe, index, count
@@ -78,6 +78,8 @@ class StageRecord:
     wait_ns: int
     energy: StageEnergy | None = None
     """Within `edge_agent.wire_energy`'s bounds; sent in whole microjoules."""
+    codec_ns: int = 0
+    """what of `compute_ns` went into unpacking its inputs and packing its outputs"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -257,7 +259,8 @@ def _encode_tensors(message: TensorsMessage) -> list[Frame]:
         payloads.append(flat.view(np.uint8).data)
     _check_size(payloads)
     for record in message.stages:
-        descriptors += _STAGE.pack(record.hop, record.compute_ns, record.wait_ns, *pack_energy(record.energy))
+        energy = pack_energy(record.energy)
+        descriptors += _STAGE.pack(record.hop, record.compute_ns, record.wait_ns, record.codec_ns, *energy)
     header = _prefix(_TENSORS) + _pack_route(message.route) + counts
     return [header, bytes(descriptors), *payloads]
 
@@ -279,8 +282,8 @@ def _decode_tensors(body: bytes, rest: Sequence[Frame]) -> TensorsMessage:
         for record, payload in zip(_TENSOR.iter_unpack(descriptors[:boundary]), payloads, strict=True)
     )
     stages = tuple(
-        StageRecord(hop, compute_ns, wait_ns, unpack_energy(energy))
-        for hop, compute_ns, wait_ns, *energy in _STAGE.iter_unpack(descriptors[boundary:])
+        StageRecord(hop, compute_ns, wait_ns, unpack_energy(energy), codec_ns)
+        for hop, compute_ns, wait_ns, codec_ns, *energy in _STAGE.iter_unpack(descriptors[boundary:])
     )
     return TensorsMessage(route, tensors, stages)
 

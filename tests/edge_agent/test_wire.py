@@ -54,7 +54,14 @@ ENERGIES = st.builds(
     st.sampled_from(["board", "soc", "package", "gpu", "wall"]),
     st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,23}\Z"),
 )
-STAGES = st.builds(StageRecord, hop=st.integers(0, 2**16 - 1), compute_ns=U64, wait_ns=U64, energy=st.none() | ENERGIES)
+STAGES = st.builds(
+    StageRecord,
+    hop=st.integers(0, 2**16 - 1),
+    compute_ns=U64,
+    wait_ns=U64,
+    energy=st.none() | ENERGIES,
+    codec_ns=U64,
+)
 TENSORS_MESSAGES = st.builds(
     TensorsMessage,
     route=ROUTES,
