@@ -5,6 +5,7 @@ Whether the segment may be cut out is slicer.py's business, and writing the tree
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from models.constants import Constants, pack_value
 from models.details import detail_tensors
@@ -33,6 +34,7 @@ from models.schema import (
 )
 
 KEPT_METADATA = "min_runtime_version"
+_EMPTY_BUFFER_BYTES = 16  # its offset, its table and what aligns it
 
 
 def segment_tree(model: ModelFile, constants: Constants, graph: Graph, start: int, stop: int) -> Fresh:
@@ -76,7 +78,12 @@ class _Segment:
             if name == KEPT_METADATA
         ]
         inside = blob_bytes_fit([*self._blobs.values(), *self._custom_options])
-        buffers = [Fresh({}), *(_buffer(self._blobs[key], inside=inside) for key in self._buffers)]
+        held = {index: self._blobs[key] for key, index in self._buffers.items()}
+        self._model.flatbuffer.spend(_EMPTY_BUFFER_BYTES * max(held, default=0))
+        buffers = [
+            _buffer(held[index], inside=inside) if index in held else Fresh({})
+            for index in range(max(held, default=0) + 1)
+        ]
         codes = [Copy(self._model.codes[index].table, OPERATOR_CODE) for index in self._codes]
         description = self._model.root.raw(Model.DESCRIPTION)
         return Fresh(
@@ -194,19 +201,29 @@ class _Segment:
         return Fresh(fields)
 
     def _file_buffer(self, original: int) -> int:
-        """The index in the segment of a buffer of the file; 0 for an empty one, as the schema has it."""
+        """The index of a buffer of the file, the same in the segment; 0 for an empty one, as the schema has it.
+
+        XNNPACK knows the weights that it has packed by this index, and so finds them again for every segment.
+        """
         if original in self._buffers:
             return self._buffers[original]
         span = self._model.buffer_span(original)
-        return self._new_buffer(original, self._blob(span)) if span else 0
+        return self._new_buffer(original, original, self._blob(span)) if span else 0
 
     def _own_buffer(self, data: bytes) -> int:
-        return self._buffers.get(data) or self._new_buffer(data, Blob(data))
+        return self._buffers.get(data) or self._new_buffer(data, self._own_places[data], Blob(data))
 
-    def _new_buffer(self, key: int | bytes, blob: Blob) -> int:
+    def _new_buffer(self, key: int | bytes, index: int, blob: Blob) -> int:
         self._blobs[key] = blob
-        self._buffers[key] = len(self._buffers) + 1
-        return self._buffers[key]
+        self._buffers[key] = index
+        return index
+
+    @cached_property
+    def _own_places(self) -> dict[bytes, int]:
+        """The indices of folded constants, after those of the file and the same in every segment of the model."""
+        tensors = self._model.main.tensors
+        values = {pack_value(value, tensors[index].type_name) for index, value in self._constants.folded.items()}
+        return {data: place for place, data in enumerate(sorted(values), start=len(self._model.buffers))}
 
     def _blob(self, span: range) -> Blob:
         """Bytes of the file that is cut, to be copied from file to file."""

@@ -1,5 +1,6 @@
 """Segments cut out of a .tflite give, chained, what the whole model gives."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from models.errors import CutError, ModelError, ModelFileError
 from models.graph import read_graph
+from models.modelfile import open_model
 from models.runtime import Segment
 from models.slicer import slice_model
 
@@ -202,3 +204,17 @@ def test_damage_is_never_worse_than_a_model_error(
         slice_model(path, 0, data.draw(st.sampled_from(allowed)), tmp_path / "out.tflite")
     except ModelError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("name", ["branchy", "branchy_int8", "dynamic_batch", "shared"])
+def test_a_buffer_keeps_its_number_in_every_segment(small_model: Models, tmp_path: Path, name: str) -> None:
+    """So that what a runtime keeps by a buffer's number is right for all segments of the model."""
+    path = small_model(name)
+    held: dict[int, bytes] = {}
+    for start, stop in itertools.combinations([cut.k for cut in read_graph(path).cuts if cut.allowed], 2):
+        slice_model(path, start, stop, tmp_path / "piece.tflite")
+        with open_model(tmp_path / "piece.tflite") as piece:
+            for index in range(len(piece.buffers)):
+                data = bytes(piece.buffer_data(index))
+                if data:
+                    assert held.setdefault(index, data) == data
