@@ -12,6 +12,7 @@ import numpy as np
 
 from broker.messages import StageEnergy
 from edge_agent.errors import ExecutorBusyError
+from edge_agent.packing import Packing
 from models.runtime import Segment
 
 LEARNING = 0.2  # the weight of a run in the mean by which the backlog is told
@@ -31,6 +32,8 @@ class Outcome:
     error: str | None = None
     energy: StageEnergy | None = None
     """None where nobody measures it, and of what failed."""
+    codec_ns: int = 0
+    """What of `compute_ns` went into unpacking the inputs and packing the outputs."""
 
 
 class RunningMeter(Protocol):
@@ -53,6 +56,7 @@ class _Work:
     inputs: Arrays
     arrived_ns: int
     done: Callable[[Outcome], None]
+    packing: Packing | None
 
 
 class Executor:
@@ -101,6 +105,7 @@ class Executor:
         arrived_ns: int,
         done: Callable[[Outcome], None],
         *,
+        packing: Packing | None = None,
         here: bool = False,
     ) -> None:
         """Run on the caller's thread if it may be `here` and nothing runs or waits; else queue it for the executor's.
@@ -109,7 +114,7 @@ class Executor:
         runtime's own memory. What it submits itself is queued. `arrived_ns` is when the inputs came, by
         time.monotonic_ns(). ExecutorBusyError if the queue is full, or the executor closed.
         """
-        work = _Work(segment, inputs, arrived_ns, done)
+        work = _Work(segment, inputs, arrived_ns, done, packing)
         with self._changed:
             if self._closing.is_set():
                 raise ExecutorBusyError("its agent is closing")
@@ -168,12 +173,17 @@ class Executor:
         cpu_ns = time.thread_time_ns()
         outputs: Arrays = ()
         error = None
+        codec_ns = 0
         try:
-            outputs = work.segment.run(work.inputs)
+            if work.packing is None:
+                outputs = work.segment.run(work.inputs)
+            else:
+                outputs, codec_ns = _run_packed(work.segment, work.inputs, work.packing)
         except Exception as fault:  # a runtime's own errors have no common type; the request gets it
             error = f"{type(fault).__name__}: {fault}"
         if stretch > 1.0:
             done_ns = started_ns + round(stretch * (time.thread_time_ns() - cpu_ns))
+            codec_ns = round(stretch * codec_ns)
             self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
         stopped_ns = time.monotonic_ns()
         energy = metered.end(started_ns, stopped_ns) if metered is not None else None
@@ -181,4 +191,22 @@ class Executor:
         self._busy_ns += compute_ns
         self._run_s += LEARNING * (compute_ns / 1e9 - self._run_s)
         self._is_computing = False
-        return Outcome(outputs, compute_ns, started_ns - work.arrived_ns, error, energy if error is None else None)
+        return Outcome(
+            outputs,
+            compute_ns,
+            started_ns - work.arrived_ns,
+            error,
+            energy if error is None else None,
+            min(codec_ns, compute_ns),
+        )
+
+
+def _run_packed(segment: Segment, inputs: Arrays, packing: Packing) -> tuple[Arrays, int]:
+    """The packed outputs for packed inputs, and the nanoseconds that unpacking and packing took."""
+    started_ns = time.monotonic_ns()
+    unpacked = packing.unpack(inputs, segment.inputs)
+    unpacked_ns = time.monotonic_ns()
+    outputs = segment.run(unpacked)
+    ran_ns = time.monotonic_ns()
+    packed = packing.pack(outputs)
+    return packed, time.monotonic_ns() - ran_ns + unpacked_ns - started_ns

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from broker.messages import Plan
+from broker.messages import CodecName, Plan, TensorScale
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,9 @@ class Hop:
     node: str
     start: int
     stop: int
+    codec: CodecName = "raw"
+    """How the tensors are packed that it takes in."""
+    scales: tuple[TensorScale, ...] = ()
 
     @property
     def relays(self) -> bool:
@@ -28,11 +31,17 @@ def route(plan: Plan) -> tuple[Hop, ...]:
     """Every hop of a request, from the origin to the origin.
 
     Hop 0 is on the origin, where the inputs arise (relaying if its first op runs elsewhere), and the last
-    hop is the origin's again. A message between two hops carries the number of the one that it goes to.
+    hop is the origin's again. A message between two hops carries the number of the one that it goes to. What goes
+    through relays is packed for the stage that reads it; the result is raw.
     """
-    hops = [Hop(stage.node, stage.start, stage.stop) for stage in plan.stages]
+    hops: list[Hop] = []
+    packed: tuple[CodecName, tuple[TensorScale, ...]] = ("raw", ())
+    for stage in reversed(plan.stages):
+        if stage.start < stage.stop:
+            packed = (stage.codec, stage.scales)
+        hops.insert(0, Hop(stage.node, stage.start, stage.stop, *packed))
     if hops[0].node != plan.origin:
-        hops.insert(0, Hop(plan.origin, 0, 0))
+        hops.insert(0, Hop(plan.origin, 0, 0, *packed))
     ops = hops[-1].stop
     hops += [Hop(node, ops, ops) for node in plan.way_back[1:]]
     return tuple(hops)

@@ -3,8 +3,10 @@
 Which preprocessing a model wants is `models.preprocessing`; what its output means is `models.classification`.
 """
 
+import contextlib
 import importlib.util
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +35,15 @@ def load_image(source: bytes | Path) -> Image.Image:
     ImageError where it is missing, too large (64 MB, 50 million pixels) or nothing that Pillow can read.
     """
     name = str(source) if isinstance(source, Path) else "the image"
-    data = _read(source, name)
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_pixels(image.size, name)
-            return _to_rgb(ImageOps.exif_transpose(image))
-    except ImageError:
-        raise
-    # Pillow's decoders raise whatever a broken file leads them to; no image is worth the process.
-    except Exception as error:
-        raise ImageError(
-            f"{name} is not an image that Pillow can read; it would have to be one of {', '.join(FORMATS)}"
-        ) from error
+    with _opened(_read(source, name), name) as image:
+        return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def check_image(data: bytes) -> None:
+    """Raise the ImageError that `load_image` would, as far as the file's header tells; nothing is decoded."""
+    name = "the image"
+    with _opened(_read(data, name), name):
+        pass
 
 
 def to_input(
@@ -107,6 +106,21 @@ def sample_photographs() -> tuple[Path, ...]:
         raise ImageError("the sample photographs come with scikit-learn: pip install scikit-learn, or name images")
     directory = Path(found.origin).parent / "datasets" / "images"
     return tuple(directory / name for name in _SAMPLES)
+
+
+@contextlib.contextmanager
+def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_pixels(image.size, name)
+            yield image
+    except ImageError:
+        raise
+    # Pillow's decoders raise whatever a broken file leads them to; no image is worth the process.
+    except Exception as error:
+        raise ImageError(
+            f"{name} is not an image that Pillow can read; it would have to be one of {', '.join(FORMATS)}"
+        ) from error
 
 
 def _read(source: bytes | Path, name: str) -> bytes:

@@ -1,0 +1,178 @@
+"""How tensors travel under a plan: what a stage unpacks before its run and packs after it, and an image as the input.
+
+The codecs themselves are `models.codecs`' and `models.images`'; which transfer has which, the plan says.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from broker.messages import MAX_IMAGE_BYTES, CodecName, Plan, TensorScale
+from edge_agent.routes import Hop, route
+from models.codecs import IMAGE_CODECS, pack, unpack
+from models.errors import CodecError
+from models.graph import Quantization, read_graph
+from models.images import check_image, from_pixels, load_image, to_pixels
+from models.preprocessing import Preprocessing, read_preprocessing
+from models.runtime import TensorSpec
+
+Arrays: TypeAlias = tuple[np.ndarray[Any, Any], ...]
+
+FORMS_KEPT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class ImageForm:
+    """How a model takes an image: its input, of shape (1, height, width, 3 or 1), and what becomes of the pixels."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    quantization: Quantization | None
+    preprocessing: Preprocessing | None
+
+    def pixels_of(self, file: bytes) -> np.ndarray[Any, Any]:
+        """The pixels of an image file at the input's size; ImageError where it cannot be read."""
+        return to_pixels(load_image(file), self.shape)
+
+    def tensor_of(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """The model's input of such pixels."""
+        return from_pixels(pixels, self.dtype, self.quantization, self.preprocessing)
+
+
+class ImageInput:
+    """An image file that is a request's input; it becomes pixels, and then a tensor, where and when that is needed."""
+
+    def __init__(self, file: bytes, form: ImageForm) -> None:
+        """ImageError where the file's header is that of no image that can be read."""
+        check_image(file)
+        self.file = file
+        self._form = form
+
+    @cached_property
+    def pixels(self) -> np.ndarray[Any, Any]:
+        """uint8, (height, width, 3 or 1); ImageError where the file cannot be read after all."""
+        return self._form.pixels_of(self.file)
+
+    @cached_property
+    def tensor(self) -> np.ndarray[Any, Any]:
+        """The model's input; ImageError as `pixels`."""
+        return self._form.tensor_of(self.pixels)
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes of memory once all is made of it."""
+        values = int(np.prod(self._form.shape))
+        return len(self.file) + values * (1 + np.dtype(self._form.dtype).itemsize)
+
+
+Inputs: TypeAlias = Arrays | ImageInput
+"""What a request begins with: the model's inputs, or the image that they are made of."""
+
+
+def packed_inputs(inputs: Inputs, codec: CodecName, scales: Sequence[TensorScale] = ()) -> Arrays:
+    """A request's inputs as they travel; those that came as tensors travel raw where the codec is of an image.
+
+    ImageError where the image cannot be read, CodecError where the codec cannot be applied.
+    """
+    if isinstance(inputs, ImageInput):
+        if codec == "jpeg":
+            return (np.frombuffer(inputs.file, np.uint8),)
+        if codec == "uint8":
+            return (inputs.pixels,)
+        inputs = (inputs.tensor,)
+    return inputs if codec in IMAGE_CODECS else pack(inputs, codec, scales)
+
+
+def inputs_bytes(inputs: Inputs) -> int:
+    """What a request's inputs take of memory."""
+    return inputs.nbytes if isinstance(inputs, ImageInput) else sum(tensor.nbytes for tensor in inputs)
+
+
+@dataclass(frozen=True, slots=True)
+class Packing:
+    """What is done around a stage's run: how the tensors came that it takes, and how those are to go that it gives."""
+
+    taken: CodecName
+    taken_scales: tuple[TensorScale, ...]
+    given: CodecName
+    given_scales: tuple[TensorScale, ...]
+    form: ImageForm | None = None
+    """The model's input; None where that is no image, or the stage does not begin with it."""
+
+    def unpack(self, arrays: Sequence[np.ndarray[Any, Any]], specs: Sequence[TensorSpec]) -> Arrays:
+        """The inputs of a segment of these specs. ModelError where the arrays cannot be unpacked into them."""
+        if self.taken in IMAGE_CODECS:
+            return (self._image_tensor(arrays, specs),)
+        return unpack(arrays, specs, self.taken, self.taken_scales)
+
+    def pack(self, arrays: Sequence[np.ndarray[Any, Any]]) -> Arrays:
+        """A segment's outputs as they travel. CodecError where the codec cannot be applied."""
+        return pack(arrays, self.given, self.given_scales)
+
+    def _image_tensor(
+        self, arrays: Sequence[np.ndarray[Any, Any]], specs: Sequence[TensorSpec]
+    ) -> np.ndarray[Any, Any]:
+        if len(arrays) != 1 or len(specs) != 1 or self.form is None:
+            raise CodecError(f"{len(arrays)} tensors came as {self.taken}, for a segment that takes no image")
+        [array], [spec], form = arrays, specs, self.form
+        if array.ndim == len(spec.shape) and array.dtype == spec.dtype:
+            return array  # of a request whose input came as a tensor
+        if array.dtype != np.uint8 or array.nbytes > MAX_IMAGE_BYTES:
+            raise CodecError(f"{array.dtype} of {array.nbytes} bytes came as {self.taken}, which is no image")
+        if self.taken == "jpeg":
+            return form.tensor_of(form.pixels_of(array.tobytes()))
+        if array.shape != form.shape[1:]:
+            raise CodecError(f"an image of shape {list(array.shape)} came, where {list(form.shape[1:])} is due")
+        return form.tensor_of(array)
+
+
+def stage_packing(plan: Plan, hop: int, form_of: Callable[[str], ImageForm | None]) -> Packing | None:
+    """What the stage at a hop of a plan has to unpack and pack; None where all is raw. `form_of` is by the model."""
+    hops = route(plan)
+    onward = hops[hop + 1] if hop + 1 < len(hops) else None
+    return packing_between(hops[hop], onward, lambda: form_of(plan.model.sha256))
+
+
+def packing_between(here: Hop, onward: Hop | None, form: Callable[[], ImageForm | None]) -> Packing | None:
+    """The packing of a segment that takes what goes to `here` and gives what goes `onward` (None: the result)."""
+    given, scales = (onward.codec, onward.scales) if onward is not None else ("raw", ())
+    if here.codec == given == "raw":
+        return None
+    return Packing(here.codec, here.scales, given, scales, form() if here.codec in IMAGE_CODECS else None)
+
+
+class ImageForms:
+    """How models take images, by their sha256, read once from their files; may be used by several threads."""
+
+    def __init__(self, path_of: Callable[[str], Path | None]) -> None:
+        """`path_of` is where a model's file lies, if it is here."""
+        self._path_of = path_of
+        self._lock = threading.Lock()
+        self._known: dict[str, ImageForm] = {}
+
+    def of(self, sha256: str) -> ImageForm | None:
+        """None where the model is not here, or takes no single input. ModelError where it cannot be read."""
+        with self._lock:
+            known = self._known.get(sha256)
+            path = self._path_of(sha256) if known is None else None
+            form = image_form(path) if path is not None else None
+            if form is None:
+                return known
+            if len(self._known) >= FORMS_KEPT:
+                del self._known[next(iter(self._known))]
+            self._known[sha256] = form
+            return form
+
+
+def image_form(path: Path) -> ImageForm | None:
+    """How the .tflite at `path` takes an image; None where it has several inputs."""
+    graph = read_graph(path)
+    if len(graph.inputs) != 1:
+        return None
+    tensor = graph.tensors[graph.inputs[0]]
+    return ImageForm(tensor.shape, tensor.dtype, tensor.quantization, read_preprocessing(path))
