@@ -2,15 +2,18 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from queue import Queue
+from typing import Literal
 
+import numpy as np
 import pytest
 from eventually import eventually
 from plans import plan_of
 
 from broker.messages import InferenceReport, InferReply, InferRequest, ModelReference, Plan
 from edge_agent.executor import Executor
-from edge_agent.intake import QUEUE_LENGTH, Intake
+from edge_agent.intake import DECODERS, QUEUE_LENGTH, Intake
 from edge_agent.origin import Limits, Origin
+from edge_agent.streams import UNKNOWN_DEPTH
 from edge_agent.wire import StageRecord, TensorsMessage
 from models.cache import ModelCache
 from models.runtime import Segment
@@ -33,10 +36,11 @@ class Desk:
         self.empty_handed = False
         self.reports: Queue[InferenceReport] = Queue()
         self.executor = Executor()
+        self.run: Callable[[TensorsMessage], object] = self._run
         self.origin = Origin(
             "pi",
             plans=self,
-            begin=self._run,
+            begin=lambda _, message: self.run(message),
             compute=self.executor,
             segment_of=lambda *_: None,
             power=dict,
@@ -69,7 +73,7 @@ class Desk:
         self.intake.take("photos", InferRequest(request_id="r1", image=image, top=top), replies.put)
         return replies.get(timeout=30)
 
-    def _run(self, _: Plan, message: TensorsMessage) -> None:
+    def _run(self, message: TensorsMessage) -> None:
         outputs = [] if self.empty_handed else self.segment.run(message.tensors)
         self.origin.delivered(TensorsMessage(message.route, tuple(outputs), (StageRecord(0, 1_000, 0),)))
 
@@ -163,15 +167,96 @@ def test_a_full_queue_of_images_is_answered_busy(
 ) -> None:
     """Every request has its one answer all the same."""
     hold = threading.Event()
-    monkeypatch.setattr("edge_agent.intake.load_image", lambda _: hold.wait(30) and None)
+    monkeypatch.setattr("edge_agent.classifiers.load_image", lambda _: hold.wait(30) and None)
     replies: Queue[InferReply] = Queue()
-    for number in range(QUEUE_LENGTH + 2):
+    for number in range(QUEUE_LENGTH + DECODERS + 1):
         desk.intake.take("photos", InferRequest(request_id=f"r{number}", image=b"", top=1), replies.put)
-        if number == 0:
-            assert eventually(lambda: desk.intake._worker.waiting == 0)
+        if number < DECODERS:
+            assert eventually(lambda: len(desk.intake._line) == 0)
     busy = replies.get(timeout=10)
     assert str(busy.error).startswith(f"busy: {QUEUE_LENGTH} images wait already")
     assert busy.busy_ms is not None
     hold.set()
-    others = {replies.get(timeout=10).request_id for _ in range(QUEUE_LENGTH + 1)}
-    assert len({busy.request_id, *others}) == QUEUE_LENGTH + 2
+    others = {replies.get(timeout=10).request_id for _ in range(QUEUE_LENGTH + DECODERS)}
+    assert len({busy.request_id, *others}) == QUEUE_LENGTH + DECODERS + 1
+
+
+class Slow:
+    """Stands in for the plan's stages, which hold each request until it is let go."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.begun: Queue[TensorsMessage] = Queue()
+        self._origin = desk.origin
+        self._outputs = desk.segment.run([np.zeros(spec.shape, spec.dtype) for spec in desk.segment.inputs])
+        desk.run = self.begun.put
+
+    def let_go(self) -> None:
+        """The request that began first gets its result."""
+        message = self.begun.get(timeout=10)
+        self._origin.delivered(TensorsMessage(message.route, tuple(self._outputs), (StageRecord(0, 1_000_000, 0),)))
+
+
+def frames(desk: Desk, photograph: Path, policy: Literal["every", "latest"], numbers: range) -> "Queue[InferReply]":
+    """Send frames of one stream; their answers will be in the queue."""
+    replies: Queue[InferReply] = Queue()
+    for number in numbers:
+        request = InferRequest(
+            request_id=f"f{number}", image=photograph.read_bytes(), top=1, stream="camera", policy=policy
+        )
+        desk.intake.take("photos", request, replies.put)
+    return replies
+
+
+def test_a_stale_frame_of_a_live_stream_gives_way(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """It is told so at once, without an error; those that have begun, and the newest, are answered."""
+    slow = Slow(desk)
+    replies = [frames(desk, photographs[0], "latest", range(1))]
+    assert eventually(lambda: slow.begun.qsize() == 1)
+    replies += [frames(desk, photographs[0], "latest", range(1, 2))]
+    assert eventually(lambda: slow.begun.qsize() == 2)
+    later = frames(desk, photographs[0], "latest", range(2, 5))
+    dropped = [later.get(timeout=10), later.get(timeout=10)]
+    assert [(reply.request_id, reply.dropped, reply.error) for reply in dropped] == [
+        ("f2", True, None),
+        ("f3", True, None),
+    ]
+    assert slow.begun.qsize() == 2
+    slow.let_go()
+    slow.let_go()
+    assert [each.get(timeout=10).request_id for each in replies] == ["f0", "f1"]
+    slow.let_go()
+    newest = later.get(timeout=10)
+    assert (newest.request_id, newest.dropped, len(newest.classes)) == ("f4", False, 1)
+    assert desk.reports.qsize() == 3
+
+
+def test_every_frame_of_another_stream_is_answered_in_its_order(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """No more of them are under way than keep the stages busy; the others wait for their turn."""
+    slow = Slow(desk)
+    replies = frames(desk, photographs[0], "every", range(8))
+    for number in range(8):
+        assert eventually(slow.begun.qsize)
+        assert desk.origin.in_flight <= DECODERS + 3
+        slow.let_go()
+        reply = replies.get(timeout=10)
+        assert (reply.request_id, reply.error, reply.dropped) == (f"f{number}", None, False)
+
+
+def test_a_stream_holds_up_nobody_else(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """A request that belongs to no stream begins although a stream's frames wait."""
+    slow = Slow(desk)
+    frames(desk, photographs[0], "every", range(5))
+    assert eventually(lambda: slow.begun.qsize() == UNKNOWN_DEPTH)
+    desk.intake.take("photos", InferRequest(request_id="r1", image=photographs[0].read_bytes()), lambda _: None)
+    assert eventually(lambda: slow.begun.qsize() == UNKNOWN_DEPTH + 1)
+
+
+def test_a_frame_that_is_no_image_ends_no_stream(desk: Desk, photographs: tuple[Path, ...]) -> None:
+    """It is answered with its error, and the next frame in its turn."""
+    replies: Queue[InferReply] = Queue()
+    for number, image in enumerate((b"noise", photographs[0].read_bytes(), b"noise", photographs[1].read_bytes())):
+        request = InferRequest(request_id=f"f{number}", image=image, top=1, stream="camera")
+        desk.intake.take("photos", request, replies.put)
+    answers = {reply.request_id: reply.error for reply in (replies.get(timeout=10) for _ in range(4))}
+    assert [answers[f"f{number}"] is None for number in range(4)] == [False, True, False, True]
+    assert eventually(lambda: not desk.intake._line._streams)
