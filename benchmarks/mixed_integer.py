@@ -136,16 +136,20 @@ def _move(program: _Program, cut: int, before: Mapping[str, int], runs: Mapping[
         stays = program.add()
         leaving[node.name].append((stays, 1.0))
         arriving[node.name].append((stays, 1.0))
-    for codec in problem.codecs if cut not in problem.model.forbidden_cuts else ():
+    codecs = problem.codecs if cut not in problem.model.forbidden_cuts else ()
+    for packing in (packing for codec in codecs if (packing := codec.at(cut)) is not None):
         packed: dict[str, Terms] = {node.name: [] for node in problem.nodes}
         for node in problem.nodes:
-            packs = program.add_compute(node, codec.encode_ms_per_mb * size / 1e6)
-            unpacks = program.add_compute(node, codec.decode_ms_per_mb * size / 1e6)
+            if not packing.is_free and node.codec_factor is None:
+                continue
+            factor = 1.0 if packing.is_free else node.codec_factor
+            packs = program.add_compute(node, factor * packing.encode_ms_per_mb * size / 1e6)
+            unpacks = program.add_compute(node, factor * packing.decode_ms_per_mb * size / 1e6)
             leaving[node.name].append((packs, 1.0))
             arriving[node.name].append((unpacks, 1.0))
             packed[node.name] += [(packs, 1.0), (unpacks, -1.0)]
         for link in problem.links:
-            hops = program.add_transfer((link.src, link.dst), size * codec.ratio)
+            hops = program.add_transfer((link.src, link.dst), size * packing.ratio)
             packed[link.src].append((hops, -1.0))
             packed[link.dst].append((hops, 1.0))
         program.rows += ((terms, 0.0, 0.0) for terms in packed.values())

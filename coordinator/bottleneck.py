@@ -4,16 +4,16 @@ Exact for plans that use no node and no link twice.
 """
 
 import math
-from collections.abc import Sequence
 
 from coordinator.distances import Reach
-from coordinator.steps import Steps, Transfer
+from coordinator.routes import Pair
+from coordinator.steps import Steps
 
 
 def bottlenecks(steps: Steps, reach: Reach) -> list[list[float]]:
     """The least period, in ms, of what comes after tensors arrive, by node and cut."""
     ops = steps.ops
-    sent = [(src, dst, _least_uses(steps, transfers)) for (src, dst), transfers in steps.transfers.items()]
+    sent = [(*pair, _least_uses(steps, pair)) for pair in steps.transfers]
     leaving = [[math.inf] * (ops + 1) for _ in steps.nodes]
     arriving = [[math.inf] * (ops + 1) for _ in steps.nodes]
     for node, ways in enumerate(steps.ways_back):
@@ -34,16 +34,18 @@ def bottlenecks(steps: Steps, reach: Reach) -> list[list[float]]:
     return arriving
 
 
-def _least_uses(steps: Steps, alternatives: Sequence[Transfer]) -> list[float]:
+def _least_uses(steps: Steps, pair: Pair) -> list[float]:
     """How long the busiest node or link is in use at each cut 0..N-1 by the transfer that keeps it so the least."""
     sizes = steps.sizes[:-1]
     best = [math.inf] * steps.ops
-    for transfer in alternatives:
+    for transfer in steps.transfers[pair]:
         uses = zip(transfer.fixed[steps.uses_from :], transfer.per_byte[steps.uses_from :], strict=True)
         busy = [(fixed, per_byte) for fixed, per_byte in uses if fixed or per_byte]
         for cut, size in enumerate(sizes):
             if size <= transfer.most_bytes:
                 best[cut] = min(best[cut], max([fixed + size * per_byte for fixed, per_byte in busy], default=0.0))
+    for cut, sent in steps.at_cut[pair].items():
+        best[cut] = min([best[cut], *(max(figures[steps.uses_from :], default=0.0) for figures, _ in sent)])
     for cut in steps.forbidden:
         best[cut] = math.inf
     return best

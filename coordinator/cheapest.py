@@ -4,23 +4,19 @@ Bounds, deviations and the period are for others; this is the quickest of them, 
 """
 
 import math
-from collections.abc import Sequence
 
 from coordinator.cost import Stage
 from coordinator.prices import Prices, WayBack, ways_back
 from coordinator.problem import Problem
-from coordinator.routes import Route, routes_of
+from coordinator.routes import Route, Routes
 from coordinator.walk import stages_of
 
 
 def cheapest_stages(problem: Problem, prices: Prices) -> tuple[Stage, ...]:
     """The stages of the plan of least price."""
     model, nodes = problem.model, range(len(problem.nodes))
-    routes = routes_of(problem, prices, quick_ones=False)
-    into = [
-        [(src, _transfer_prices(problem, alternatives)) for (src, dst), alternatives in routes.items() if dst == node]
-        for node in nodes
-    ]
+    routes = Routes(problem, prices, quick_ones=False)
+    into = [[(src, routes.least_prices((src, dst))) for src, dst in routes.pairs if dst == node] for node in nodes]
     compute = []
     for machine, of_ms in zip(problem.nodes, prices.compute_ms, strict=True):
         of_op_ms = machine.stretch * of_ms
@@ -49,23 +45,9 @@ def cheapest_stages(problem: Problem, prices: Prices) -> tuple[Stage, ...]:
         op_nodes.append(node)
         src = came_from[op][node]
         if src != node:
-            size = model.cut_bytes[op]
-            taken[op] = min(routes[src, node], key=lambda route: route.price(size))
+            taken[op] = routes.cheapest((src, node), op)
             node = src
     return stages_of(problem, op_nodes[::-1], taken)
-
-
-def _transfer_prices(problem: Problem, alternatives: Sequence[Route]) -> list[float]:
-    """The price of the best of some routes at each cut point 0..N-1; infinite where the model cannot be cut."""
-    sizes = problem.model.cut_bytes[:-1]
-    best: list[float] = []
-    for route in alternatives:
-        fixed, per_byte = route.fixed_price, route.price_per_byte
-        mine = [fixed + size * per_byte for size in sizes]
-        best = [least if least < one else one for least, one in zip(best, mine, strict=True)] if best else mine
-    for cut in problem.model.forbidden_cuts:
-        best[cut] = math.inf
-    return best
 
 
 def _price(back: WayBack | None) -> float:

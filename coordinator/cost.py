@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from coordinator.errors import PlanError
+from coordinator.packing import ends_ms, packing_of
 from coordinator.prices import (
     BITS_PER_BYTE,
     BITS_PER_MBPS_MS,
@@ -19,7 +20,7 @@ from coordinator.prices import (
     ways_back,
     within,
 )
-from coordinator.problem import BYTES_PER_MB, Codec, Problem
+from coordinator.problem import BYTES_PER_MB, Packing, Problem
 from coordinator.returning import Spent, best_way_back
 from coordinator.spread import at_risk, compute_variance_ms2, link_variances, quantile_ms
 
@@ -97,12 +98,14 @@ class _Tally:
         """Keep a node busy for so long, before its load stretches it."""
         self.compute_ms[name] += ms * self._nodes[name].stretch
 
-    def send(self, path: Sequence[str], size: float, codec: Codec | None = None) -> None:
+    def send(self, path: Sequence[str], size: float, packing: Packing | None = None) -> None:
         """Carry `size` bytes over a path of nodes, packed by its first and unpacked by its last."""
-        if codec:
-            self.compute(path[0], codec.encode_ms_per_mb * size / BYTES_PER_MB)
-            self.compute(path[-1], codec.decode_ms_per_mb * size / BYTES_PER_MB)
-            size *= codec.ratio
+        if packing:
+            src, dst = path[0], path[-1]
+            encode_ms, decode_ms = ends_ms(packing, size, self._nodes[src], self._nodes[dst])
+            self.compute(src, encode_ms)
+            self.compute(dst, decode_ms)
+            size *= packing.ratio
         for src, dst in pairwise(path):
             link = self._links.get((src, dst))
             if link is None:
@@ -203,7 +206,7 @@ def evaluate(problem: Problem, stages: Sequence[Stage], prices: Prices | None = 
             path_codec = stage.codec
         if stage.start < stage.stop:
             if len(path) > 1 and path_codec is not None:
-                tally.send(path, problem.model.cut_bytes[stage.start], codecs[path_codec])
+                tally.send(path, problem.model.cut_bytes[stage.start], packing_of(codecs[path_codec], stage.start))
             tally.run(stage.node, stage.start, stage.stop)
             path, path_codec = [stage.node], None
     way_back = tally.way_back(path[0])

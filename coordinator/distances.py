@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from coordinator.figures import MS, PRICE, VARIANCE, Figures, plus, weighted
-from coordinator.routes import Route
-from coordinator.steps import Steps, Transfer
+from coordinator.routes import Pair, Route
+from coordinator.steps import Steps
 
 Reach = list[list[int] | None]
 """By node: None for any length, or by the first op how far a stage may go at most."""
@@ -69,10 +69,7 @@ def reach_within(steps: Steps, room_mb: Sequence[float], most_ms: float | None =
 def distances(steps: Steps, weights: Figures, reach: Reach) -> Distances:
     """The shortest paths by a weighting of the figures."""
     before = [_runs_before(steps, node, weights) for node in steps.nodes]
-    transfers = [
-        (src, dst, _least_transfers(steps, alternatives, weights))
-        for (src, dst), alternatives in steps.transfers.items()
-    ]
+    transfers = [(*pair, _least_transfers(steps, pair, weights)) for pair in steps.transfers]
     ops = steps.ops
     beyond = [[math.inf] * (ops + 1) for _ in steps.nodes]
     arriving = [[math.inf] * (ops + 1) for _ in steps.nodes]
@@ -174,15 +171,7 @@ def _along(steps: Steps, by: Distances, onward: Callable[[int, int, int], tuple[
         if stop == steps.ops:
             back = min(steps.ways_back[node], key=lambda way: weighted(by.weights, way))
             return Walk(tuple(visits), figures, plus(figures, back))
-        size = steps.sizes[stop]
-        sent, route = min(
-            (
-                (transfer.figures(size), transfer.route)
-                for transfer in steps.transfers[node, dst]
-                if size <= transfer.most_bytes
-            ),
-            key=lambda one: weighted(by.weights, one[0]),
-        )
+        sent, route = min(steps.sent((node, dst), stop), key=lambda one: weighted(by.weights, one[0]))
         figures = plus(figures, sent)
         node, start, first = dst, stop, stop + 1
 
@@ -202,11 +191,11 @@ def _runs_before(steps: Steps, node: int, weights: Figures) -> list[float]:
     return row
 
 
-def _least_transfers(steps: Steps, alternatives: Sequence[Transfer], weights: Figures) -> list[float]:
-    """The least of some transfers at each cut 0..N-1; infinite where the model cannot be cut."""
+def _least_transfers(steps: Steps, pair: Pair, weights: Figures) -> list[float]:
+    """The least of the transfers between two nodes at each cut 0..N-1; infinite where there is none."""
     sizes = steps.sizes[:-1]
     best: list[float] = []
-    for _, fixed, per_byte, per_byte2, most_bytes in alternatives:
+    for _, fixed, per_byte, per_byte2, most_bytes in steps.transfers[pair]:
         at_0, slope, bend = weighted(weights, fixed), weighted(weights, per_byte), weights[VARIANCE] * per_byte2
         if bend:
             mine = [at_0 + size * (slope + size * bend) for size in sizes]
@@ -215,6 +204,9 @@ def _least_transfers(steps: Steps, alternatives: Sequence[Transfer], weights: Fi
         if most_bytes < math.inf:
             mine = [one if size <= most_bytes else math.inf for one, size in zip(mine, sizes, strict=True)]
         best = [least if least < one else one for least, one in zip(best, mine, strict=True)] if best else mine
+    best = best or [math.inf] * len(sizes)
+    for cut, sent in steps.at_cut[pair].items():
+        best[cut] = min([best[cut], *(weighted(weights, figures) for figures, _ in sent)])
     for cut in steps.forbidden:
         best[cut] = math.inf
     return best

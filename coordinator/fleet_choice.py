@@ -190,8 +190,9 @@ class _Choice:
         if codec >= 0:
             price = price + self._tables.carry[codec][op, src, node, 0]
             taken = taken.copy()
-            taken[:, src] += self._tables.size_mb[op, 0] * self._tables.encode_ms[codec, 0]
-            taken[:, node] += self._tables.size_mb[op, 0] * self._tables.decode_ms[codec, 0]
+            tables, size_mb = self._tables, self._tables.size_mb[op, 0]
+            taken[:, src] += size_mb * tables.encode_ms[codec, op, 0] * tables.codec_factor[src, 0]
+            taken[:, node] += size_mb * tables.decode_ms[codec, op, 0] * tables.codec_factor[node, 0]
         return _Labels(price, taken, np.full(rows, src), np.arange(rows), np.full(rows, codec))
 
     def _thinned(self, price: Floats, taken: Floats) -> Integers:

@@ -165,7 +165,7 @@ def _std_ms(footprint: Footprint, stretch: Sequence[float]) -> float:
 def _busiest_link_ms(member: Member, stages: Sequence[Stage], way_back: tuple[str, ...]) -> float:
     links = {(link.src, link.dst): link for link in member.problem.links}
     busy_ms = dict.fromkeys(links, 0.0)
-    carried = [(transfer.path, transfer.size * transfer.codec.ratio) for transfer in transfers(member.problem, stages)]
+    carried = [(transfer.path, transfer.sent_bytes) for transfer in transfers(member.problem, stages)]
     for path, size in (*carried, (way_back, member.problem.model.cut_bytes[-1])):
         for pair in pairwise(path):
             link = links[pair]

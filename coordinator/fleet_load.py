@@ -12,7 +12,8 @@ import msgspec
 
 from coordinator.cost import Stage
 from coordinator.errors import ProblemError
-from coordinator.problem import BYTES_PER_MB, MAX_NUMBER, Codec, Problem
+from coordinator.packing import ends_ms, packing_of
+from coordinator.problem import MAX_NUMBER, Packing, Problem
 
 MS_PER_S = 1000
 FULL = 1.0 - 1e-9
@@ -48,21 +49,30 @@ class Transfer:
 
     path: tuple[str, ...]
     size: float
-    codec: Codec
+    packing: Packing
+
+    @property
+    def sent_bytes(self) -> float:
+        """What goes over each link of the path."""
+        return self.size * self.packing.ratio
 
 
 def transfers(problem: Problem, stages: Sequence[Stage]) -> Iterator[Transfer]:
-    """What a plan carries between its stages, relays being part of the path; without the way back."""
+    """What a plan carries between its stages, relays being part of the path; without the way back.
+
+    PlanError where a codec is not allowed.
+    """
     codecs = {codec.name: codec for codec in problem.codecs}
-    path, packing = [problem.origin], None
+    path, codec = [problem.origin], None
     for stage in stages:
         if stage.node != path[-1]:
             path.append(stage.node)
-            packing = stage.codec
+            codec = stage.codec
         if stage.start < stage.stop:
-            if len(path) > 1 and packing is not None:
-                yield Transfer(tuple(path), problem.model.cut_bytes[stage.start], codecs[packing])
-            path, packing = [stage.node], None
+            if len(path) > 1 and codec is not None:
+                packing = packing_of(codecs[codec], stage.start)
+                yield Transfer(tuple(path), problem.model.cut_bytes[stage.start], packing)
+            path, codec = [stage.node], None
 
 
 def compute_ms(problem: Problem, stages: Sequence[Stage]) -> dict[str, float]:
@@ -72,8 +82,10 @@ def compute_ms(problem: Problem, stages: Sequence[Stage]) -> dict[str, float]:
     for stage in stages:
         taken[stage.node] += math.fsum(nodes[stage.node].op_ms[stage.start : stage.stop])
     for transfer in transfers(problem, stages):
-        taken[transfer.path[0]] += transfer.codec.encode_ms_per_mb * transfer.size / BYTES_PER_MB
-        taken[transfer.path[-1]] += transfer.codec.decode_ms_per_mb * transfer.size / BYTES_PER_MB
+        src, dst = transfer.path[0], transfer.path[-1]
+        encode_ms, decode_ms = ends_ms(transfer.packing, transfer.size, nodes[src], nodes[dst])
+        taken[src] += encode_ms
+        taken[dst] += decode_ms
     return taken
 
 

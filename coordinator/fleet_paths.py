@@ -16,6 +16,7 @@ from coordinator.errors import PlanError
 from coordinator.fleet_footprint import Footprint, Tariff
 from coordinator.fleet_load import Member
 from coordinator.fleet_proposal import ExactProposer, Proposal, Proposals, Questions, Ready
+from coordinator.packing import ends_ms, packing_of, packs
 from coordinator.prices import Hop
 from coordinator.problem import BYTES_PER_MB, Problem
 
@@ -94,9 +95,9 @@ class Tables:
         self.size_mb = sizes[:-1] / BYTES_PER_MB
         self.compute_price = _columns([tariff.compute_price for tariff in tariffs])
         self.origin = np.array([problem.origin_index for problem in problems])
-        self.encode_ms = _columns([[codec.encode_ms_per_mb for codec in problem.codecs] for problem in problems])
-        self.decode_ms = _columns([[codec.decode_ms_per_mb for codec in problem.codecs] for problem in problems])
-        ratio = _columns([[codec.ratio for codec in problem.codecs] for problem in problems])
+        ratio, self.encode_ms, self.decode_ms = _packings(problems)
+        """By codec, cut point and member; a ratio is not a number where the codec is not allowed."""
+        self.codec_factor = _columns([[node.codec_factor or 0.0 for node in problem.nodes] for problem in problems])
 
         fixed = np.full((len(nodes), len(nodes), len(problems)), np.inf)
         per_byte = np.zeros_like(fixed)
@@ -104,13 +105,23 @@ class Tables:
             for hop in tariff.hops:
                 fixed[hop.src, hop.dst, column] = hop.fixed_price
                 per_byte[hop.src, hop.dst, column] = hop.price_per_byte
-        self.carry = [_over_relays(fixed + per_byte * (sizes[:-1, None, None] * packed)) for packed in ratio]
+        self.carry = [
+            _over_relays(fixed + per_byte * (sizes[:-1] * np.nan_to_num(packed))[:, None, None]) for packed in ratio
+        ]
         """By codec: the price of a transfer at each cut, from and to each node, but for the codec's own compute."""
         cuts = [(cut, column) for column, problem in enumerate(problems) for cut in problem.model.forbidden_cuts]
         if cuts:
             at_cut, at_column = np.array(cuts).T
             for carried in self.carry:
                 carried[at_cut, :, :, at_column] = np.where(np.eye(len(nodes), dtype=bool), 0.0, np.inf)
+        moving = ~np.eye(len(nodes), dtype=bool)
+        for number, packed in enumerate(ratio):
+            self.carry[number][np.isnan(packed)[:, None, None] & moving[..., None]] = np.inf
+            raw_only = _columns(
+                [[not packs(node, problem.codecs[number]) for node in problem.nodes] for problem in problems]
+            )
+            either = (raw_only[:, None] + raw_only).astype(bool) & moving[..., None]
+            self.carry[number][:, either] = np.inf
         back = _over_relays((fixed + per_byte * sizes[-1])[None])[0]
         self.back = back[:, self.origin, np.arange(len(problems))]
 
@@ -121,12 +132,18 @@ class Tables:
         nodes = self.compute_price.shape[0]
         price = (self.compute_price[:, at].T * questions.stretch[:, :nodes] + questions.toll[:, :nodes]).T
         op_ms, weight_mb, size_mb = self.op_ms[..., at], self.weight_mb[:, at], self.size_mb[:, at]
-        encode_ms, decode_ms = self.encode_ms[:, at], self.decode_ms[:, at]
+        encode_ms, decode_ms = self.encode_ms[..., at], self.decode_ms[..., at]
+        factor = self.codec_factor[:, at]
+        packing = price * factor
         compute = op_ms * price
         if questions.toll_mb.any():
             compute += weight_mb[:, None] * questions.toll_mb.T[:nodes]
         by_codec = [
-            _staying_free(carried[..., at] + size_mb[:, None, None] * (encode * price[:, None] + decode * price))
+            _staying_free(
+                carried[..., at]
+                + (size_mb * encode)[:, None, None] * packing[:, None]
+                + (size_mb * decode)[:, None, None] * packing
+            )
             if encode.any() or decode.any()
             else carried[..., at]
             for carried, encode, decode in zip(self.carry, encode_ms, decode_ms, strict=True)
@@ -144,8 +161,8 @@ class Tables:
             took = codec == number
             np.add.at(fixed_price, mover[took], carried[..., at][cut[took], src[took], dst[took], mover[took]])
         taken_ms = np.stack([(ms * (op_nodes == node)).sum(0) for node, ms in enumerate(op_ms.swapaxes(0, 1))])
-        np.add.at(taken_ms, (src, mover), size_mb[cut, mover] * encode_ms[codec, mover])
-        np.add.at(taken_ms, (dst, mover), size_mb[cut, mover] * decode_ms[codec, mover])
+        np.add.at(taken_ms, (src, mover), size_mb[cut, mover] * encode_ms[codec, cut, mover] * factor[src, mover])
+        np.add.at(taken_ms, (dst, mover), size_mb[cut, mover] * decode_ms[codec, cut, mover] * factor[dst, mover])
         begins = np.searchsorted(mover, np.arange(len(columns) + 1))
 
         def proposal(row: int) -> Proposal:
@@ -176,9 +193,12 @@ class Tables:
                 if codec is None:
                     return None
                 price += float(self.carry[codec][done, at, to, column])
-                size_mb = float(self.size_mb[done, column])
-                taken_ms[at] += size_mb * problem.codecs[codec].encode_ms_per_mb
-                taken_ms[to] += size_mb * problem.codecs[codec].decode_ms_per_mb
+                if not price < math.inf:
+                    return None
+                packing, size = packing_of(problem.codecs[codec], done), problem.model.cut_bytes[done]
+                encode_ms, decode_ms = ends_ms(packing, size, problem.nodes[at], problem.nodes[to])
+                taken_ms[at] += encode_ms
+                taken_ms[to] += decode_ms
                 moves.append((done, to, codec))
             taken_ms[to] += math.fsum(problem.nodes[to].op_ms[stage.start : stage.stop])
             taken_mb[to] += math.fsum(problem.model.weight_mb[stage.start : stage.stop])
@@ -209,10 +229,21 @@ class Moves:
                 yield Stage(nodes[node].name, start, cut, packed)
             if cut < ops:
                 packed = codecs[codec].name
-                size = self.problem.model.cut_bytes[cut] * codecs[codec].ratio
+                size = self.problem.model.cut_bytes[cut] * packing_of(codecs[codec], cut).ratio
                 for relay in _way(self.tariff.hops, node, to, size)[1:-1]:
                     yield Stage(nodes[relay].name, cut, cut, packed)
                 node, start = to, cut
+
+
+def _packings(problems: Sequence[Problem]) -> Floats:
+    """The ratio and the ms per MB of encoding and decoding; axes figure, codec, cut point 0..N-1, member."""
+    cuts = range(problems[0].model.ops)
+    nowhere = (math.nan, 0.0, 0.0)
+    figures = [
+        [[packing[1:4] if (packing := codec.at(cut)) else nowhere for cut in cuts] for codec in problem.codecs]
+        for problem in problems
+    ]
+    return np.ascontiguousarray(np.moveaxis(np.array(figures, dtype=np.float64), (0, 3), (3, 0)))
 
 
 def _columns(rows: Sequence[Sequence[float]]) -> Floats:

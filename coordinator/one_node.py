@@ -7,7 +7,7 @@ from coordinator.cost import BrokenBound, PartitionPlan, Stage, broken_bound, ev
 from coordinator.errors import PlanInfeasibleError
 from coordinator.prices import prices_of, ways_back
 from coordinator.problem import Problem
-from coordinator.routes import Route, routes_of
+from coordinator.routes import Route, Routes
 from coordinator.walk import stages_of
 
 
@@ -52,13 +52,13 @@ def _candidates(problem: Problem, tier: str) -> list[tuple[Stage, ...]]:
     """All ops on each node of the tier, over each route to it."""
     prices = prices_of(problem)
     back = ways_back(problem, prices)
-    routes = routes_of(problem, prices, quick_ones=True)
+    routes = Routes(problem, prices, quick_ones=True)
     origin = problem.origin_index
     candidates = []
     for index, node in enumerate(problem.nodes):
         if node.tier == tier and back[index]:
             ways: tuple[dict[int, Route], ...] = (
-                ({},) if index == origin else tuple({0: route} for route in routes.get((origin, index), ()))
+                ({},) if index == origin else tuple({0: route} for route in routes.between((origin, index), 0))
             )
             candidates += [stages_of(problem, [index] * problem.model.ops, way) for way in ways]
     return candidates

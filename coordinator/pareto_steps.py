@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from coordinator.packing import ends_ms, packs
 from coordinator.prices import MS_PER_S, prices_of
-from coordinator.problem import BYTES_PER_MB, RAW, Codec, Model, Node, Problem
+from coordinator.problem import BYTES_PER_MB, RAW, Codec, Model, Node, Packing, Problem
 from coordinator.spread import spread_counts
 
 Figures = tuple[float, ...]
@@ -79,8 +80,20 @@ def with_return_as_op(problem: Problem) -> Problem:
             )
             for node in problem.nodes
         ),
-        codecs=codecs if any(codec.name == RAW for codec in codecs) else (*codecs, Codec(name=RAW)),
+        codecs=tuple(
+            map(_one_cut_more, codecs if any(codec.name == RAW for codec in codecs) else (*codecs, Codec(name=RAW)))
+        ),
     )
+
+
+def _one_cut_more(codec: Codec) -> Codec:
+    """The codec for a model of one more op, before which it is what it was at the output."""
+    longer = {
+        field: (*figure, figure[-1])
+        for field in ("ratio", "encode_ms_per_mb", "decode_ms_per_mb")
+        if isinstance(figure := getattr(codec, field), tuple)
+    }
+    return msgspec.structs.replace(codec, **longer)
 
 
 class FigureSteps:
@@ -99,7 +112,7 @@ class FigureSteps:
         paths = self._paths()
         self.transfers = [list(self._transfers(paths, cut)) for cut in range(problem.model.ops)]
         into_origin = [path for path in paths if path.nodes[-1] == origin]
-        raw, size = Codec(name=RAW), problem.model.cut_bytes[-1]
+        raw, size = Packing(RAW, 1.0, 0.0, 0.0, is_free=True), problem.model.cut_bytes[-1]
         self.transfers.append(list(_unbeaten(self._carried(path, raw, size) for path in into_origin)))
 
     def _computes(self, index: int, node: Node) -> list[Figures]:
@@ -157,24 +170,29 @@ class FigureSteps:
     def _transfers(self, paths: Sequence[_Path], cut: int) -> Iterator[Transfer]:
         if cut in self._problem.model.forbidden_cuts:
             return iter(())
-        size = self._problem.model.cut_bytes[cut]
-        return _unbeaten(self._carried(path, codec, size) for path in paths for codec in self._problem.codecs)
+        size, nodes = self._problem.model.cut_bytes[cut], self._problem.nodes
+        packings = [packing for codec in self._problem.codecs if (packing := codec.at(cut)) is not None]
+        return _unbeaten(
+            self._carried(path, packing, size)
+            for path in paths
+            for packing in packings
+            if packs(nodes[path.nodes[0]], packing) and packs(nodes[path.nodes[-1]], packing)
+        )
 
-    def _carried(self, path: _Path, codec: Codec, size: float) -> Transfer:
+    def _carried(self, path: _Path, packing: Packing, size: float) -> Transfer:
         src, dst = path.nodes[0], path.nodes[-1]
-        packing = [
-            (node, ms_per_mb * self._problem.nodes[node].stretch * size / BYTES_PER_MB)
-            for node, ms_per_mb in ((src, codec.encode_ms_per_mb), (dst, codec.decode_ms_per_mb))
-        ]
-        sent = size * codec.ratio
+        nodes = self._problem.nodes
+        encode_ms, decode_ms = ends_ms(packing, size, nodes[src], nodes[dst])
+        computes = [(src, encode_ms * nodes[src].stretch), (dst, decode_ms * nodes[dst].stretch)]
+        sent = size * packing.ratio
         figures = self._figures(
-            packing,
+            computes,
             path.fixed_ms + sent * path.ms_per_byte,
             sent * path.origin_j_per_byte,
             sent * path.total_j_per_byte,
             path.fixed_variance_ms2 + sent * sent * path.variance_ms2_per_byte2,
         )
-        return Transfer(path.nodes, codec.name, figures)
+        return Transfer(path.nodes, packing.codec, figures)
 
 
 def _unbeaten(transfers: Iterator[Transfer]) -> Iterator[Transfer]:

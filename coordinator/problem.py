@@ -5,7 +5,7 @@ Checks every number and name, wherever the problem comes from; reading it from J
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -59,6 +59,8 @@ class Node(Value, frozen=True):
     busy_w: float = 0.0
     tx_j_per_mb: float = 0.0
     rx_j_per_mb: float = 0.0
+    codec_factor: float | None = 1.0
+    """What it multiplies the codecs' times by; None where it neither packs nor unpacks tensors."""
 
     @property
     def stretch(self) -> float:
@@ -78,12 +80,51 @@ class Link(Value, frozen=True):
 
 
 class Codec(Value, frozen=True):
-    """How tensors may be packed for one transfer; the times are per MB before encoding."""
+    """How tensors may be packed for one transfer; the times are per MB before encoding.
+
+    Each figure is one number for all cut points, or N+1 numbers, one for each.
+    """
 
     name: str
-    ratio: float = 1.0
-    encode_ms_per_mb: float = 0.0
-    decode_ms_per_mb: float = 0.0
+    ratio: float | tuple[float | None, ...] = 1.0
+    """Bytes sent to bytes before encoding; None at a cut point where the codec is not allowed."""
+    encode_ms_per_mb: float | tuple[float, ...] = 0.0
+    decode_ms_per_mb: float | tuple[float, ...] = 0.0
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether it is the same at all cut points."""
+        return not any(isinstance(each, tuple) for each in (self.ratio, self.encode_ms_per_mb, self.decode_ms_per_mb))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it changes nothing, so that every node can pack and unpack by it."""
+        return (self.ratio, self.encode_ms_per_mb, self.decode_ms_per_mb) == (1.0, 0.0, 0.0)
+
+    def at(self, cut: int) -> "Packing | None":
+        """What it is at one cut point; None where it is not allowed."""
+        ratio, encode_ms, decode_ms = self.ratio, self.encode_ms_per_mb, self.decode_ms_per_mb
+        at_cut = ratio[cut] if isinstance(ratio, tuple) else ratio
+        if at_cut is None:
+            return None
+        return Packing(
+            self.name,
+            at_cut,
+            encode_ms[cut] if isinstance(encode_ms, tuple) else encode_ms,
+            decode_ms[cut] if isinstance(decode_ms, tuple) else decode_ms,
+            self.is_free,
+        )
+
+
+class Packing(NamedTuple):
+    """A codec at one cut point."""
+
+    codec: str
+    ratio: float
+    encode_ms_per_mb: float
+    decode_ms_per_mb: float
+    is_free: bool
+    """Whether it changes nothing, so that every node can do it."""
 
 
 class Objective(Value, frozen=True):
@@ -116,7 +157,7 @@ class Problem(Value, frozen=True):
         if self.origin not in (node.name for node in self.nodes):
             raise ProblemError(f"origin is {self.origin!r}, which is none of the nodes {_listing(self.nodes)}")
         _check_links(self)
-        _check_codecs(self.codecs)
+        _check_codecs(self.codecs, self.model.ops)
         if self.deadline_ms is not None:
             _check_number("deadline_ms", self.deadline_ms)
         if self.risk is not None and not 0.5 <= self.risk < 1.0:
@@ -198,6 +239,8 @@ def _check_nodes(nodes: tuple[Node, ...], ops: int) -> None:
             _check_number(f"{place}.memory_mb", node.memory_mb)
         for field in ("idle_w", "busy_w", "tx_j_per_mb", "rx_j_per_mb"):
             _check_number(f"{place}.{field}", getattr(node, field))
+        if node.codec_factor is not None:
+            _check_number(f"{place}.codec_factor", node.codec_factor)
 
 
 def _check_links(problem: Problem) -> None:
@@ -223,18 +266,34 @@ def _check_links(problem: Problem) -> None:
         _check_number(f"{place}.mbps_std", link.mbps_std)
 
 
-def _check_codecs(codecs: tuple[Codec, ...]) -> None:
+def _check_codecs(codecs: tuple[Codec, ...], ops: int) -> None:
     if not codecs:
         raise ProblemError("codecs is empty, leave it out for transfers as they are")
     _check_names("codecs", codecs)
     for index, codec in enumerate(codecs):
         place = f"codecs[{index}]"
-        if codec.ratio == 0.0:
-            raise ProblemError(f"{place}.ratio is 0, it must be more than 0: no codec sends tensors as nothing")
         for field in ("ratio", "encode_ms_per_mb", "decode_ms_per_mb"):
-            _check_number(f"{place}.{field}", getattr(codec, field))
-        if codec.name == RAW and (codec.ratio, codec.encode_ms_per_mb, codec.decode_ms_per_mb) != (1.0, 0.0, 0.0):
+            _check_figure(f"{place}.{field}", getattr(codec, field), ops)
+        ratios = codec.ratio if isinstance(codec.ratio, tuple) else (codec.ratio,)
+        if 0.0 in ratios:
+            at = f"[{ratios.index(0.0)}]" if isinstance(codec.ratio, tuple) else ""
+            raise ProblemError(f"{place}.ratio{at} is 0, it must be more than 0: no codec sends tensors as nothing")
+        if codec.name == RAW and not codec.is_free:
             raise ProblemError(f"{place} is named {RAW!r} but changes what it sends, give it another name")
+
+
+def _check_figure(place: str, figure: float | tuple[float | None, ...], ops: int) -> None:
+    """A number for all cut points, or one for each."""
+    if not isinstance(figure, tuple):
+        _check_number(place, figure)
+        return
+    if len(figure) != ops + 1:
+        raise ProblemError(
+            f"{place} has {_count(figure)}, it needs one number for all cut points, or one for each of the {ops + 1}"
+        )
+    for cut, number in enumerate(figure):
+        if number is not None:
+            _check_number(f"{place}[{cut}]", number)
 
 
 def _check_objective(problem: Problem) -> None:
@@ -259,7 +318,7 @@ def _check_objective(problem: Problem) -> None:
             )
 
 
-def _count(numbers: Sequence[float]) -> str:
+def _count(numbers: Sequence[float | None]) -> str:
     return f"{len(numbers)} number{'' if len(numbers) == 1 else 's'}"
 
 

@@ -9,7 +9,7 @@ from coordinator.problem import Problem
 def sending_raw(problem: Problem, strategy: str) -> Problem:
     """The problem with the one codec that changes nothing. PlanInfeasibleError, naming `strategy`, if it has none."""
     for codec in problem.codecs:
-        if (codec.ratio, codec.encode_ms_per_mb, codec.decode_ms_per_mb) == (1.0, 0.0, 0.0):
+        if codec.is_free:
             return msgspec.structs.replace(problem, codecs=(codec,))
     raise PlanInfeasibleError(
         "codecs", f"{strategy} sends tensors as they are: list the codec 'raw' too, or choose another strategy"

@@ -3,13 +3,16 @@
 Keeps those that can be best for some number of bytes; which of them is taken at a cut is the planner's choice.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import pairwise
 from operator import le
 from typing import NamedTuple, TypeVar
 
+from coordinator.packing import packs
 from coordinator.prices import Hop, Prices
-from coordinator.problem import BYTES_PER_MB, Codec, Problem
+from coordinator.problem import BYTES_PER_MB, Packing, Problem
 
 
 class Route(NamedTuple):
@@ -41,7 +44,7 @@ class Route(NamedTuple):
         return self.fixed_ms + size * self.ms_per_byte
 
 
-Routes = dict[tuple[int, int], tuple[Route, ...]]
+Pair = tuple[int, int]
 T = TypeVar("T")
 _Figures = tuple[float, ...]
 
@@ -55,52 +58,121 @@ class Path(NamedTuple):
     per_byte: tuple[float, float, float]
 
 
-def routes_of(problem: Problem, prices: Prices, *, quick_ones: bool) -> Routes:
-    """The routes between two nodes that no other beats at every size.
+class Routes:
+    """The routes of a problem between each two nodes, those that another one beats left out.
 
     Compared are the price; with `quick_ones` the time too; the variance where it counts; and where the period counts
     the time on each link and at both ends.
     """
-    routes: Routes = {}
-    stretches = [node.stretch for node in problem.nodes]
-    for (src, dst), paths in paths_of(prices, quick_ones=quick_ones).items():
+
+    def __init__(self, problem: Problem, prices: Prices, *, quick_ones: bool) -> None:
+        self._problem, self._prices, self._quick_ones = problem, prices, quick_ones
+        self._paths = paths_of(prices, quick_ones=quick_ones)
+        self._paces = [(node.codec_factor or 0.0) * node.stretch / BYTES_PER_MB for node in problem.nodes]
+        self.varying = [codec for codec in problem.codecs if not codec.is_uniform]
+        uniform = [packing for codec in problem.codecs if codec.is_uniform and (packing := codec.at(0)) is not None]
+        self.anywhere = {pair: self._by(pair, uniform) for pair in self._paths}
+        """By the nodes that send and receive: the routes by codecs that are the same at all cuts, for any size."""
+
+    @property
+    def pairs(self) -> Iterable[Pair]:
+        """The nodes that send and receive, where links lead from the one to the other."""
+        return self._paths
+
+    def at(self, pair: Pair, cut: int) -> tuple[Route, ...]:
+        """The routes by codecs that differ from cut to cut, for the size at this one."""
+        return self._by(pair, self._packings[cut]) if self.varying else ()
+
+    def between(self, pair: Pair, cut: int) -> tuple[Route, ...]:
+        """All routes between two nodes at a cut; none where no links lead from the one to the other."""
+        return (*self.anywhere[pair], *self.at(pair, cut)) if pair in self._paths else ()
+
+    def cheapest(self, pair: Pair, cut: int) -> Route:
+        """The route of least price at a cut; there must be one."""
+        size = self._problem.model.cut_bytes[cut]
+        return min(self.between(pair, cut), key=lambda route: route.price(size))
+
+    def least_prices(self, pair: Pair) -> list[float]:
+        """The price of the cheapest route at each cut point 0..N-1; infinite where there is none."""
+        sizes = self._problem.model.cut_bytes[:-1]
+        best: list[float] = []
+        for route in self.anywhere[pair]:
+            fixed, per_byte = route.fixed_price, route.price_per_byte
+            mine = [fixed + size * per_byte for size in sizes]
+            best = [least if least < one else one for least, one in zip(best, mine, strict=True)] if best else mine
+        if not best:
+            best = [math.inf] * len(sizes)
+        src, dst = (self._problem.nodes[node] for node in pair)
+        if self.varying and src.codec_factor is not None and dst.codec_factor is not None:
+            of_encode, of_decode = (self._prices.compute_ms[node] * self._paces[node] for node in pair)
+            roads = [(path.fixed[0], path.per_byte[0]) for path in self._paths[pair]]
+            for cut, packings in enumerate(self._packings):
+                size = sizes[cut]
+                for _, ratio, encode_ms, decode_ms, _ in packings:
+                    at_ends = encode_ms * of_encode + decode_ms * of_decode
+                    for fixed, per_byte in roads:
+                        price = fixed + size * (per_byte * ratio + at_ends)
+                        best[cut] = min(best[cut], price)
+        for cut in self._problem.model.forbidden_cuts:
+            best[cut] = math.inf
+        return best
+
+    @cached_property
+    def _packings(self) -> list[list[Packing]]:
+        """By cut point 0..N-1, what varying codecs are there, those that another one beats left out."""
+        return [
+            _unbeaten([packing for codec in self.varying if (packing := codec.at(cut)) is not None])
+            for cut in range(self._problem.model.ops)
+        ]
+
+    def _by(self, pair: Pair, packings: Iterable[Packing]) -> tuple[Route, ...]:
+        """The routes between two nodes by some codecs."""
+        prices, src, dst = self._prices, self._problem.nodes[pair[0]], self._problem.nodes[pair[1]]
         kept: list[tuple[_Figures, Route]] = []
-        for path in paths:
-            for codec in problem.codecs:
-                route = _packed(path, codec, prices, stretches)
+        for path in self._paths[pair]:
+            for packing in packings:
+                if not (packs(src, packing) and packs(dst, packing)):
+                    continue
+                route = _packed(path, packing, prices, self._paces)
                 compared: _Figures = (route.fixed_price, route.price_per_byte)
-                if quick_ones:
+                if self._quick_ones:
                     compared += (route.fixed_ms, route.ms_per_byte)
                 if prices.deviations:
                     compared += (route.fixed_variance_ms2, route.variance_ms2_per_byte2)
                 if prices.period_ms:
                     compared += (route.encode_ms_per_byte, route.decode_ms_per_byte)
-                    compared += tuple([codec.ratio * link for link in _links(path, prices)])
+                    compared += tuple([packing.ratio * link for link in _links(path, prices)])
                 _keep(kept, compared, route)
-        routes[src, dst] = tuple([route for _, route in kept])
-    return routes
+        return tuple([route for _, route in kept])
 
 
-def _packed(path: Path, codec: Codec, prices: Prices, stretches: Sequence[float]) -> Route:
-    """The route along a path by a codec."""
+def _unbeaten(packings: Iterable[Packing]) -> list[Packing]:
+    """Those that no other beats in bytes sent and in both times, on whatever nodes."""
+    kept: list[tuple[_Figures, Packing]] = []
+    for packing in packings:
+        _keep(kept, (packing.ratio, packing.encode_ms_per_mb, packing.decode_ms_per_mb), packing)
+    return [packing for _, packing in kept]
+
+
+def _packed(path: Path, packing: Packing, prices: Prices, paces: Sequence[float]) -> Route:
+    """The route along a path by a codec; `paces` is what each node multiplies its times by, per byte."""
     fixed_price, fixed_ms, fixed_variance = path.fixed
     price_per_byte, ms_per_byte, variance_per_byte2 = path.per_byte
     src, dst = path.hops[0].src, path.hops[-1].dst
-    encode_ms = codec.encode_ms_per_mb * stretches[src] / BYTES_PER_MB
-    decode_ms = codec.decode_ms_per_mb * stretches[dst] / BYTES_PER_MB
+    encode_ms, decode_ms = packing.encode_ms_per_mb * paces[src], packing.decode_ms_per_mb * paces[dst]
     at_ends = encode_ms * prices.compute_ms[src] + decode_ms * prices.compute_ms[dst]
     return Route(
         path.hops,
-        codec.name,
-        codec.ratio,
+        packing.codec,
+        packing.ratio,
         encode_ms,
         decode_ms,
         fixed_price,
-        price_per_byte * codec.ratio + at_ends,
+        price_per_byte * packing.ratio + at_ends,
         fixed_ms,
-        ms_per_byte * codec.ratio + encode_ms + decode_ms,
+        ms_per_byte * packing.ratio + encode_ms + decode_ms,
         fixed_variance,
-        variance_per_byte2 * codec.ratio**2,
+        variance_per_byte2 * packing.ratio**2,
     )
 
 

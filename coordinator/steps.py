@@ -13,7 +13,7 @@ from typing import NamedTuple
 from coordinator.figures import FIRST_CAPACITY, MS, PRICE, VARIANCE, Figures, Goal, latency_ms, plus, slack, unit
 from coordinator.prices import EQUAL, Prices, ways_back, within
 from coordinator.problem import Problem
-from coordinator.routes import Path, Route, paths_of, routes_of
+from coordinator.routes import Pair, Path, Route, Routes, paths_of
 
 
 class Transfer(NamedTuple):
@@ -31,6 +31,10 @@ class Transfer(NamedTuple):
         figures = [fixed + size * per_byte for fixed, per_byte in zip(self.fixed, self.per_byte, strict=True)]
         figures[VARIANCE] += size * size * self.variance_per_byte2
         return tuple(figures)
+
+
+Sent = tuple[Figures, Route]
+"""A route at one cut, and what a transfer by it comes to."""
 
 
 class Arc(NamedTuple):
@@ -79,11 +83,11 @@ class Steps:
         self.nothing = (0.0,) * self.width
         self._link_slot = {(hop.src, hop.dst): links_from + index for index, hop in enumerate(prices.hops)}
         self.objective = Goal(unit(self.width, PRICE), prices.std_ms, prices.period_ms, self.uses_from)
-        self.transfers = {
-            pair: [self._transfer(route) for route in routes]
-            for pair, routes in routes_of(problem, prices, quick_ones=timed).items()
-        }
-        """By the nodes that send and receive."""
+        routes = Routes(problem, prices, quick_ones=timed)
+        self.transfers = {pair: [self._transfer(route) for route in routes.anywhere[pair]] for pair in routes.pairs}
+        """By the nodes that send and receive: those that are the same at all cuts."""
+        self.at_cut = {pair: self._by_cut(routes, pair) for pair in routes.pairs}
+        """The same by cut, of those that are for this cut alone."""
         self.ways_back = self._ways_back(problem)
         """For each node, what the ways back come to that can be the best; none where there is no way."""
         self._arcs: dict[int, list[list[Arc]]] = {}
@@ -103,6 +107,14 @@ class Steps:
             return Transfer(route, tuple(fixed), tuple(per_byte), 0.0)
         fixed[VARIANCE] = route.fixed_variance_ms2
         return Transfer(route, tuple(fixed), tuple(per_byte), route.variance_ms2_per_byte2)
+
+    def _by_cut(self, routes: Routes, pair: Pair) -> dict[int, list[Sent]]:
+        found: dict[int, list[Sent]] = {}
+        for cut in range(self.ops) if routes.varying else ():
+            here = [self._transfer(route) for route in routes.at(pair, cut)]
+            if here and cut not in self.forbidden:
+                found[cut] = _unbeaten([(transfer.figures(self.sizes[cut]), transfer.route) for transfer in here])
+        return found
 
     def _ways_back(self, problem: Problem) -> list[list[Figures]]:
         if self.prices.additive:
@@ -144,6 +156,13 @@ class Steps:
             pair: [self._narrowed(transfer, most_ms) for transfer in transfers]
             for pair, transfers in self.transfers.items()
         }
+        narrow.at_cut = {
+            pair: {
+                cut: [one for one in sent if max(one[0][self.uses_from :], default=0.0) <= most_ms]
+                for cut, sent in by_cut.items()
+            }
+            for pair, by_cut in self.at_cut.items()
+        }
         narrow.ways_back = [
             [way for way in ways if max(way[self.uses_from :], default=0.0) <= most_ms] for ways in self.ways_back
         ]
@@ -180,10 +199,22 @@ class Steps:
         if found is None:
             found = [[] for _ in self.nodes]
             if cut not in self.forbidden:
-                for (src, dst), transfers in self.transfers.items():
-                    found[src] += (Arc(dst, figures, route) for figures, route in _unbeaten(transfers, self.sizes[cut]))
+                for src, dst in self.transfers:
+                    found[src] += (Arc(dst, figures, route) for figures, route in _unbeaten(self.sent((src, dst), cut)))
             self._arcs[cut] = found
         return found
+
+    def sent(self, pair: Pair, cut: int) -> list[Sent]:
+        """All transfers between two nodes at a cut."""
+        size = self.sizes[cut]
+        return [
+            *(
+                (transfer.figures(size), transfer.route)
+                for transfer in self.transfers[pair]
+                if size <= transfer.most_bytes
+            ),
+            *self.at_cut[pair].get(cut, ()),
+        ]
 
     def returned(self, figures: Figures, last: int) -> Figures:
         """What a plan comes to with the way back of least objective from its last node, and of equals the quickest."""
@@ -196,15 +227,12 @@ class Steps:
         return min(equals, key=lambda one: one[1])[2]
 
 
-def _unbeaten(transfers: Sequence[Transfer], size: float) -> list[tuple[Figures, Route]]:
-    """The transfers of so many bytes that no other beats in all figures."""
-    kept: list[tuple[Figures, Route]] = []
-    for transfer in transfers:
-        if size > transfer.most_bytes:
-            continue
-        mine = transfer.figures(size)
+def _unbeaten(transfers: Sequence[Sent]) -> list[Sent]:
+    """Those that no other beats in all figures."""
+    kept: list[Sent] = []
+    for mine, route in transfers:
         if any(all(map(le, theirs, mine)) for theirs, _ in kept):
             continue
-        kept = [(theirs, route) for theirs, route in kept if not all(map(le, mine, theirs))]
-        kept.append((mine, transfer.route))
+        kept = [(theirs, other) for theirs, other in kept if not all(map(le, mine, theirs))]
+        kept.append((mine, route))
     return kept

@@ -4,8 +4,6 @@ Which cut is taken is left to the strategies that know two tiers only.
 """
 
 import itertools
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -13,7 +11,7 @@ import msgspec
 from coordinator.cost import Stage
 from coordinator.prices import prices_of, ways_back
 from coordinator.problem import Objective, Problem
-from coordinator.routes import Route, routes_of
+from coordinator.routes import Route, Routes
 from coordinator.walk import stages_of
 
 ORIGIN_ONLY = 1.0
@@ -67,17 +65,13 @@ def two_tiers(problem: Problem, objective: Objective) -> list[TwoTiers]:
         for node, price in zip(problem.nodes, prices.compute_ms, strict=True)
     ]
     tables = []
-    for (src, dst), alternatives in routes_of(priced, prices, quick_ones=False).items():
+    routes = Routes(priced, prices, quick_ones=False)
+    for pair in routes.pairs:
+        src, dst = pair
         way_back = back[dst]
         if src != origin or way_back is None:
             continue
-        routes = [_cheapest(alternatives, size) for size in model.cut_bytes[:-1]]
-        transfer = [route.price(size) for route, size in zip(routes, model.cut_bytes, strict=False)]
-        for cut in model.forbidden_cuts:
-            transfer[cut] = math.inf
-        tables.append(TwoTiers(problem, dst, compute[origin], compute[dst], transfer, routes, way_back.price))
+        best = [routes.cheapest(pair, cut) for cut in range(model.ops)]
+        transfer = routes.least_prices(pair)
+        tables.append(TwoTiers(problem, dst, compute[origin], compute[dst], transfer, best, way_back.price))
     return tables
-
-
-def _cheapest(routes: Sequence[Route], size: float) -> Route:
-    return min(routes, key=lambda route: route.price(size))

@@ -31,7 +31,7 @@ def exposure(problem: Problem, stages: Sequence[Stage], way_back: Sequence[str])
     stretch = {node.name: node.stretch for node in problem.nodes}
     bytes_ms: dict[Pair, float] = {}
     hops: dict[Pair, int] = {}
-    carried = [(each.path, each.size * each.codec.ratio) for each in transfers(problem, stages)]
+    carried = [(each.path, each.sent_bytes) for each in transfers(problem, stages)]
     for path, size in (*carried, (tuple(way_back), problem.model.cut_bytes[-1])):
         for pair in pairwise(path):
             ms = BITS_PER_BYTE * size / (BITS_PER_MBPS_MS * links[pair].mbps)

@@ -74,8 +74,9 @@ def figures(problem: Json, op_nodes: list[str], transfers: dict[int, Transfer], 
     for cut, (path, codec_name) in transfers.items():
         codec = codecs[codec_name]
         for name, key in ((path[0], "encode_ms_per_mb"), (path[-1], "decode_ms_per_mb")):
-            compute[name] += codec[key] * sizes[cut] / 1e6 / (1 - nodes[name].get("load", 0))
-        carry(path, sizes[cut] * codec["ratio"])
+            took = at_cut(codec[key], cut) * (nodes[name].get("codec_factor", 1.0) or 0.0)
+            compute[name] += took * sizes[cut] / 1e6 / (1 - nodes[name].get("load", 0))
+        carry(path, sizes[cut] * at_cut(codec["ratio"], cut))
     carry(way_back, sizes[-1])
 
     latency = sum(compute.values()) + sum(busy_link.values())
@@ -103,6 +104,20 @@ def figures(problem: Json, op_nodes: list[str], transfers: dict[int, Transfer], 
             objective += weight * value / alone
     std = math.sqrt(math.fsum(variances))
     return Figures(latency, energy[origin], sum(energy.values()), objective, std, quantile, period)
+
+
+def at_cut(figure: Json, cut: int) -> Any:
+    """A codec's figure at one cut point: the same number everywhere, or one of a list."""
+    return figure[cut] if isinstance(figure, list) else figure
+
+
+def may_pack(problem: Json, transfer: Transfer, cut: int) -> bool:
+    """Whether the codec is allowed at the cut, and both ends of the path know codecs; raw always is."""
+    if transfer.codec == "raw":
+        return True
+    codec = next(codec for codec in problem["codecs"] if codec["name"] == transfer.codec)
+    ends = [node for node in problem["nodes"] if node["name"] in (transfer.path[0], transfer.path[-1])]
+    return at_cut(codec["ratio"], cut) is not None and all(node.get("codec_factor", 1.0) is not None for node in ends)
 
 
 def op_variance(node: Json, op: int) -> float:
@@ -160,9 +175,10 @@ def best(problem: Json) -> Figures | None:
             continue
         choices = [
             [
-                Transfer(path, codec["name"])
+                transfer
                 for path in paths[makers[cut], makers[cut + 1]]
                 for codec in problem["codecs"]
+                if may_pack(problem, transfer := Transfer(path, codec["name"]), cut)
             ]
             for cut in cuts
         ]

@@ -39,8 +39,14 @@ def problems(
     sizes = st.one_of(st.just(0.0), eighths(1, 2_000), st.integers(1, 2_000_000).map(float))
     codecs = [{"name": "raw", "ratio": 1.0, "encode_ms_per_mb": 0.0, "decode_ms_per_mb": 0.0}]
     if second_codec and draw(st.booleans()):
-        packed = {"encode_ms_per_mb": draw(eighths(0, 30)), "decode_ms_per_mb": draw(eighths(0, 30))}
-        codecs.append({"name": "packed", "ratio": draw(st.sampled_from([0.125, 0.5, 0.9])), **packed})
+        ratio, ms_per_mb = st.sampled_from([0.125, 0.5, 0.9]), eighths(0, 30)
+        by_cut = draw(st.booleans())
+        times = {
+            key: draw(st.lists(ms_per_mb, min_size=ops + 1, max_size=ops + 1) if by_cut else ms_per_mb)
+            for key in ("encode_ms_per_mb", "decode_ms_per_mb")
+        }
+        ratios = st.lists(st.one_of(st.none(), ratio), min_size=ops + 1, max_size=ops + 1)
+        codecs.append({"name": "packed", "ratio": draw(ratios if by_cut or draw(st.booleans()) else ratio), **times})
     objective = {
         key: draw(st.sampled_from([0.0, 0.0, 0.25, 1.0])) for key in ("latency", "origin_energy", "total_energy")
     }
@@ -85,6 +91,9 @@ def problems(
         "objective": objective,
         "deadline_ms": None,
     }
+    if len(codecs) > 1:
+        for node in problem["nodes"]:
+            node["codec_factor"] = draw(st.sampled_from([1.0, 1.0, 2.5, None]))
     if spread:
         problem["risk"] = draw(st.sampled_from([0.5, 0.75, 0.95, 0.999]))
         for node in problem["nodes"]:

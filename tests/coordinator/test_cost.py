@@ -246,10 +246,14 @@ def test_any_plan_scores_as_an_independent_reckoning_says(problem: Json, data: s
         at = op_nodes[-1] if op_nodes else problem["origin"]
         reachable = [name for name in names if brute_force.simple_paths(problem, at, name)]
         name = data.draw(st.sampled_from(reachable))
-        codec = data.draw(st.sampled_from([codec["name"] for codec in problem["codecs"]]))
+        codec = "raw"
         if name != at:
             path = data.draw(st.sampled_from(brute_force.simple_paths(problem, at, name)))
-            transfers[op] = brute_force.Transfer(path, codec)
+            packed = (brute_force.Transfer(path, codec["name"]) for codec in problem["codecs"])
+            transfers[op] = data.draw(
+                st.sampled_from([one for one in packed if brute_force.may_pack(problem, one, op)])
+            )
+            codec = transfers[op].codec
             stages += [Stage(relay, op, op, codec) for relay in path[1:-1]]
         stages.append(Stage(name, op, op + 1, codec if name != at else None))
         op_nodes.append(name)

@@ -1,6 +1,7 @@
 """The exact planner against a brute force that tries every plan, and against every other strategy."""
 
 import json
+import math
 from typing import Any
 
 import brute_force
@@ -8,13 +9,13 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from random_problems import problems
+from random_problems import eighths, problems
 
 from coordinator import bounded
-from coordinator.cost import broken_bound, evaluate
+from coordinator.cost import Stage, broken_bound, evaluate
 from coordinator.errors import PlanInfeasibleError
 from coordinator.exact import plan
-from coordinator.problem import Link, Model, Node, Objective, Problem
+from coordinator.problem import Codec, Link, Model, Node, Objective, Problem
 from coordinator.problem_file import parse_problem
 
 Json = Any
@@ -221,6 +222,45 @@ def test_a_search_that_is_cut_short_says_how_far_it_may_be_off(
     assert broken_bound(parsed, found.stages, found.score) is None
     assert best.objective <= found.score.objective * (1 + 1e-9)
     assert found.score.objective <= best.objective * (1 + found.gap) * (1 + 1e-9)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(problems(((2, 6, True), (3, 5, True), (4, 5, True))), st.data())
+def test_a_codec_that_is_allowed_makes_no_plan_worse(problem: Json, data: st.DataObject) -> None:
+    """Whatever it does at each cut, raw transfers remain; where no node packs, plans are those without it."""
+    cuts = len(problem["model"]["bytes"])
+    ratios = data.draw(st.lists(st.sampled_from([None, 0.1, 0.9, 2.0]), min_size=cuts, max_size=cuts))
+    more = {"name": "more", "ratio": ratios, "encode_ms_per_mb": data.draw(eighths(0, 30)), "decode_ms_per_mb": 1.0}
+    packed = {**problem, "codecs": [*problem["codecs"], more]}
+    none_packs = {**packed, "nodes": [{**node, "codec_factor": None} for node in problem["nodes"]]}
+    raw_alone = {**problem, "codecs": problem["codecs"][:1]}
+    found = []
+    for each in (packed, problem, none_packs, raw_alone):
+        try:
+            found.append(plan(parse_problem(json.dumps(each).encode())).score.objective)
+        except PlanInfeasibleError:
+            found.append(math.inf)
+    with_more, without, of_none, raw = found
+    assert with_more <= without * (1 + 1e-12)
+    assert of_none == raw
+
+
+def test_a_codec_is_taken_where_it_is_allowed() -> None:
+    """One that packs well at the best cut moves no cut; one that is allowed elsewhere alone moves it."""
+    problem = Problem(
+        model=Model(cut_bytes=(1e6, 5e5, 6e5, 1e3)),
+        origin="pi",
+        nodes=(Node(name="pi", op_ms=(10.0, 10.0, 400.0)), Node(name="pc", op_ms=(1.0, 1.0, 40.0))),
+        links=(Link(src="pi", dst="pc", rtt_ms=2.0, mbps=40.0), Link(src="pc", dst="pi", rtt_ms=2.0, mbps=40.0)),
+    )
+    assert plan(problem).stages == (Stage("pi", 0, 1), Stage("pc", 1, 3, "raw"))
+    packed = Codec(name="packed", ratio=(None, None, 0.25, None))
+    moved = msgspec.structs.replace(problem, codecs=(*problem.codecs, packed))
+    assert plan(moved).stages == (Stage("pi", 0, 2), Stage("pc", 2, 3, "packed"))
+    slow = tuple(msgspec.structs.replace(node, codec_factor=100.0) for node in problem.nodes)
+    dear = msgspec.structs.replace(packed, encode_ms_per_mb=(0.0, 0.0, 2.0, 0.0))
+    kept = msgspec.structs.replace(problem, nodes=slow, codecs=(*problem.codecs, dear))
+    assert plan(kept).stages == plan(problem).stages
 
 
 def test_a_full_search_proves_its_plan() -> None:

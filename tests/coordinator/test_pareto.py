@@ -71,13 +71,20 @@ def every_plan(problem: Json) -> Iterator[Point]:
         if set(cuts) & set(problem["model"].get("forbidden_cuts", [])):
             continue
         choices = [
-            [brute_force.Transfer(path, codec) for path in paths[makers[cut], makers[cut + 1]] for codec in ratios]
+            [
+                transfer
+                for path in paths[makers[cut], makers[cut + 1]]
+                for codec in ratios
+                if brute_force.may_pack(problem, transfer := brute_force.Transfer(path, codec), cut)
+            ]
             for cut in cuts
         ]
         for *chosen, way_back in itertools.product(*choices, paths[op_nodes[-1], origin]):
             transfers = dict(zip(cuts, chosen, strict=True))
             figures = brute_force.figures(problem, list(op_nodes), transfers, way_back)
-            sent = [(move.path, sizes[cut] * ratios[move.codec]) for cut, move in transfers.items()]
+            sent = [
+                (move.path, sizes[cut] * brute_force.at_cut(ratios[move.codec], cut)) for cut, move in transfers.items()
+            ]
             variance = variance_ms2(problem, list(op_nodes), [*sent, (way_back, sizes[-1])])
             latency_ms = figures.latency_ms + deviations * math.sqrt(variance)
             if deadline is None or latency_ms <= deadline * (1 + CLOSE):

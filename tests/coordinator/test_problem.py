@@ -124,6 +124,15 @@ def test_a_problem_survives_the_way_to_json_and_back(problem: Json) -> None:
         ("codecs.1.ratio", 0, "codecs[1].ratio is 0, it must be more than 0"),
         ("codecs.1.encode_ms_per_mb", -1, "codecs[1].encode_ms_per_mb is -1, it must be 0 or more"),
         (
+            "codecs.1.ratio",
+            [0.5],
+            "codecs[1].ratio has 1 number, it needs one number for all cut points, or one for each",
+        ),
+        ("codecs.1.decode_ms_per_mb", [1, -1, 1, 1], "codecs[1].decode_ms_per_mb[1] is -1, it must be 0 or more"),
+        ("codecs.1.ratio", [None, 0, 1, 1], "codecs[1].ratio[1] is 0, it must be more than 0"),
+        ("codecs.0.ratio", [1, 1, 1, 1], "codecs[0] is named 'raw' but changes what it sends"),
+        ("nodes.1.codec_factor", -1, "nodes[1].codec_factor is -1, it must be 0 or more"),
+        (
             "objective",
             {},
             "objective weighs nothing, give latency, origin_energy, total_energy, throughput a weight above 0",
