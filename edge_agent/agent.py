@@ -50,6 +50,7 @@ from edge_agent.machine_state import MachineReadings, MachineWatch, ThisMachine
 from edge_agent.metrics_counts import TelemetryCounts
 from edge_agent.metrics_server import MetricsServer, Pages
 from edge_agent.origin import Limits, Origin
+from edge_agent.packing import ImageForms
 from edge_agent.peers import Peers
 from edge_agent.pipeline import Pipeline
 from edge_agent.plan_book import MOST_DEPLOYMENTS, PlanBook
@@ -142,6 +143,7 @@ class Agent:
             self._origin,
             plan_of=self._plans.plan_of,
             segment_of=self._preparation.segment,
+            form_of=ImageForms(cache.get).of,
             send=self._transport.send,
         )
         self._intake = Intake(

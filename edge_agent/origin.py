@@ -12,9 +12,9 @@ from typing import Final
 
 from broker.messages import InferenceReport, Plan, PowerModel, StageMiss, TransferReport
 from edge_agent.clock import MACHINE_CLOCK
+from edge_agent.packing import Inputs, input_fault, inputs_bytes, packed_inputs
 from edge_agent.patience import Leg
 from edge_agent.request import (
-    Arrays,
     Finished,
     Request,
     answered_report,
@@ -29,9 +29,10 @@ from edge_agent.rescue import LocalCompute, Plans, Rescuer, Then
 from edge_agent.routes import leading_stop, named_nodes, route
 from edge_agent.watch import Blame, Watch, line, way_to
 from edge_agent.wire import Route, TensorsMessage
+from models.errors import ModelError
 from models.runtime import Segment
 
-__all__ = ["Arrays", "Busy", "Finished", "Limits", "LocalCompute", "Origin", "Plans"]
+__all__ = ["Busy", "Finished", "Inputs", "Limits", "LocalCompute", "Origin", "Plans"]
 
 log = logging.getLogger("splitrail.agent")
 
@@ -119,7 +120,7 @@ class Origin:
         with self._lock:
             return self._requests.wait_ms(deployment, waiting)
 
-    def submit(self, deployment: str, inputs: Arrays, finish: Callable[[Finished], None]) -> None:
+    def submit(self, deployment: str, inputs: Inputs, finish: Callable[[Finished], None]) -> None:
         """Start a request under the active plan; without one, or where this node is busy, it fails at once."""
         plan = self._plans.active(deployment)
         if plan is None:
@@ -127,7 +128,7 @@ class Origin:
             finish(Finished(None, self._never_begun(deployment, reason)))
             return
         with self._lock:
-            busy = self._requests.refusal(deployment, 0, sum(tensor.nbytes for tensor in inputs))
+            busy = self._requests.refusal(deployment, 0, inputs_bytes(inputs))
             then = self._admit(new_request(plan, inputs, finish, self._clock())) if busy is None else None
         if busy is not None:
             finish(Finished(None, self._never_begun(deployment, busy.reason), busy.wait_ms))
@@ -183,7 +184,13 @@ class Origin:
         self._end_if_complete(request)
 
     def failed(self, where: Route, reason: str) -> None:
-        """A request cannot go on under its plan: the newest takes it over, else the stage that failed is missed."""
+        """A request cannot go on under its plan: the newest takes it over, else the stage that failed is missed.
+
+        One whose image cannot be read, which a stage may be the first to see, fails, and no stage is missed.
+        """
+        with self._lock:
+            request = self._requests.under_way(where.request)
+        fault = input_fault(request.inputs) if request is not None else None
         with self._lock:
             request = self._requests.under_way(where.request)
             if request is None:
@@ -191,7 +198,9 @@ class Origin:
             hops = route(request.plan)
             node = hops[where.hop].node if where.hop < len(hops) else self._node
             newest = self._plans.active(request.plan.deployment)
-            if newest is not None and not same_plan(newest, request.plan) and self._rescuer.may_move(request, newest):
+            if fault is not None:
+                then = self._fail(request, fault)
+            elif newest is not None and not same_plan(newest, request.plan) and self._rescuer.may_move(request, newest):
                 then = self._rescuer.move(request, newest)
             elif node == self._node:
                 then = self._fail(request, reason)
@@ -327,10 +336,19 @@ class Origin:
         )
 
     def _start(self, request: Request) -> Then:
-        plan, message = request.plan, request.first_message()
-        return lambda: self._begin(plan, message)
+        plan, here, inputs = request.plan, request.first_route(), request.inputs
+        return lambda: self._begin_packed(plan, here, inputs)
 
     # --- without
+
+    def _begin_packed(self, plan: Plan, here: Route, inputs: Inputs) -> None:
+        first = route(plan)[0]
+        try:
+            message = TensorsMessage(here, packed_inputs(inputs, first.codec, first.scales))
+        except ModelError as error:
+            self.failed(here, f"{self._node}: {error}")
+        else:
+            self._begin(plan, message)
 
     def _ask_all(self, nodes: Iterable[str]) -> None:
         for node in nodes:

@@ -15,7 +15,7 @@ import numpy as np
 from broker.messages import MAX_IMAGE_BYTES, CodecName, Plan, TensorScale
 from edge_agent.routes import Hop, route
 from models.codecs import IMAGE_CODECS, pack, unpack
-from models.errors import CodecError
+from models.errors import CodecError, ModelError
 from models.graph import Quantization, read_graph
 from models.images import check_image, from_pixels, load_image, to_pixels
 from models.preprocessing import Preprocessing, read_preprocessing
@@ -86,6 +86,15 @@ def packed_inputs(inputs: Inputs, codec: CodecName, scales: Sequence[TensorScale
             return (inputs.pixels,)
         inputs = (inputs.tensor,)
     return inputs if codec in IMAGE_CODECS else pack(inputs, codec, scales)
+
+
+def input_fault(inputs: Inputs) -> str | None:
+    """Why an image cannot be made into the model's input, so that no stage is to blame; None where it can."""
+    try:
+        packed_inputs(inputs, "raw")
+    except ModelError as error:
+        return str(error)
+    return None
 
 
 def inputs_bytes(inputs: Inputs) -> int:

@@ -9,9 +9,11 @@ from typing import Protocol
 from broker.messages import Plan
 from edge_agent.errors import ExecutorBusyError, TransportError, WireError
 from edge_agent.executor import Executor, Outcome
+from edge_agent.packing import ImageForm, stage_packing
 from edge_agent.routes import Hop, named_nodes, route
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
+from models.errors import ModelError
 from models.runtime import Segment
 
 log = logging.getLogger("splitrail.agent")
@@ -36,8 +38,8 @@ class Requests(Protocol):
 class Pipeline:
     """The node's part in every plan. Its methods are called from any thread and never block on a compute.
 
-    `plan_of(route)` and `segment_of(model, start, stop)` give None for what is not here; `send(node, message)` raises
-    as Transport.send does.
+    `plan_of(route)`, `segment_of(model, start, stop)` and `form_of(model)`, how a model takes an image, give None for
+    what is not here; `send(node, message)` raises as Transport.send does.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Pipeline:
         *,
         plan_of: Callable[[Route], Plan | None],
         segment_of: Callable[[str, int, int], Segment | None],
+        form_of: Callable[[str], ImageForm | None],
         send: Callable[[str, Sendable], None],
     ) -> None:
         self._node = node
@@ -55,6 +58,7 @@ class Pipeline:
         self._requests = requests
         self._plan_of = plan_of
         self._segment_of = segment_of
+        self._form_of = form_of
         self._send = send
 
     def arrive(self, message: TensorsMessage, src: str) -> None:
@@ -103,15 +107,18 @@ class Pipeline:
                 message.tensors,
                 time.monotonic_ns(),
                 lambda outcome: self._computed(plan, message, outcome),
+                packing=stage_packing(plan, message.route.hop, self._form_of),
             )
         except ExecutorBusyError as error:
             self._fail(plan, message.route, f"{self._node} is busy: {error}")
+        except ModelError as error:
+            self._fail(plan, message.route, f"{self._node}: {error}")
 
     def _computed(self, plan: Plan, message: TensorsMessage, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._fail(plan, message.route, f"{self._node}: {outcome.error}")
             return
-        record = StageRecord(message.route.hop, outcome.compute_ns, outcome.wait_ns, outcome.energy)
+        record = StageRecord(message.route.hop, outcome.compute_ns, outcome.wait_ns, outcome.energy, outcome.codec_ns)
         computed = TensorsMessage(message.route, tuple(outcome.outputs), (*message.stages, record))
         self._deliver_or_hand_on(plan, computed)
 

@@ -8,17 +8,14 @@ import os
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import numpy as np
+from typing import Literal
 
 from broker.messages import InferenceReport, NodeEnergy, Plan, PowerModel, StageReport, TransferReport
 from edge_agent.accounting import compute_energy, inference_energy
+from edge_agent.packing import Arrays, Inputs, inputs_bytes
 from edge_agent.patience import Leg, legs
 from edge_agent.routes import crossings, named_nodes, plan_digest, route
 from edge_agent.wire import Route, StageRecord, TensorsMessage
-
-Arrays = tuple[np.ndarray[Any, Any], ...]
 
 Phase = Literal["under way", "at the origin", "stranded", "answered"]
 """On its way through a plan; being finished by the origin alone; waiting for a plan; complete but for its timing."""
@@ -40,7 +37,7 @@ class Request:
 
     identity: bytes
     plan: Plan
-    inputs: Arrays
+    inputs: Inputs
     finish: Callable[[Finished], None]
     started_ns: int
     started_at: float
@@ -73,18 +70,16 @@ class Request:
     @property
     def kept_bytes(self) -> int:
         """What it holds of the origin's memory."""
-        kept = (*self.inputs, *(self.leading.tensors if self.leading else ()))
-        return sum(tensor.nbytes for tensor in kept)
+        return inputs_bytes(self.inputs) + inputs_bytes(self.leading.tensors if self.leading else ())
 
     @property
     def is_complete(self) -> bool:
         """Whether its result and the times of all its legs are there."""
         return self.result is not None and len(self.transfers) >= crossings(route(self.plan))
 
-    def first_message(self) -> TensorsMessage:
-        """What the pipeline begins with."""
-        here = Route(self.plan.deployment, self.plan.epoch, self.attempt, 0, plan_digest(self.plan))
-        return TensorsMessage(here, self.inputs)
+    def first_route(self) -> Route:
+        """Where the pipeline begins."""
+        return Route(self.plan.deployment, self.plan.epoch, self.attempt, 0, plan_digest(self.plan))
 
     def still_needs(self, node: str) -> bool:
         """Whether it has yet to pass through a node, or to be handed on by it."""
@@ -124,7 +119,7 @@ class Request:
         self.patient_from_ns = since_ns or 0
 
 
-def new_request(plan: Plan, inputs: Arrays, finish: Callable[[Finished], None], at: float) -> Request:
+def new_request(plan: Plan, inputs: Inputs, finish: Callable[[Finished], None], at: float) -> Request:
     """A request that begins now, at `at` on the wall's clock."""
     return Request(os.urandom(16), plan, inputs, finish, time.monotonic_ns(), at)
 

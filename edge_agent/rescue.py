@@ -11,8 +11,8 @@ from typing import Final, Literal, Protocol
 from broker.messages import Plan, PowerModel, StageReport
 from edge_agent.errors import ExecutorBusyError
 from edge_agent.executor import Outcome
+from edge_agent.packing import Arrays, Packing, packed_inputs, packing_between
 from edge_agent.request import (
-    Arrays,
     Finished,
     Request,
     answered_report,
@@ -21,8 +21,10 @@ from edge_agent.request import (
     stage_reports,
 )
 from edge_agent.request_book import RequestBook
-from edge_agent.routes import leading_stop, named_nodes, ops_of
+from edge_agent.routes import leading_stop, named_nodes, ops_of, route
 from edge_agent.watch import Watch
+from edge_agent.wire import TensorsMessage
+from models.errors import ModelError
 from models.runtime import Segment
 
 MOST_ATTEMPTS: Final = 6
@@ -49,7 +51,15 @@ class LocalCompute(Protocol):
     def backlog_s(self) -> float:
         """How long what waits already will take."""
 
-    def submit(self, segment: Segment, inputs: Arrays, arrived_ns: int, done: Callable[[Outcome], None]) -> None:
+    def submit(
+        self,
+        segment: Segment,
+        inputs: Arrays,
+        arrived_ns: int,
+        done: Callable[[Outcome], None],
+        *,
+        packing: Packing | None = None,
+    ) -> None:
         """As Executor.submit."""
 
 
@@ -109,20 +119,28 @@ class Rescuer:
         if segment is None:
             return None
         begun = stage_reports(request.plan, leading_records(request)) if leading is not None else ()
-        inputs = leading.tensors if leading is not None else request.inputs
         request.phase = "at the origin"
         self._requests.abandon(request)
         return self._run_here(
-            request, segment, inputs, lambda outcome: self._finished_here(request, begun, stop, outcome)
+            request, segment, leading, lambda outcome: self._finished_here(request, begun, stop, outcome)
         )
 
-    def _run_here(self, request: Request, segment: Segment, inputs: Arrays, done: Callable[[Outcome], None]) -> Then:
+    def _run_here(
+        self, request: Request, segment: Segment, leading: TensorsMessage | None, done: Callable[[Outcome], None]
+    ) -> Then:
+        # What was handed on is packed for the stage that was to take it.
+        hop = route(request.plan)[leading.route.hop] if leading is not None else None
+        packing = packing_between(hop, None, lambda: None) if hop is not None else None
+
         def run() -> None:
             try:
-                self._compute.submit(segment, inputs, time.monotonic_ns(), done)
+                inputs = leading.tensors if leading is not None else packed_inputs(request.inputs, "raw")
+                self._compute.submit(segment, inputs, time.monotonic_ns(), done, packing=packing)
             except ExecutorBusyError:
                 with self._lock:
                     self._strand(request)
+            except ModelError as error:
+                done(Outcome((), 0, 0, str(error)))
 
         return run
 
@@ -157,6 +175,7 @@ class Rescuer:
             stop=ops_of(request.plan),
             compute_ms=outcome.compute_ns / 1e6,
             wait_ms=max(0, outcome.wait_ns) / 1e6,
+            codec_ms=outcome.codec_ns / 1e6,
             energy=outcome.energy,
         )
         report = answered_report(request, (*begun, here), self._power(), self._emulated(), fallback=request.trouble)

@@ -10,6 +10,7 @@ from broker.messages import Plan, PowerModel, StageMiss
 from edge_agent.errors import SendError
 from edge_agent.executor import Executor
 from edge_agent.origin import Finished, Limits, Origin
+from edge_agent.packing import ImageForm
 from edge_agent.pipeline import Pipeline
 from edge_agent.routes import plan_digest
 from edge_agent.transport import Sendable
@@ -72,6 +73,7 @@ class Node:
             self.origin,
             plan_of=self.plan_of,
             segment_of=lambda _, start, stop: self.segment(start, stop),
+            form_of=lambda _: self.site.form,
             send=lambda peer, message: self.site.send(self.name, peer, message),
         )
 
@@ -100,6 +102,8 @@ class Site:
         self.limits = Limits(timeout_s, longest_wait_s)
         self.loading: set[str] = set()
         self.emulated: set[str] = set()
+        self.form: ImageForm | None = None
+        """How the model takes an image, where it does."""
         self.nodes = {name: Node(name, self) for name in names}
         self.lost: set[str] = set()
         """Nodes that get nothing."""

@@ -1,5 +1,7 @@
 """What is overdue of an origin's requests, and who is to blame; all times are told."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from plans import plan_of, predicted
@@ -17,9 +19,8 @@ THREE = predicted(plan_of(("pi", 0, 3), ("laptop", 3, 7), ("pc", 7, 10), way_bac
 def on_its_way(at_ns: int) -> Request:
     """A request whose tensors left the Pi then."""
     request = new_request(THREE, (np.zeros(3, np.float32),), lambda _: None, 0.0)
-    first = request.first_message()
-    hop = type(first.route)(first.route.deployment, first.route.epoch, request.attempt, 1, first.route.plan)
-    request.handed_on(TensorsMessage(hop, request.inputs), at_ns)
+    hop = replace(request.first_route(), hop=1)
+    request.handed_on(TensorsMessage(hop, ()), at_ns)
     return request
 
 
@@ -154,12 +155,9 @@ def test_a_leg_teaches_what_it_took_also_where_the_origin_computes_next() -> Non
     """Of a leg that ends in the origin's own compute nothing is awaited then; its time is over all the same."""
     plan = predicted(plan_of(("pi", 0, 3), ("laptop", 3, 7), ("pi", 7, 10)))
     request = new_request(plan, (np.zeros(3, np.float32),), lambda _: None, 0.0)
-    first = request.first_message().route
     hour_ns = 3_600_000 * MS
     seen = Watch("pi", lambda _: False, hour_ns, longest_ns=LONGEST_NS)
-    request.handed_on(
-        TensorsMessage(type(first)(first.deployment, first.epoch, request.attempt, 1, first.plan), ()), hour_ns
-    )
+    request.handed_on(TensorsMessage(replace(request.first_route(), hop=1), ()), hour_ns)
     before_ms = [seen.allowed_ms(leg) for leg in legs(plan)]
     seen.passed(request, 1, [request], hour_ns + 5 * MS)
     seen.passed(request, 2, [request], hour_ns + 30 * MS)
