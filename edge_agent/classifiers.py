@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from broker.messages import ClassScore
+from broker.messages import ClassScore, CodecName
+from edge_agent.packing import ImageForm, ImageInput, image_form, packed_inputs
 from models.cache import ModelCache
 from models.classification import top_classes
+from models.codecs import IMAGE_CODECS
+from models.errors import ImageError
 from models.graph import Tensor, read_graph
-from models.images import load_image, to_input
-from models.preprocessing import Preprocessing, read_labels, read_preprocessing
+from models.preprocessing import read_labels
 
 CLASSIFIERS_KEPT = 16
 
@@ -20,16 +22,18 @@ CLASSIFIERS_KEPT = 16
 class Classifier:
     """A model that takes an image and gives scores."""
 
-    input: Tensor
+    form: ImageForm
     output: Tensor
-    preprocessing: Preprocessing | None
     labels: tuple[str, ...]
 
-    def input_of(self, image: bytes) -> np.ndarray[Any, Any]:
-        """The image as the model takes it; ImageError where it is none that can be read."""
-        return to_input(
-            load_image(image), self.input.shape, self.input.dtype, self.input.quantization, self.preprocessing
-        )
+    def input_of(self, image: bytes, codec: CodecName) -> ImageInput:
+        """The image as an input that is made ready to travel by a codec; ImageError where it is none that can be read.
+
+        Under `jpeg` only its header has been looked at: decoding it is the reader's part.
+        """
+        made = ImageInput(image, self.form)
+        packed_inputs(made, codec if codec in IMAGE_CODECS else "raw")
+        return made
 
     def best(self, output: np.ndarray[Any, Any], top: int) -> tuple[ClassScore, ...]:
         """The `top` classes of the model's output, the best first; ModelError where it is no vector of scores."""
@@ -52,13 +56,14 @@ class Classifiers:
             path = self._cache.get(sha256) if known is None else None
             if path is None:
                 return known
-            graph = read_graph(path)
+            graph, form = read_graph(path), image_form(path)
+            if form is None:
+                raise ImageError(f"{path}: the model takes {len(graph.inputs)} inputs, and an image is one")
             if len(self._known) >= CLASSIFIERS_KEPT:
                 del self._known[next(iter(self._known))]
             self._known[sha256] = classifier = Classifier(
-                graph.tensors[graph.inputs[0]],
+                form,
                 graph.tensors[graph.outputs[0]],
-                read_preprocessing(path),
                 read_labels(path),
             )
             return classifier

@@ -9,13 +9,13 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
-
-import numpy as np
+from typing import Final, TypeVar
 
 from broker.messages import ClassScore, InferenceReport, InferReply, InferRequest, Plan
 from edge_agent.classifiers import Classifier, Classifiers
 from edge_agent.origin import Busy, Finished, Origin
+from edge_agent.packing import ImageInput
+from edge_agent.routes import route
 from edge_agent.streams import Depth, Frame, Line, depth_of
 from models.cache import ModelCache
 from splitrail.errors import SplitrailError
@@ -170,15 +170,15 @@ class Intake:
             self._refuse(arrival, f"{plan.model.name} is not in this node's cache yet")
             return None
         started_s = time.monotonic()
-        tensor = classifier.input_of(arrival.request.image)
+        image = classifier.input_of(arrival.request.image, route(plan)[0].codec)
         self._decode_ms = (time.monotonic() - started_s) * 1e3
-        return lambda: self._submit(arrival, classifier, tensor)
+        return lambda: self._submit(arrival, classifier, image)
 
-    def _submit(self, arrival: _Arrival, classifier: Classifier, tensor: np.ndarray[Any, Any]) -> None:
+    def _submit(self, arrival: _Arrival, classifier: Classifier, image: ImageInput) -> None:
         def answer(finished: Finished) -> None:
             self._answer(arrival, classifier, finished)
 
-        self._guarded(arrival, lambda: self._origin.submit(arrival.deployment, (tensor,), answer))
+        self._guarded(arrival, lambda: self._origin.submit(arrival.deployment, image, answer))
 
     def _guarded(self, arrival: _Arrival, do: Callable[[], T]) -> T | None:
         """What `do` gives; where it fails, the client hears of it."""
