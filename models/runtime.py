@@ -6,6 +6,7 @@ Loads by path, so that weights stay reclaimable file pages; who calls it, and wh
 import importlib
 import importlib.metadata
 import importlib.util
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 from models.errors import RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
 from models.modelfile import open_model
 from models.operators import RESOURCE_KINDS, is_flex
+from models.runtime_memory import WORTH_IT_BYTES, InputLoan, own, runtime_memory
 from models.soundness import check_sound
 
 # Import name and distribution, the one that is preferred first.
@@ -65,14 +67,16 @@ def runtime_identity() -> Runtime:
 
 
 class Segment:
-    """A loaded .tflite file; not safe for use by two threads at once, but `run` lets go of the GIL.
+    """A loaded .tflite file; not to be run by two threads at once, but a run lets go of the GIL.
 
+    To save copies, `lend_inputs` gives the memory that the next run reads, and `run_in_place` outputs where they lie.
     Raises UnsupportedOpError where the runtime lacks an op or its version, RuntimeMissingError where there is no
     runtime, SegmentRunError where the runtime refuses the file, ModelFileError and ModelFormatError as `read_graph`.
     """
 
     def __init__(self, path: Path, threads: int = 1) -> None:
         self._path = path
+        self._threads = threads
         _refuse_unrunnable(path)
         self._interpreter: Any = _load(path, threads)  # neither runtime ships types
         self._input_details = self._interpreter.get_input_details()
@@ -80,6 +84,7 @@ class Segment:
         self.inputs = tuple(_spec(detail) for detail in self._input_details)
         self.outputs = tuple(_spec(detail) for detail in self._output_details)
         self._shapes: list[tuple[int, ...]] | None = None  # those that tensors are allocated for
+        self._loan = InputLoan(is_open=_lie_still(self.inputs) and not _keeps_state(path))
         try:
             self._allocate([spec.shape for spec in self.inputs])
         except SegmentRunError:
@@ -93,21 +98,54 @@ class Segment:
         The arrays returned are the caller's own. Raises SegmentInputError where an array does not fit,
         SegmentRunError where the runtime fails, for example for want of memory.
         """
+        try:
+            return list(own(self.run_in_place(arrays)))
+        finally:
+            self.let_go()
+
+    def run_in_place(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """As `run`, but arrays that were lent are not copied, and large outputs are read where the runtime has them.
+
+        These are read-only and hold until `let_go`, or until the next run.
+        """
         if self._interpreter is None:
             raise SegmentRunError(f"{self._path}: the segment is closed")
         if len(arrays) != len(self.inputs):
             raise SegmentInputError(f"{self._path}: takes {len(self.inputs)} arrays, and was given {len(arrays)}")
         for spec, array in zip(self.inputs, arrays, strict=True):
             self._check(spec, array)
-        self._resize([array.shape for array in arrays])
+        use = self._loan.use(arrays)
+        is_there = use == "these"
+        if use == "others":
+            # These are still written as they come in, and keep their interpreter alive: this run gets another.
+            self._interpreter, self._shapes = _load(self._path, self._threads), None
+        if not is_there:
+            self._resize([array.shape for array in arrays])
         try:
-            for detail, array in zip(self._input_details, arrays, strict=True):
-                self._interpreter.set_tensor(detail["index"], np.ascontiguousarray(array).reshape(array.shape))
+            if not is_there:
+                for detail, array in zip(self._input_details, arrays, strict=True):
+                    self._interpreter.set_tensor(detail["index"], np.ascontiguousarray(array).reshape(array.shape))
             self._interpreter.invoke()
-            # get_tensor copies; of a tensor without dimensions it gives a scalar, hence the asarray.
-            return [np.asarray(self._interpreter.get_tensor(detail["index"])) for detail in self._output_details]
+            return [self._output(detail, spec) for detail, spec in zip(self._output_details, self.outputs, strict=True)]
         except (RuntimeError, ValueError) as error:
             raise SegmentRunError(f"{self._path}: cannot be run: {_one_line(error)}") from None
+
+    def lend_inputs(self) -> tuple[np.ndarray, ...] | None:
+        """The memory that the runtime reads its inputs from, to be filled for one `run_in_place`; any thread may ask.
+
+        None while it is lent, which is for as long as somebody holds the arrays, and while a run's outputs are in use;
+        where the inputs are too small to be worth it, or move; and once another run had to take place meanwhile: that
+        one loads the file anew, so that what was lent stays as it is, and is copied when its turn comes.
+        """
+        if self._interpreter is None:
+            return None
+        return self._loan.lend(
+            lambda: tuple(runtime_memory(self._interpreter, detail["index"]) for detail in self._input_details)
+        )
+
+    def let_go(self) -> None:
+        """The outputs of the last run are needed no more."""
+        self._loan.end_use()
 
     def warm_up(self) -> None:
         """Run once on zeros, for a runtime puts work off until its first run. Raises SegmentRunError as `run`.
@@ -124,8 +162,16 @@ class Segment:
                 raise
 
     def close(self) -> None:
-        """Free the interpreter and its memory; what `run` returned stays valid."""
+        """Free the interpreter and its memory; what `run` returned stays valid, and so does what was lent."""
         self._interpreter = None
+
+    def _output(self, detail: Any, spec: TensorSpec) -> np.ndarray:
+        if _lie_still([spec]):
+            view = runtime_memory(self._interpreter, detail["index"])
+            view.flags.writeable = False
+            return view
+        # get_tensor copies; of a tensor without dimensions it gives a scalar, hence the asarray.
+        return np.asarray(self._interpreter.get_tensor(detail["index"]))
 
     def _check(self, spec: TensorSpec, array: np.ndarray) -> None:
         expected = "object or bytes" if spec.dtype == "string" else spec.dtype
@@ -154,6 +200,13 @@ class Segment:
         except (RuntimeError, ValueError) as error:
             raise _load_error(self._path, error) from None
         self._shapes = shapes
+
+
+def _lie_still(specs: Sequence[TensorSpec]) -> bool:
+    """Whether these tensors keep their sizes, and are large enough for their memory to be worth finding."""
+    if any(spec.dtype == "string" or -1 in spec.signature or 0 in spec.shape for spec in specs):
+        return False
+    return sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in specs) >= WORTH_IT_BYTES
 
 
 def _refuse_wrong_numpy(runtime: Runtime) -> None:
