@@ -135,14 +135,18 @@ class Connection:
     def publish(
         self,
         address: str,
-        payload: bytes,
+        payload: bytes | bytearray,
         *,
         qos: int,
         retain: bool,
         response_topic: str | None = None,
         correlation: bytes | None = None,
+        expiry_s: int | None = None,
     ) -> bool:
-        """Hand a message over without waiting; False if it was dropped because too many wait already."""
+        """Hand a message over without waiting; False if it was dropped because too many wait already.
+
+        At QoS 0 also where the broker is away. What has waited for its reader for `expiry_s` the broker drops.
+        """
         if self._closing.is_set():
             return False
         properties = _properties(PacketTypes.PUBLISH)
@@ -150,10 +154,12 @@ class Connection:
             properties.ResponseTopic = response_topic
         if correlation is not None:
             properties.CorrelationData = correlation
+        if expiry_s is not None:
+            properties.MessageExpiryInterval = expiry_s
         with self._acknowledgement:
             self._unacknowledged += 1
         info = self._client.publish(address, payload, qos=qos, retain=retain, properties=properties)
-        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE or (qos == 0 and info.rc == MQTTErrorCode.MQTT_ERR_NO_CONN):
             self._acknowledged()
             return False
         self._wake()

@@ -1,0 +1,236 @@
+"""The way through the broker, with a real Mosquitto: whole, in order, once; bounded; and deaf to strangers."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+import pytest
+from eventually import eventually
+from paho.mqtt.enums import CallbackAPIVersion
+
+from broker.mosquitto import PrivateMosquitto
+from broker.topics import TENSORS
+from edge_agent import mqtt_way
+from edge_agent.chunks import CHUNK_BYTES, WINDOW_BYTES, Arrived, Heard, Sort, receipt
+from edge_agent.errors import SendError
+from edge_agent.mqtt_way import MqttWay
+
+SITE = "home"
+LARGE = 5 * CHUNK_BYTES + 17
+
+Told = tuple[str, Sort, list[bytes]]
+
+
+class Node:
+    """One end of the way, and what it has heard."""
+
+    def __init__(self, name: str, broker: PrivateMosquitto, called: Callable[[str, str], None]) -> None:
+        self.name = name
+        self.told: list[Told] = []
+        self.calls = 0
+        self._called = called
+        self.way = MqttWay(name, SITE, broker.settings, client_id=f"tensors-{name}", call=self._call, hear=self._hear)
+
+    def _call(self, peer: str) -> None:
+        self.calls += 1
+        self._called(peer, self.name)
+
+    def _hear(self, peer: str, arrived: Arrived, _at_ns: int) -> None:
+        self.told.append((peer, arrived.sort, [bytes(frame) for frame in arrived.frames]))
+
+
+Pair = tuple[Node, Node]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[PrivateMosquitto]:
+    """A broker that a test may kill."""
+    with PrivateMosquitto(tmp_path) as mosquitto:
+        yield mosquitto
+
+
+@pytest.fixture
+def pair(broker: PrivateMosquitto) -> Iterator[Pair]:
+    """Two nodes that are each other's peers; nothing is connected yet."""
+    threads = set(threading.enumerate())
+    nodes: dict[str, Node] = {}
+
+    def call(callee: str, caller: str) -> None:
+        if callee in nodes:
+            nodes[callee].way.called(caller)
+
+    with ExitStack() as closing:
+        for name, peer in (("pi", "laptop"), ("laptop", "pi")):
+            nodes[name] = Node(name, broker, call)
+            closing.callback(nodes[name].way.close)
+            nodes[name].way.admit(peer)
+        yield nodes["pi"], nodes["laptop"]
+    assert eventually(lambda: set(threading.enumerate()) <= threads), "a thread was left running"
+
+
+@pytest.fixture
+def stranger(broker: PrivateMosquitto) -> Iterator[mqtt.Client]:
+    """One who is let in by this open broker, and says what it likes."""
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    yield client
+    client.disconnect()
+    client.loop_stop()
+
+
+def say(client: mqtt.Client, dst: str, src: str, payload: bytes) -> None:
+    """Publish under any name."""
+    client.publish(TENSORS.address(SITE, dst, src), payload).wait_for_publish(5.0)
+
+
+def test_nothing_is_connected_before_it_is_needed(pair: Pair) -> None:
+    """A peer may be admitted and never sent to."""
+    assert [node.way.is_open for node in pair] == [False, False]
+
+
+def test_messages_arrive_in_order_though_the_reader_was_not_there(pair: Pair) -> None:
+    """The peer is called, connects, and hears all of it."""
+    pi, laptop = pair
+    messages: list[Told] = [("pi", "message", [b"head", bytes([number]) * 1_000]) for number in range(20)]
+    for _, sort, frames in messages:
+        pi.way.send("laptop", sort, frames)
+    assert eventually(lambda: laptop.told == messages)
+    assert pi.calls == 1
+    assert eventually(lambda: pi.way.is_idle("laptop"))
+
+
+def test_answers_come_back_the_same_way(pair: Pair) -> None:
+    """Both ends are called and answer on one connection each."""
+    pi, laptop = pair
+    pi.way.send("laptop", "message", [b"question"])
+    assert eventually(lambda: len(laptop.told) == 1)
+    laptop.way.send("pi", "reply", [b"answer"])
+    assert eventually(lambda: pi.told == [("laptop", "reply", [b"answer"])])
+
+
+def test_large_tensors_come_in_chunks(pair: Pair) -> None:
+    """As they were, in both directions at once."""
+    pi, laptop = pair
+    here, there = bytes(range(256)) * (LARGE // 256), bytes(reversed(range(256))) * (LARGE // 256)
+    pi.way.send("laptop", "message", [b"head", here])
+    laptop.way.send("pi", "message", [b"head", there])
+    assert eventually(lambda: laptop.told == [("pi", "message", [b"head", here])])
+    assert eventually(lambda: pi.told == [("laptop", "message", [b"head", there])])
+
+
+def test_a_broker_that_was_killed_loses_nothing(pair: Pair, broker: PrivateMosquitto) -> None:
+    """What it had not handed on is sent again, once, to both sides."""
+    pi, laptop = pair
+    pi.way.send("laptop", "message", [b"before"])
+    assert eventually(lambda: len(laptop.told) == 1)
+    for number in range(10):
+        pi.way.send("laptop", "message", [bytes([number]) * CHUNK_BYTES])
+        laptop.way.send("pi", "reply", [bytes([number])])
+        if number == 3:
+            broker.kill()
+        if number == 6:
+            broker.start()
+    assert eventually(lambda: len(laptop.told) == 11 and len(pi.told) == 10, timeout_s=30.0)
+    assert [frames[0][:1] for _, _, frames in laptop.told[1:]] == [bytes([number]) for number in range(10)]
+    assert [frames[0] for _, _, frames in pi.told] == [bytes([number]) for number in range(10)]
+
+
+def test_a_broker_that_is_not_there_yet_is_waited_for(pair: Pair, broker: PrivateMosquitto) -> None:
+    """What was said meanwhile arrives when it comes."""
+    pi, laptop = pair
+    broker.stop()
+    pi.way.send("laptop", "message", [b"early"])
+    broker.start()
+    assert eventually(lambda: laptop.told == [("pi", "message", [b"early"])], timeout_s=30.0)
+
+
+def test_the_broker_keeps_no_more_than_a_window(pair: Pair, stranger: mqtt.Client) -> None:
+    """A peer that confirms nothing is not sent the rest, and what waits here is bounded."""
+    pi, _ = pair
+    pi.way.admit("silent")
+    heard_bytes: list[int] = []
+    stranger.on_message = lambda _client, _data, message: heard_bytes.append(len(message.payload))
+    stranger.subscribe(TENSORS.address(SITE, "silent", "pi"))
+    pi.way.called("silent")
+    pi.way.send("silent", "message", [bytes(mqtt_way.MAX_KEPT_BYTES - CHUNK_BYTES)])
+    with pytest.raises(SendError, match="wait for the broker"):
+        pi.way.send("silent", "message", [bytes(2 * CHUNK_BYTES)])
+    assert eventually(lambda: pi.way.is_open)
+    say(stranger, "pi", "silent", receipt(Heard(), asks_again=True))
+    assert eventually(lambda: sum(heard_bytes) > WINDOW_BYTES / 2)
+    for _ in range(20):
+        say(stranger, "pi", "silent", receipt(Heard()))
+    assert sum(heard_bytes) <= WINDOW_BYTES + 1_000
+
+
+def test_who_is_no_peer_is_not_heard(pair: Pair, stranger: mqtt.Client) -> None:
+    """It is counted, and cannot have this node connect or answer."""
+    pi, laptop = pair
+    pi.way.called("nobody")
+    assert not pi.way.is_open
+    laptop.way.send("pi", "message", [b"so that it listens"])
+    assert eventually(lambda: len(pi.told) == 1)
+    say(stranger, "pi", "nobody", receipt(Heard(), asks_again=True))
+    assert eventually(lambda: pi.way.counters.refused == 1)
+    assert len(pi.told) == 1
+    with pytest.raises(SendError):
+        pi.way.send("nobody", "message", [b"x"])
+
+
+def test_a_peer_that_was_dismissed_is_not_heard_any_more(pair: Pair) -> None:
+    """Nor sent to."""
+    pi, laptop = pair
+    pi.way.send("laptop", "message", [b"one"])
+    assert eventually(lambda: len(laptop.told) == 1)
+    laptop.way.dismiss("pi")
+    pi.way.send("laptop", "message", [b"two"])
+    assert eventually(lambda: laptop.way.counters.refused > 0)
+    assert len(laptop.told) == 1
+
+
+def test_hostile_payloads_are_counted_and_change_nothing(pair: Pair, stranger: mqtt.Client) -> None:
+    """Of a peer's name at a broker that is open, none of which ends what the true peer says."""
+    pi, laptop = pair
+    laptop.way.send("pi", "message", [b"first"])
+    assert eventually(lambda: len(pi.told) == 1)
+    flood = [b"", b"SPLC", b"\xff" * 100, receipt(Heard()) + b"more", bytes(1_000)] * 20
+    for payload in flood:
+        say(stranger, "pi", "laptop", payload)
+    assert eventually(lambda: pi.way.counters.malformed == len(flood))
+    laptop.way.send("pi", "message", [b"second"])
+    assert eventually(lambda: [frames for _, _, frames in pi.told] == [[b"first"], [b"second"]])
+
+
+def test_it_closes_when_it_is_not_needed_and_opens_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle connection costs the broker something, and so does each one kept alive."""
+    monkeypatch.setattr(mqtt_way, "IDLE_S", 0.5)
+    pi, laptop = pair
+    for number in range(2):
+        pi.way.send("laptop", "message", [b"x"])
+        assert eventually(lambda number=number: len(laptop.told) == number + 1)
+        assert eventually(lambda: not pi.way.is_open and not laptop.way.is_open)
+
+
+def test_what_waits_can_be_taken_back(pair: Pair, broker: PrivateMosquitto) -> None:
+    """To go directly, once that is possible and the broker is away."""
+    pi, _ = pair
+    broker.stop()
+    pi.way.send("laptop", "message", [b"head", b"tensor"])
+    assert pi.way.withdraw("laptop") == [("message", [b"head", b"tensor"])]
+    assert pi.way.is_idle("laptop")
+
+
+def test_closing_ends_it_wherever_it_is(broker: PrivateMosquitto) -> None:
+    """Before anything was sent, or while the broker is not there; and nothing is sent any more."""
+    broker.stop()
+    idle, busy = (Node(name, broker, lambda _callee, _caller: None) for name in ("idle", "busy"))
+    busy.way.admit("peer")
+    busy.way.send("peer", "message", [b"x"])
+    for node in (idle, busy):
+        node.way.close()
+        node.way.close()
+    with pytest.raises(SendError):
+        busy.way.send("peer", "message", [b"x"])
