@@ -197,12 +197,19 @@ class Session:
         return self._send(topic, message, self._address(topic, levels), retained=retained)
 
     def request(
-        self, topic: Topic[M], message: M, *levels: str, timeout_s: float, node: str | None = None
+        self,
+        topic: Topic[M],
+        message: M,
+        *levels: str,
+        timeout_s: float,
+        node: str | None = None,
+        sent: Callable[[], object] = lambda: None,
     ) -> InferReply:
         """Send a request and wait for its reply; NoReplyError, if none comes within `timeout_s` seconds, says why.
 
         It is sent again after the broker was lost, and, where `node` names who is to answer, when that one connects;
-        who answers knows a repetition by its `request_id` and response topic. ConnectionFailedError if too many
+        who answers knows a repetition by its `request_id` and response topic. `sent` is called each time that it has
+        been handed over, so that what another thread publishes then comes after it. ConnectionFailedError if too many
         messages wait for the broker or the session is closed, MalformedMessageError as for `publish`.
         """
         if self._connection.on_network_thread:
@@ -212,9 +219,13 @@ class Session:
         if node is not None:
             self._watch(node)
         request = self._requests.begin(address, node)
-        return self._requests.wait(
-            request, lambda: self._send(topic, message, address, response_topic, request.correlation), timeout_s
-        )
+
+        def send() -> bool:
+            is_accepted = self._send(topic, message, address, response_topic, request.correlation)
+            sent()
+            return is_accepted
+
+        return self._requests.wait(request, send, timeout_s)
 
     def reply(self, incoming: Incoming[Any], topic: Topic[M], message: M) -> bool:
         """Answer a request on the response topic that it named; False if it named none that may be answered."""

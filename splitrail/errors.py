@@ -8,7 +8,8 @@ SplitrailError
 ├── testbed.errors.TestbedError
 ├── splitrail.settings.SettingsError
 ├── splitrail.shadowing.ShadowedPackageError
-└── splitrail.commands.infer: NoSuchDeploymentError, InferenceFailedError, BadAddressError
+├── splitrail.client.NoSuchDeploymentError
+└── splitrail.commands.infer: InferenceFailedError, NoImagesError, BadAddressError
 """
 
 

@@ -1,9 +1,10 @@
 """`splitrail infer`: real images through a deployment, with the answer and where its time and energy went."""
 
 import argparse
+import itertools
 import logging
-import threading
-import uuid
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -11,29 +12,32 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from broker.messages import DeploymentNotice, InferenceReport, InferReply, InferRequest
-from broker.session import BrokerSettings, Incoming, Session
-from broker.topics import DEPLOYMENT, INFER
+from broker.messages import DeploymentNotice, InferenceReport, InferReply
+from broker.session import BrokerSettings
 from models.images import load_image
+from splitrail.client import MOST_IN_FLIGHT, Client, paced
 from splitrail.client_settings import ClientSettings
 from splitrail.errors import SplitrailError
 from splitrail.log_lines import log_to_stderr
 from splitrail.option_types import whole_number
 from splitrail.settings import load_settings
+from splitrail.stream_figures import StreamTally, words_of
 from splitrail.terminal import printable
 
 EXAMPLE = "splitrail infer mobilenetv2 china.jpg flower.jpg --broker 127.0.0.1:1883 --site home"
-LOOK_UP_S = 2.0
 LONGEST_TIMEOUT_S = 86_400.0
 MOST_CLASSES = 100  # as InferRequest admits
-
-
-class NoSuchDeploymentError(SplitrailError, LookupError):
-    """No one deployment of the site bears this name or runs this model."""
+MOST_FRAMES = 10**9
+HIGHEST_FPS = 10_000.0
+IMAGE_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif"))  # those of models.images.FORMATS
 
 
 class InferenceFailedError(SplitrailError, RuntimeError):
     """The deployment answered with an error."""
+
+
+class NoImagesError(SplitrailError, FileNotFoundError):
+    """A directory that holds no image."""
 
 
 class BadAddressError(SplitrailError, ValueError):
@@ -43,7 +47,13 @@ class BadAddressError(SplitrailError, ValueError):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("model", metavar="MODEL", help="the name of a deployment, or of the model that it runs")
-    parser.add_argument("images", nargs="+", type=Path, metavar="IMAGE", help="a photograph (JPEG, PNG, ...)")
+    parser.add_argument(
+        "images",
+        nargs="+",
+        type=Path,
+        metavar="IMAGE",
+        help="a photograph (JPEG, PNG, ...), or a directory of them, which are taken by name",
+    )
     parser.add_argument("--config", type=Path, metavar="FILE", help="a client.yaml with broker and site")
     parser.add_argument("--broker", metavar="HOST:PORT", help="the MQTT broker (default 127.0.0.1:1883)")
     parser.add_argument("--username", help="the broker's user")
@@ -56,30 +66,93 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=_seconds, default=60.0, metavar="S", help="seconds to wait for each answer (60)"
     )
-    parser.add_argument("--json", action="store_true", help="print the answers as one JSON array")
+    parser.add_argument("--json", action="store_true", help="print the answers, or a stream's figures, as JSON")
+    stream = parser.add_argument_group("streams", "several frames under way at once, and figures in place of answers")
+    stream.add_argument("--stream", action="store_true", help="send the images as the frames of one stream")
+    stream.add_argument(
+        "--frames", type=whole_number(1, MOST_FRAMES), metavar="N", help="frames to send, the images again and again"
+    )
+    stream.add_argument("--fps", type=_frames_per_s, metavar="F", help="frames a second (as fast as they are answered)")
+    stream.add_argument(
+        "--policy",
+        choices=("every", "latest"),
+        default="every",
+        help="answer every frame, or drop those that have not begun when a newer one comes (every)",
+    )
+    stream.add_argument(
+        "--in-flight",
+        type=whole_number(1, MOST_IN_FLIGHT),
+        default=8,
+        metavar="N",
+        help="frames that may be under way at once (8)",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send each image in turn and print its answer."""
+    """Send each image in turn and print its answer, or all as a stream and print its figures."""
     log_to_stderr(logging.WARNING, "splitrail: %(message)s")
-    for path in arguments.images:
+    paths = [path for each in arguments.images for path in _images(each)]
+    for path in paths[:1] if arguments.stream else paths:
         load_image(path)  # a wrong image is found here, before the first one is sent
     settings = _settings(arguments)
+    with Client(settings.broker, site=settings.site) as client:
+        deployment = client.deployment(arguments.model)
+        if arguments.stream:
+            _stream(client, deployment, paths, arguments)
+        else:
+            _answer_each(client, deployment, paths, arguments)
+    return 0
+
+
+def _answer_each(
+    client: Client, deployment: DeploymentNotice, paths: list[Path], arguments: argparse.Namespace
+) -> None:
     answers = []
-    session = Session(settings.broker, site=settings.site, client_id=f"infer-{uuid.uuid4().hex[:12]}")
-    with session:
-        notice = _find_deployment(session, arguments.model, settings.site)
-        for path in arguments.images:
-            request = InferRequest(request_id=uuid.uuid4().hex, image=path.read_bytes(), top=arguments.top)
-            reply = session.request(INFER, request, notice.deployment, timeout_s=arguments.timeout, node=notice.origin)
-            if reply.error is not None:
-                raise InferenceFailedError(f"{path}: {notice.deployment} answered: {reply.error}")
-            answers.append(reply)
-            if not arguments.json:
-                _print_answer(path, reply)
+    for path in paths:
+        reply = client.infer(deployment, path.read_bytes(), top=arguments.top, timeout_s=arguments.timeout)
+        if reply.error is not None:
+            raise InferenceFailedError(f"{path}: {deployment.deployment} answered: {reply.error}")
+        answers.append(reply)
+        if not arguments.json:
+            _print_answer(path, reply)
     if arguments.json:
         print(msgspec.json.encode(answers).decode())
-    return 0
+
+
+def _stream(client: Client, deployment: DeploymentNotice, paths: list[Path], arguments: argparse.Namespace) -> None:
+    frames: Iterator[bytes] = (path.read_bytes() for path in _repeated(paths, arguments.frames))
+    if arguments.fps is not None:
+        frames = paced(frames, arguments.fps)
+    tally = StreamTally()
+    started_s = time.perf_counter()
+    for answer in client.stream(
+        deployment,
+        frames,
+        policy=arguments.policy,
+        in_flight=arguments.in_flight,
+        top=arguments.top,
+        timeout_s=arguments.timeout,
+    ):
+        tally.take(answer)
+    figures = tally.figures(time.perf_counter() - started_s)
+    if figures.answered == 0:
+        raise InferenceFailedError(f"{deployment.deployment} answered no frame: {figures.first_error}")
+    print(msgspec.json.encode(figures).decode() if arguments.json else words_of(figures))
+
+
+def _images(path: Path) -> list[Path]:
+    """The file itself, or the images of a directory by name; NoImagesError where it has none."""
+    if not path.is_dir():
+        return [path]
+    images = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not images:
+        raise NoImagesError(f"{path}: no image is in this directory; they end in {', '.join(sorted(IMAGE_SUFFIXES))}")
+    return images
+
+
+def _repeated(paths: list[Path], frames: int | None) -> Iterator[Path]:
+    """Each once, or so many, from the first again after the last."""
+    return iter(paths) if frames is None else itertools.islice(itertools.cycle(paths), frames)
 
 
 def _settings(arguments: argparse.Namespace) -> ClientSettings:
@@ -106,37 +179,21 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _frames_per_s(text: str) -> float:
+    try:
+        frames_per_s = float(text)
+    except ValueError:
+        frames_per_s = 0.0
+    if not 0.0 < frames_per_s <= HIGHEST_FPS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames a second above 0, up to {HIGHEST_FPS:g}")
+    return frames_per_s
+
+
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:  # the range of TCP ports
         raise BadAddressError(f"--broker {text}: not an address; it would have to be like 127.0.0.1:1883")
     return host, int(port)
-
-
-def _find_deployment(session: Session, wanted: str, site: str) -> DeploymentNotice:
-    """The deployment of this name, else the only one that runs a model of this name, from the retained notices."""
-    notices: dict[str, DeploymentNotice] = {}
-    named = threading.Event()
-
-    def collect(incoming: Incoming[DeploymentNotice]) -> None:
-        notices[incoming.message.deployment] = incoming.message
-        if incoming.message.deployment == wanted:
-            named.set()
-
-    session.on(DEPLOYMENT, collect)
-    named.wait(LOOK_UP_S)
-    if wanted in notices:
-        return notices[wanted]
-    of_model = [notice for notice in notices.values() if notice.model.name == wanted]
-    match of_model:
-        case [only]:
-            return only
-        case []:
-            there = ", ".join(sorted(notices)) or "none; does its coordinator run?"
-            raise NoSuchDeploymentError(f"the site {site!r} has no deployment {wanted!r}; there are: {there}")
-        case _:
-            names = ", ".join(sorted(notice.deployment for notice in of_model))
-            raise NoSuchDeploymentError(f"several deployments run {wanted!r}: name one of {names}")
 
 
 def _print_answer(path: Path, reply: InferReply) -> None:
