@@ -1,4 +1,4 @@
-"""Three real agents on loopback, without emulation or shaping, that carry requests by plans which a benchmark fixes.
+"""Three real agents on loopback, without shaping, that carry requests by plans which a benchmark fixes.
 
 What is run through them, and beside them, is each benchmark's own.
 """
@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -30,6 +30,7 @@ from broker.topics import DEPLOYMENT, INFER, PLAN, PROFILE, READY
 from coordinator.configuration import DeploymentSettings
 from edge_agent.configuration import PowerSettings
 from edge_agent.probes import LinkSettings
+from splitrail.client import FrameAnswer
 from testbed.continuum import Continuum, EmulatedNode
 
 NODES: tuple[tuple[str, Tier], ...] = (("pi", "edge"), ("laptop", "fog"), ("pc", "cloud"))
@@ -45,10 +46,12 @@ class ThreeAgents:
     """The running agents, from `with` to its end; `models` are the files that they are to hold, by name.
 
     The coordinator's own plans keep everything on the origin: it serves the models, and the chains' plans are ours.
+    With a `compute_factor` above 1 each agent emulates a machine that is so many times slower, asleep most of the time.
     """
 
-    def __init__(self, models: Mapping[str, Path]) -> None:
+    def __init__(self, models: Mapping[str, Path], compute_factor: float = 1.0) -> None:
         self._models = models
+        self._compute_factor = compute_factor
         self._notices: dict[str, DeploymentNotice] = {}
         self._profiles: dict[str, NodeProfile] = {}
         self._ready: set[tuple[str, str]] = set()
@@ -57,7 +60,8 @@ class ThreeAgents:
 
     def __enter__(self) -> Self:
         nodes = tuple(
-            EmulatedNode(name, tier, 1.0, NOT_METERED, "emulated: one of three on this machine") for name, tier in NODES
+            EmulatedNode(name, tier, self._compute_factor, NOT_METERED, "emulated: one of three on this machine")
+            for name, tier in NODES
         )
         deployments = tuple(
             DeploymentSettings(name=name, model=path, origin=NAMES[0], strategy="origin-only")
@@ -72,6 +76,7 @@ class ThreeAgents:
             self._session.on(READY, self._take_report)
             self.processes = continuum.pids()
             stack.enter_context(self._session)
+            self._client = stack.enter_context(continuum.client())
             self._stack = stack.pop_all()
         return self
 
@@ -118,6 +123,11 @@ class ThreeAgents:
         if reply.report is None or reply.report.error is not None:
             raise SystemExit(f"a request failed: {reply.error}")
         return reply.report
+
+    def stream(self, model: str, frames: Iterable[bytes], *, in_flight: int) -> Iterator[FrameAnswer]:
+        """Send images through the model's chain as a stream that keeps every frame."""
+        notice = msgspec.structs.replace(self._notice(model), deployment=CHAINED + model)
+        return self._client.stream(notice, frames, in_flight=in_flight)
 
     def _notice(self, model: str) -> DeploymentNotice:
         self._wait(f"the deployment of {model}", lambda: model in self._notices)

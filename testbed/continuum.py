@@ -27,6 +27,7 @@ from broker.topics import STATUS
 from coordinator.configuration import DeploymentSettings, LeadershipSettings, PlanningSettings
 from coordinator.status_report import StatusReport
 from edge_agent.probes import LinkSettings
+from splitrail.client import Client
 from testbed.continuum_settings import (
     COORDINATOR,
     EmulatedNode,
@@ -134,6 +135,10 @@ class Continuum:
     def session(self, client_id: str, user: str = ADMIN) -> Session:
         """A client of the continuum's broker and site, not yet started; a site with locks knows it as `user`."""
         return Session(self._signing_in(user), site=self.site, client_id=client_id)
+
+    def client(self, user: str = ADMIN) -> Client:
+        """Who asks the continuum's site for inferences, not yet connected; a site with locks knows it as `user`."""
+        return Client(self._signing_in(user), site=self.site)
 
     def status(self, coordinator: str = COORDINATOR) -> StatusReport:
         """What a coordinator knows of the site now; ProcessFailedError if it does not answer."""

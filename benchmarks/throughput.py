@@ -1,0 +1,152 @@
+"""A stream of frames through three agents on this machine, against what its slowest stage allows.
+
+    python benchmarks/throughput.py [--quick] [--json FILE] [MODEL ...]    models of the zoo, random weights
+
+Overlap: each agent emulates a machine that is several times slower, so that it sleeps most of a stage's compute and
+the cores of this machine are free; the bound is one frame in each compute of the slowest stage, as the same frames'
+reports tell it. Real: the stages share the cores of this machine; the bound is what these can do, by the computes of
+the same chain when one frame at a time is under way, or the slowest stage of them if that is less.
+"""
+
+import argparse
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from figures import Figure, write
+from three_agents import ThreeAgents
+
+from broker.messages import InferenceReport, NodeProfile
+from models.convert import convert_zoo_model
+from models.graph import read_graph
+from models.images import sample_photographs
+
+MODELS = ("mobilenetv2", "resnet50", "vgg16")
+GOALS = {"vgg16": 0.90}
+"""Of the overlap's bound."""
+FRAMES, QUICK_FRAMES = 60, 20
+ALONE = 5
+"""Frames that are sent one at a time, before the stream."""
+IN_FLIGHT = 16
+COMPUTE_FACTOR = 8.0
+CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a stream came to; the computes are medians of each stage, in ms."""
+
+    frames_per_s: float
+    latency_ms: float
+    stage_ms: tuple[float, ...]
+    alone_frames_per_s: float
+    alone_stage_ms: tuple[float, ...]
+    threads: int
+
+    @property
+    def overlap_bound_per_s(self) -> float:
+        """One frame in each compute of the slowest stage."""
+        return 1e3 / max(self.stage_ms)
+
+    @property
+    def cores_bound_per_s(self) -> float:
+        """What the cores of this machine can do, or the slowest stage if that is less."""
+        at_once = max(1, (os.cpu_count() or 1) // self.threads)
+        return min(at_once * 1e3 / sum(self.alone_stage_ms), 1e3 / max(self.alone_stage_ms))
+
+
+def main() -> None:
+    """Measure each model both ways and print a line for each."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("models", nargs="*", default=MODELS, help=f"default: {', '.join(MODELS)}")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_FRAMES} frames each")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    arguments = parser.parse_args()
+    frames = QUICK_FRAMES if arguments.quick else FRAMES
+    paths = {name: _model(name) for name in arguments.models}
+    found: list[Figure] = []
+    print(
+        f"{'model':14} {'':9} {'frames/s':>8} {'bound':>7} {'share':>6} {'one at a time':>13} {'p50 ms':>8}  stages ms"
+    )
+    for way, compute_factor in (("overlap", COMPUTE_FACTOR), ("real", 1.0)):
+        with ThreeAgents(paths, compute_factor) as agents:
+            for name, path in paths.items():
+                agents.chain(name, *_cuts(path, agents.profile(name)))
+                stream = measure(agents, name, frames)
+                figure = _figure(name, way, stream)
+                found.append(figure)
+                print(
+                    f"{name:14} {way:9} {stream.frames_per_s:8.2f} {figure.reference:7.2f} {figure.ratio:6.1%} "
+                    f"{stream.alone_frames_per_s:13.2f} {stream.latency_ms:8.1f}  "
+                    f"{' '.join(f'{ms:.1f}' for ms in stream.stage_ms)}",
+                    flush=True,
+                )
+    if arguments.json:
+        write(arguments.json, found)
+
+
+def measure(agents: ThreeAgents, model: str, frames: int) -> Stream:
+    """Send frames one at a time, then a stream that keeps the pipeline full."""
+    photograph = sample_photographs()[0].read_bytes()
+    agents.infer(model, photograph)
+    alone = [agents.infer(model, photograph) for _ in range(ALONE)]
+    reports: list[InferenceReport] = []
+    ended_s: list[float] = []
+    for answer in agents.stream(model, itertools.repeat(photograph, frames), in_flight=IN_FLIGHT):
+        if answer.reply.report is None or answer.reply.report.error is not None:
+            raise SystemExit(f"a frame failed: {answer.reply.error}")
+        reports.append(answer.reply.report)
+        ended_s.append(time.perf_counter())
+    filled = len(alone[0].stages)  # the first frames find an empty pipeline
+    return Stream(
+        frames_per_s=(len(ended_s) - 1 - filled) / (ended_s[-1] - ended_s[filled]),
+        latency_ms=statistics.median(report.latency_ms for report in reports),
+        stage_ms=_stages_ms(reports),
+        alone_frames_per_s=1e3 / statistics.median(report.latency_ms for report in alone),
+        alone_stage_ms=_stages_ms(alone),
+        threads=agents.profile(model).threads,
+    )
+
+
+def _stages_ms(reports: Sequence[InferenceReport]) -> tuple[float, ...]:
+    columns = zip(*([stage.compute_ms for stage in report.stages] for report in reports), strict=True)
+    return tuple(statistics.median(column) for column in columns)
+
+
+def _figure(name: str, way: str, stream: Stream) -> Figure:
+    bound_per_s = stream.overlap_bound_per_s if way == "overlap" else stream.cores_bound_per_s
+    return Figure(
+        f"{name} {way}",
+        stream.frames_per_s,
+        "frames/s",
+        "higher",
+        reference=bound_per_s,
+        ratio=stream.frames_per_s / bound_per_s,
+        goal=GOALS.get(name) if way == "overlap" else None,
+    )
+
+
+def _model(name: str) -> Path:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    path = CACHE / f"{name}-none.tflite"
+    if not path.exists():
+        convert_zoo_model(name, "none", "random", path)
+    return path
+
+
+def _cuts(path: Path, profile: NodeProfile) -> tuple[int, int]:
+    """The cuts by which the slowest of three stages is quickest."""
+    done = tuple(itertools.accumulate(profile.op_ms, initial=0.0))
+    allowed = [cut.k for cut in read_graph(path).cuts[1:-1] if cut.allowed]
+    return min(
+        itertools.combinations(allowed, 2),
+        key=lambda cuts: max(done[cuts[0]], done[cuts[1]] - done[cuts[0]], done[-1] - done[cuts[1]]),
+    )
+
+
+if __name__ == "__main__":
+    main()
