@@ -117,7 +117,12 @@ def first_link_belief(reading: LinkReading, at: float) -> LinkBelief:
 
 
 def with_link_reading(belief: LinkBelief, before: LinkReading, reading: LinkReading, at: float) -> LinkBelief:
-    """The belief after a reading; one that repeats the bandwidth sample of the reading before tells of pings only."""
+    """The belief after a reading; one that repeats the bandwidth sample of the reading before tells of pings only.
+
+    Of a link whose tensors go another way now, nothing is believed that was learned of the way before.
+    """
+    if reading.way != before.way:
+        return first_link_belief(reading, at)
     mbps, mbps_std, round_trip, round_trip_std, spread = _of_reading(reading)
     is_repeated = (reading.at, reading.mbps) == (before.at, before.mbps)
     return LinkBelief(

@@ -17,6 +17,7 @@ from broker.messages import (
     Prediction,
     SpoolReport,
     StrategyName,
+    TensorWay,
     Throttling,
     Tier,
 )
@@ -76,6 +77,8 @@ class LinkReport(_Report, frozen=True, kw_only=True):
     mbps_std: float
     method: Literal["probe", "transfer"]
     """Of the newest reading."""
+    way: TensorWay
+    """Of the newest reading: how tensors go there now."""
     age_s: float
     """Of the newest reading."""
 
@@ -173,6 +176,7 @@ def status_report(
                 mbps=link.belief.mbps,
                 mbps_std=link.belief.mbps_std(now),
                 method=link.reading.method,
+                way=link.reading.way,
                 age_s=max(0.0, now - link.arrived_at),
             )
             for _, link in sorted(state.links.items())

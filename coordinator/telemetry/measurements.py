@@ -101,6 +101,7 @@ LINK = Measurement(
         Tag("src", "the node that sends", "nodes"),
         Tag("dst", "the node that receives", "nodes"),
         Tag("method", "`probe` (estimated actively) or `transfer` (from tensors, passive)", "2"),
+        Tag("way", "`direct`, or `mqtt` where tensors go through the broker", "2"),
     ),
     (
         Field("rtt_ms", "number", "ms", "round trip"),

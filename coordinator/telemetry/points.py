@@ -150,7 +150,7 @@ def _of_link(link: LinkReading, recorded_at: float) -> Sample:
     return sample(
         LINK.name,
         time_of(link, recorded_at),
-        (("src", link.src), ("dst", link.dst), ("method", link.method)),
+        (("src", link.src), ("dst", link.dst), ("method", link.method), ("way", link.way)),
         (
             ("rtt_ms", link.rtt_ms),
             ("rtt_ms_std", link.rtt_ms_std),

@@ -39,7 +39,7 @@ _MACHINE = _into(
     " throttled throttled_by emulated",
 )
 _LOAD = _into("load", "node session at arrived_at time_ns load load_std emulated")
-_LINK = _into("link", "src dst at arrived_at time_ns rtt_ms rtt_ms_std mbps mbps_std method")
+_LINK = _into("link", "src dst at arrived_at time_ns rtt_ms rtt_ms_std mbps mbps_std method way")
 _MISS = _into("miss", "node deployment epoch at arrived_at time_ns src suspect delivered waited_ms allowed_ms outcome")
 _INFERENCE = _into(
     "inference",
@@ -184,6 +184,7 @@ def _insert_link(connection: sqlite3.Connection, link: LinkReading, recorded_at:
             link.mbps,
             link.mbps_std,
             link.method,
+            link.way,
         ),
     )
 

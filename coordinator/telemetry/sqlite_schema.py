@@ -3,9 +3,9 @@
 What rows a message becomes is `coordinator.telemetry.sqlite_rows`'s.
 """
 
-from coordinator.telemetry.sqlite_views import VIEWS
+from coordinator.telemetry.sqlite_views import VIEWS, WITHOUT_VIEWS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 FIRST = """
 CREATE TABLE energy (
@@ -184,8 +184,12 @@ CREATE TABLE said (subject TEXT PRIMARY KEY, content TEXT NOT NULL, heard_at REA
 INSERT INTO said SELECT 'status ' || node || ' ' || session, state || ' 0.0', max(arrived_at)
     FROM node_event GROUP BY node, session;
 DROP TABLE node_event;
+"""
+_FOURTH = f"""
+ALTER TABLE link ADD COLUMN way TEXT NOT NULL DEFAULT 'direct';
+{WITHOUT_VIEWS}
 {VIEWS}
 """
-SCHEMA = FIRST + SECOND + _THIRD
-MIGRATIONS = {1: SECOND, 2: _THIRD}
+SCHEMA = FIRST + SECOND + _THIRD + _FOURTH
+MIGRATIONS = {1: SECOND, 2: _THIRD, 3: _FOURTH}
 """What makes of the tables of one version those of the next."""

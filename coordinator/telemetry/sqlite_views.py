@@ -19,7 +19,7 @@ SELECT time_ns, node, {_EMULATED} AS emulated, cpu, memory_used_mb, memory_total
 FROM machine
 UNION ALL
 SELECT time_ns, node, {_EMULATED}, NULL, NULL, NULL, NULL, NULL, NULL, NULL, load, load_std, NULL FROM load""",
-    "link": "SELECT time_ns, src, dst, method, rtt_ms, rtt_ms_std, mbps, mbps_std FROM link",
+    "link": "SELECT time_ns, src, dst, method, way, rtt_ms, rtt_ms_std, mbps, mbps_std FROM link",
     "inference": f"""
 SELECT time_ns, deployment, origin, model, nullif(route, '') AS route,
     CASE WHEN error IS NOT NULL THEN 'failed' WHEN fallback IS NOT NULL THEN 'rescued' ELSE 'answered' END AS outcome,
@@ -59,4 +59,5 @@ SELECT time_ns, 'miss', suspect, deployment, node,
     NULL, NULL, NULL, NULL, src, delivered, waited_ms, allowed_ms, epoch, NULL
 FROM miss""",
 }
+WITHOUT_VIEWS: Final = "".join(f"DROP VIEW IF EXISTS v_{name};\n" for name in _SELECTS)
 VIEWS: Final = "".join(f"CREATE VIEW v_{name} AS {select.strip()};\n" for name, select in _SELECTS.items())

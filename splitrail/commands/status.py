@@ -233,10 +233,11 @@ def _load(node: NodeReport) -> str:
 
 
 def _links(links: tuple[LinkReport, ...]) -> Table:
-    table = Table("link", "round trip", "bandwidth", "age", box=None, padding=(0, 2, 0, 0))
+    table = Table("link", "way", "round trip", "bandwidth", "age", box=None, padding=(0, 2, 0, 0))
     for link in links:
         table.add_row(
             _text(f"{link.src} → {link.dst}"),
+            Text("by MQTT" if link.way == "mqtt" else "direct", style="yellow" if link.way == "mqtt" else ""),
             f"{significant(link.rtt_ms, 3)} ± {significant(link.rtt_ms_std, 2)} ms",
             f"{significant(link.mbps, 3)} ± {significant(link.mbps_std, 2)} Mbit/s",
             Text(_age(link.age_s), style="yellow" if link.age_s > STALE_S else ""),

@@ -2,6 +2,7 @@
 
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,6 +42,13 @@ def believed(*readings: tuple[float, float], mbps_std: float = 1.0) -> LinkBelie
         belief = with_link_reading(belief, before, reading, at)
         before = reading
     return belief
+
+
+def test_another_way_is_another_link() -> None:
+    """What was believed of direct tensors says nothing of those that go through the broker, and is no doubt of them."""
+    direct, by_mqtt = reading_of(900.0, 0.0), msgspec.structs.replace(reading_of(90.0, 1.0), way="mqtt")
+    belief = with_link_reading(first_link_belief(direct, 0.0), direct, by_mqtt, 1.0)
+    assert belief == first_link_belief(by_mqtt, 1.0)
 
 
 def test_the_spread_grows_with_age_up_to_a_bound() -> None:

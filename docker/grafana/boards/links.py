@@ -105,11 +105,14 @@ _TRAFFIC = Panel(
     unit="Bps",
     least=0.0,
 )
+_ESTIMATED = ("src", "dst", "way", "method", "rtt_ms", "rtt_ms_std", "mbps", "mbps_std")
 _LOG = Panel(
     kind="table",
     title="Estimates, the newest 100",
     description=f"With their spreads. {_METHODS}",
-    queries=(Query(newest(("src", "dst", "method", "rtt_ms", "rtt_ms_std", "mbps", "mbps_std"), "link", _PAIR)),),
+    queries=(
+        Query(newest(("src", "dst", "way", "method", "rtt_ms", "rtt_ms_std", "mbps", "mbps_std"), "link", _PAIR)),
+    ),
     width=24,
     height=9,
     overrides=(Override("_ms", {"unit": "ms"}), Override("mbps", {"unit": "Mbits"})),

@@ -262,7 +262,7 @@ def test_what_is_no_store_is_said(tmp_path: Path) -> None:
     old = tmp_path / "old.sqlite"
     with closing(connect_to_write(old)) as connection:
         connection.execute("PRAGMA user_version = 2")
-    with pytest.raises(StoreError, match="has telemetry schema 2, this splitrail reads 3"):
+    with pytest.raises(StoreError, match="has telemetry schema 2, this splitrail reads 4"):
         SqliteSource(old)
 
 

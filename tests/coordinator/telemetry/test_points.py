@@ -283,4 +283,4 @@ def test_a_count_beyond_64_bits_is_refused() -> None:
 def test_a_link_is_its_two_ends_and_how_it_was_estimated() -> None:
     """Probes and transfers are series of their own."""
     (sample,) = samples(link_message("pi", "pc"))
-    assert sample.tags == (("src", "pi"), ("dst", "pc"), ("method", "probe"))
+    assert sample.tags == (("src", "pi"), ("dst", "pc"), ("method", "probe"), ("way", "direct"))

@@ -195,7 +195,7 @@ def test_a_newer_schema_is_refused(store: SqliteTelemetryStore, path: Path) -> N
     store.close()
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 3"):
+    with pytest.raises(StoreError, match="has telemetry schema 99, this splitrail knows 4"):
         SqliteTelemetryStore(path, retention_s=1.0)
 
 
@@ -214,7 +214,7 @@ def test_a_store_of_the_first_version_is_brought_up_to_date(path: Path) -> None:
         assert store.lost == 0
     assert rows(path, "SELECT count(*) FROM event") == [(2,)]
     assert rows(path, "SELECT epoch, term FROM plan ORDER BY epoch") == [(1, 0), (7, 0)]
-    assert rows(path, "PRAGMA user_version") == [(3,)]
+    assert rows(path, "PRAGMA user_version") == [(4,)]
 
 
 OLD = """
@@ -251,10 +251,10 @@ def test_what_an_older_store_holds_is_in_the_views(path: Path) -> None:
         assert store.last_epoch("photos") == 3
     s = 10**9
     assert rows(path, "SELECT time_ns, used_j, emulated FROM v_energy") == [(999_500_000_000, 8.0, None)]
-    assert rows(path, "SELECT src, time_ns, rtt_ms FROM v_link ORDER BY src DESC, time_ns") == [
-        ("pi", 1_000 * s, 1.0),
-        ("pc", 1_000 * s, 1.0),
-        ("pc", 1_000 * s + 1, 2.0),
+    assert rows(path, "SELECT src, time_ns, rtt_ms, way FROM v_link ORDER BY src DESC, time_ns") == [
+        ("pi", 1_000 * s, 1.0, "direct"),
+        ("pc", 1_000 * s, 1.0, "direct"),
+        ("pc", 1_000 * s + 1, 2.0, "direct"),
     ], "a clock that was far off is not believed, and two readings of one microsecond stay two"
     assert rows(path, "SELECT load, emulated FROM v_node") == [(0.5, "yes")]
     assert rows(path, "SELECT time_ns, outcome, route, stages, sent_bytes FROM v_inference ORDER BY request_id") == [
