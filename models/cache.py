@@ -1,4 +1,4 @@
-"""The content-addressed cache of model files and of the segments cut from them, shared safely by several processes.
+"""The content-addressed cache of model files and of what is made from them, shared safely by several processes.
 
 A file is handed out only if its sha256 is its name. Fetching over HTTP is `models.fetch`, cutting is `models.slicer`.
 """
@@ -23,6 +23,7 @@ from splitrail import __version__
 
 _SHA256_FORM = re.compile(r"[0-9a-f]{64}")
 _STALE_TEMPORARY_S = 3600.0
+_KEPT = (".tflite", ".packed", ".written")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ def file_sha256(path: Path) -> str:
 
 
 class ModelCache:
-    """Models and segments under one directory, which is made where it is missing.
+    """Models, segments and packed weights under one directory, which is made where it is missing.
 
     Every method may be called from any thread, and by several processes on the same directory; CacheError says
     what of the directory cannot be used.
@@ -67,10 +68,11 @@ class ModelCache:
     def __init__(self, directory: Path) -> None:
         self._models = directory / "models"
         self._segments = directory / "segments"
+        self._packed = directory / "packed"
         self._partial = directory / "partial"
         self._verified: dict[str, _Fingerprint] = {}
         self._lock = threading.Lock()
-        for folder in (self._models, self._segments, self._partial):
+        for folder in (self._models, self._segments, self._packed, self._partial):
             with _reported(folder, "make the directory"):
                 folder.mkdir(parents=True, exist_ok=True)
 
@@ -129,11 +131,12 @@ class ModelCache:
 
         Another version of Splitrail has other paths, for it may cut differently.
         """
-        path = self._segments / _checked(sha256) / f"{start}-{stop}.{__version__}.tflite"
-        with _reported(path.parent, "make the directory"):
-            path.parent.mkdir(exist_ok=True)
-        _mark_used(path)
-        return path
+        return _kept(self._segments / _checked(sha256) / f"{start}-{stop}.{__version__}.tflite")
+
+    def packed_path(self, sha256: str, conditions: str) -> Path:
+        """Where the weights of a model are kept as a runtime packed them under these conditions; as `segment_path`."""
+        readable = re.sub(r"[^A-Za-z0-9.]+", "_", conditions)
+        return _kept(self._packed / _checked(sha256) / f"{readable}.{__version__}.packed")
 
     @contextlib.contextmanager
     def partial(self, sha256: str) -> Iterator[FileIO]:
@@ -177,8 +180,13 @@ class ModelCache:
         return held_bytes
 
     def _entries(self) -> Iterator[_Entry]:
-        for path in [*self._models.glob("*.tflite"), *self._segments.glob("*/*.tflite"), *self._partial.iterdir()]:
-            sha256 = path.parent.name if path.parent.parent == self._segments else path.stem
+        for path in [
+            *self._models.glob("*.tflite"),
+            *self._segments.glob("*/*.tflite"),
+            *self._packed.glob("*/*.packed"),
+            *self._partial.iterdir(),
+        ]:
+            sha256 = path.parent.name if path.parent.parent in (self._segments, self._packed) else path.stem
             with contextlib.suppress(FileNotFoundError):
                 status = path.stat()
                 yield _Entry(max(status.st_atime_ns, status.st_mtime_ns), status.st_size, sha256, path)
@@ -187,10 +195,10 @@ class ModelCache:
         return self._models / f".{sha256}.{secrets.token_hex(8)}.tmp"
 
     def _remove_stale_temporaries(self) -> None:
-        """Remove what a killed process left beside the models and segments."""
-        for path in [*self._models.iterdir(), *self._segments.glob("*/*")]:
+        """Remove what a killed process left beside the models, the segments and the packed weights."""
+        for path in [*self._models.iterdir(), *self._segments.glob("*/*"), *self._packed.glob("*/*")]:
             with contextlib.suppress(FileNotFoundError):
-                if path.suffix != ".tflite" and time.time() - path.stat().st_ctime > _STALE_TEMPORARY_S:
+                if path.suffix not in _KEPT and time.time() - path.stat().st_ctime > _STALE_TEMPORARY_S:
                     path.unlink()
 
     def _remember(self, sha256: str, path: Path) -> None:
@@ -207,6 +215,14 @@ def _reported(path: Path, attempt: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise CacheError(f"cannot {attempt} {path}: {error.strerror or error}") from error
+
+
+def _kept(path: Path) -> Path:
+    """The same path, whose directory is there now."""
+    with _reported(path.parent, "make the directory"):
+        path.parent.mkdir(exist_ok=True)
+    _mark_used(path)
+    return path
 
 
 def _checked(sha256: str) -> str:

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from models.compiled import compiled_interpreter, keeps_state
 from models.errors import RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
 from models.modelfile import open_model
-from models.operators import RESOURCE_KINDS, is_flex
+from models.operators import is_flex
 from models.runtime_memory import WORTH_IT_BYTES, InputLoan, own, runtime_memory
 from models.soundness import check_sound
 
@@ -69,16 +70,18 @@ def runtime_identity() -> Runtime:
 class Segment:
     """A loaded .tflite file; not to be run by two threads at once, but a run lets go of the GIL.
 
+    Where `packed` names a file of `pack_weights`, its weights are that file's pages where the runtime knows how.
     To save copies, `lend_inputs` gives the memory that the next run reads, and `run_in_place` outputs where they lie.
     Raises UnsupportedOpError where the runtime lacks an op or its version, RuntimeMissingError where there is no
     runtime, SegmentRunError where the runtime refuses the file, ModelFileError and ModelFormatError as `read_graph`.
     """
 
-    def __init__(self, path: Path, threads: int = 1) -> None:
+    def __init__(self, path: Path, threads: int = 1, packed: Path | None = None) -> None:
         self._path = path
         self._threads = threads
+        self._packed = packed
         _refuse_unrunnable(path)
-        self._interpreter: Any = _load(path, threads)  # neither runtime ships types
+        self._interpreter: Any = _load(path, threads, packed)  # neither runtime ships types
         self._input_details = self._interpreter.get_input_details()
         self._output_details = self._interpreter.get_output_details()
         self.inputs = tuple(_spec(detail) for detail in self._input_details)
@@ -101,12 +104,12 @@ class Segment:
         try:
             return list(own(self.run_in_place(arrays)))
         finally:
-            self.let_go()
+            self.release_outputs()
 
     def run_in_place(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """As `run`, but arrays that were lent are not copied, and large outputs are read where the runtime has them.
 
-        These are read-only and hold until `let_go`, or until the next run.
+        These are read-only and hold until `release_outputs`, or until the next run.
         """
         if self._interpreter is None:
             raise SegmentRunError(f"{self._path}: the segment is closed")
@@ -118,7 +121,7 @@ class Segment:
         is_there = use == "these"
         if use == "others":
             # These are still written as they come in, and keep their interpreter alive: this run gets another.
-            self._interpreter, self._shapes = _load(self._path, self._threads), None
+            self._interpreter, self._shapes = _load(self._path, self._threads, self._packed), None
         if not is_there:
             self._resize([array.shape for array in arrays])
         try:
@@ -143,7 +146,7 @@ class Segment:
             lambda: tuple(runtime_memory(self._interpreter, detail["index"]) for detail in self._input_details)
         )
 
-    def let_go(self) -> None:
+    def release_outputs(self) -> None:
         """The outputs of the last run are needed no more."""
         self._loan.end_use()
 
@@ -233,15 +236,15 @@ def _refuse_unrunnable(path: Path) -> None:
 
 
 def _keeps_state(path: Path) -> bool:
-    """Whether a run may change what the next one gives."""
     with open_model(path) as model:
-        return any(code.kind in RESOURCE_KINDS for code in model.codes) or any(
-            tensor.is_variable for tensor in model.main.tensors
-        )
+        return keeps_state(model)
 
 
-def _load(path: Path, threads: int) -> Any:
+def _load(path: Path, threads: int, packed: Path | None) -> Any:
     runtime = runtime_identity()
+    compiled = compiled_interpreter(path, packed, threads) if packed is not None else None
+    if compiled is not None:
+        return compiled
     module = next(module for module, distribution in _RUNTIMES if distribution == runtime.name)
     try:
         interpreter = importlib.import_module(f"{module}.interpreter").Interpreter

@@ -1,0 +1,89 @@
+"""The weights of models as XNNPACK packed them, kept in the cache: packed once, and trusted while they lie as written.
+
+How they are packed and read is models.compiled's business.
+"""
+
+import contextlib
+import os
+import secrets
+from pathlib import Path
+
+import msgspec
+
+from models.cache import ModelCache
+from models.compiled import pack_weights
+from models.errors import CacheError
+
+
+class _Written(msgspec.Struct, frozen=True, kw_only=True):
+    """What of a file tells that nobody has touched it since; LiteRT ends the process on one that is broken."""
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+
+
+class PackedWeights:
+    """The packed weights in a cache, for one runtime on one kind of machine, which `conditions` names.
+
+    `find` may be called from any thread, the rest from one.
+    """
+
+    def __init__(self, cache: ModelCache, conditions: str) -> None:
+        self._cache = cache
+        self._conditions = conditions
+
+    def find(self, sha256: str) -> Path | None:
+        """The packed weights of the model with this sha256, if they are here as they were written. CacheError."""
+        path = self._cache.packed_path(sha256, self._conditions)
+        try:
+            written = msgspec.json.decode(_record_of(path).read_bytes(), type=_Written)
+            return path if written == _as_it_lies(path) else None
+        except (OSError, msgspec.DecodeError):
+            return None
+
+    def make(self, sha256: str, whole: Path, weight_bytes: int) -> Path | None:
+        """Pack the weights of a model from the segment `whole` of all its ops.
+
+        None where they cannot be shared so, or the disk has no room for twice their size. CacheError where the cache cannot be written, ModelError where the segment cannot be loaded.
+        """
+        path = self._cache.packed_path(sha256, self._conditions)
+        if self._cache.free_bytes() < 2 * weight_bytes:
+            return None
+        unfinished = path.with_name(f".{secrets.token_hex(8)}.packing")
+        try:
+            if not pack_weights(whole, unfinished):
+                return None
+            _to_disk(unfinished)
+            record = msgspec.json.encode(_as_it_lies(unfinished))
+            unfinished.replace(path)
+            # The record comes last, so that a crash leaves nothing that is trusted; several processes may do the same.
+            unfinished.write_bytes(record)
+            unfinished.replace(_record_of(path))
+        except OSError as error:
+            raise CacheError(f"cannot keep the packed weights {path}: {error.strerror or error}") from error
+        finally:
+            unfinished.unlink(missing_ok=True)
+        return path
+
+    def discard(self, sha256: str) -> None:
+        """Trust these packed weights no more; segments that read them go on."""
+        with contextlib.suppress(OSError):
+            _record_of(self._cache.packed_path(sha256, self._conditions)).unlink()
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_suffix(".written")
+
+
+def _as_it_lies(path: Path) -> _Written:
+    status = path.stat()
+    return _Written(inode=status.st_ino, size_bytes=status.st_size, modified_ns=status.st_mtime_ns)
+
+
+def _to_disk(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

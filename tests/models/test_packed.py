@@ -1,0 +1,99 @@
+"""Packed weights are kept beside their model, found again, and trusted only as they were written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from models.cache import ModelCache, file_sha256
+from models.errors import CacheError
+from models.graph import read_graph
+from models.litert_calls import litert_calls
+from models.packed import PackedWeights
+from models.slicer import slice_model
+
+pytestmark = pytest.mark.skipif(litert_calls() is None, reason="the installed runtime is no LiteRT that is called so")
+
+Models = Callable[[str], Path]
+
+
+class Kept:
+    """The branchy model's packed weights in a cache."""
+
+    def __init__(self, model: Path, directory: Path) -> None:
+        self.cache = ModelCache(directory)
+        self.model = model
+        self.sha256 = file_sha256(model)
+        self.whole = self.cache.segment_path(self.sha256, 0, len(read_graph(model).ops))
+        slice_model(model, 0, len(read_graph(model).ops), self.whole)
+        self.weights = PackedWeights(self.cache, "LiteRT 2.3, some CPU/4 cores")
+
+
+@pytest.fixture
+def kept(small_model: Models, tmp_path: Path) -> Kept:
+    """Nothing is packed yet."""
+    return Kept(small_model("branchy"), tmp_path)
+
+
+def test_they_are_packed_once_and_found_again(kept: Kept) -> None:
+    """By whoever asks under the same conditions, and by nobody else."""
+    assert kept.weights.find(kept.sha256) is None
+    made = kept.weights.make(kept.sha256, kept.whole, 40_000)
+    assert made is not None
+    assert PackedWeights(kept.cache, "LiteRT 2.3, some CPU/4 cores").find(kept.sha256) == made
+    assert PackedWeights(kept.cache, "LiteRT 2.3, another CPU").find(kept.sha256) is None
+    assert {path.suffix for path in made.parent.iterdir()} == {".packed", ".written"}
+
+
+@pytest.mark.parametrize(
+    "meddle",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(bytes(path.stat().st_size)),
+        lambda path: path.unlink(),
+        lambda path: path.with_suffix(".written").write_text("{"),
+        lambda path: path.with_suffix(".written").unlink(),
+    ],
+)
+def test_what_was_touched_is_not_trusted(kept: Kept, meddle: Callable[[Path], object]) -> None:
+    """For LiteRT ends the process on a file that is broken."""
+    made = kept.weights.make(kept.sha256, kept.whole, 40_000)
+    assert made is not None
+    meddle(made)
+    assert kept.weights.find(kept.sha256) is None
+    assert kept.weights.make(kept.sha256, kept.whole, 40_000) == made
+    assert kept.weights.find(kept.sha256) == made
+
+
+def test_what_is_discarded_is_packed_anew(kept: Kept) -> None:
+    """Whoever reads the old file goes on."""
+    kept.weights.make(kept.sha256, kept.whole, 40_000)
+    kept.weights.discard(kept.sha256)
+    kept.weights.discard(kept.sha256)
+    assert kept.weights.find(kept.sha256) is None
+
+
+def test_a_full_disk_packs_nothing(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model runs without."""
+    monkeypatch.setattr(ModelCache, "free_bytes", lambda _: 70_000)
+    assert kept.weights.make(kept.sha256, kept.whole, 40_000) is None
+
+
+def test_a_cache_that_cannot_be_written_is_said(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the path."""
+
+    def refuse(path: Path, out: Path) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("models.packed.pack_weights", refuse)
+    with pytest.raises(CacheError, match=r"cannot keep the packed weights .*: No space left on device"):
+        kept.weights.make(kept.sha256, kept.whole, 40_000)
+
+
+def test_they_count_in_the_cache_and_are_pruned_with_it(kept: Kept) -> None:
+    """The least recently used first, as all that the cache holds, unless the model is in use."""
+    made = kept.weights.make(kept.sha256, kept.whole, 40_000)
+    assert made is not None
+    assert kept.cache.prune(0, keep=[kept.sha256]) == made.stat().st_size + kept.whole.stat().st_size
+    assert kept.cache.prune(0) == 0
+    assert kept.weights.find(kept.sha256) is None
