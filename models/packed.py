@@ -45,7 +45,8 @@ class PackedWeights:
     def make(self, sha256: str, whole: Path, weight_bytes: int) -> Path | None:
         """Pack the weights of a model from the segment `whole` of all its ops.
 
-        None where they cannot be shared so, or the disk has no room for twice their size. CacheError where the cache cannot be written, ModelError where the segment cannot be loaded.
+        None where they cannot be shared so, or the disk has no room for twice their size. CacheError where the cache
+        cannot be written, ModelError where the segment cannot be loaded.
         """
         path = self._cache.packed_path(sha256, self._conditions)
         if self._cache.free_bytes() < 2 * weight_bytes:
