@@ -7,6 +7,7 @@ from broker.session import BrokerSettings
 from edge_agent.configuration import AgentSettings, EmulationSettings
 from edge_agent.endpoints import WILDCARD_HOSTS
 from edge_agent.energy.default_power import default_power
+from edge_agent.fallback import takes_fallback
 from edge_agent.hardware import detect_hardware
 from edge_agent.room import memory_bound_mb
 from models.runtime import runtime_identity
@@ -25,6 +26,7 @@ def announcement(settings: AgentSettings, listening: str, tensor_key: str | None
         power=power_model(settings),
         memory_mb=memory_bound_mb(settings, hardware.memory_mb),
         tensor_key=tensor_key,
+        fallback="mqtt" if takes_fallback(settings) else None,
         endpoint=settings.tensors.advertise or _reachable(listening, settings.broker),
         emulated=_emulated(settings.emulation) if settings.emulation else None,
     )

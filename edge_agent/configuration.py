@@ -41,6 +41,17 @@ class TensorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             "null paces nothing."
         ),
     ] = 0.9
+    fallback: Annotated[
+        Literal["mqtt", "none"],
+        Meta(
+            description="How tensors go to an agent that cannot be connected to: `mqtt` takes them through the broker, "
+            "which then sees them and carries their load; `none` leaves them waiting."
+        ),
+    ] = "mqtt"
+    fallback_after_s: Annotated[
+        float,
+        Meta(description="Seconds for which an agent could not be connected to before `fallback`.", ge=0.5, le=3_600),
+    ] = 5.0
     peers: Annotated[
         dict[Name, Address],
         Meta(

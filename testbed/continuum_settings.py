@@ -145,6 +145,7 @@ def agent_settings(
         cache=place.caches,
         memory_mb=node.memory_mb,
         tensors=TensorSettings(
+            fallback="none",  # the links are emulated between the agents, the broker's are not
             listen=f"tcp://{LOOPBACK}:{port}",
             security="open" if place.locks is None else "curve",
             key_file=place.directory / f"{node.name}.curve",
