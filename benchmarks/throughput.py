@@ -31,8 +31,8 @@ GOALS = {"vgg16": 0.90}
 FRAMES, QUICK_FRAMES = 60, 20
 ALONE = 5
 """Frames that are sent one at a time, before the stream."""
-IN_FLIGHT = 16
-COMPUTE_FACTOR = 8.0
+IN_FLIGHT = 8
+COMPUTE_FACTOR = 5.0
 CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 
 

@@ -19,13 +19,14 @@ class Pace:
     """When the last answer came; 0 before the first."""
 
 
-def after_answer(pace: Pace, started_s: float, now_s: float) -> Pace:
-    """The pace after a request that began at `started_s` has been answered.
+def after_answer(pace: Pace, started_s: float, now_s: float, busiest_s: float | None = None) -> Pace:
+    """The pace after a request that began at `started_s` has been answered; its busiest node or link took `busiest_s`.
 
-    Its service began when it came, or when the one before it was answered: so a pipeline's requests count by the time
-    between them, not by their latency.
+    A pipeline's requests count by the time between their answers, not by their latency. One that came when the one
+    before it had been answered tells of no such time: others could have followed it as fast as its busiest part works.
     """
-    took_s = max(0.0, now_s - max(started_s, pace.answered_s))
+    is_alone = started_s >= pace.answered_s
+    took_s = busiest_s if is_alone and busiest_s is not None else max(0.0, now_s - max(started_s, pace.answered_s))
     service_s = took_s if pace.answered_s == 0.0 else pace.service_s + LEARNING * (took_s - pace.service_s)
     return Pace(service_s, now_s)
 
@@ -36,9 +37,9 @@ class Paces:
     def __init__(self) -> None:
         self._paces: dict[str, Pace] = {}
 
-    def answered(self, deployment: str, started_s: float, now_s: float) -> None:
-        """A request of the deployment has been answered."""
-        pace = after_answer(self._paces.pop(deployment, Pace()), started_s, now_s)
+    def answered(self, deployment: str, started_s: float, now_s: float, busiest_s: float | None = None) -> None:
+        """A request of the deployment has been answered, as `after_answer` has it."""
+        pace = after_answer(self._paces.pop(deployment, Pace()), started_s, now_s, busiest_s)
         if len(self._paces) >= DEPLOYMENTS_KEPT:
             del self._paces[next(iter(self._paces))]
         self._paces[deployment] = pace

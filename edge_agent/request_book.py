@@ -3,6 +3,7 @@
 Not locked: `edge_agent.origin` does that. How long a request would wait is `edge_agent.overload`'s estimate.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from broker.messages import Plan
 from edge_agent.overload import Paces
 from edge_agent.request import Request, same_plan
+from edge_agent.routes import route
 
 MOST_IN_FLIGHT: Final = 64  # as many as an executor lets wait
 MOST_BYTES: Final = 256 * 2**20  # of the tensors that requests in flight hold here
@@ -79,7 +81,7 @@ class RequestBook:
 
     def answered(self, request: Request, now_ns: int) -> None:
         """A request has its result."""
-        self._paces.answered(request.plan.deployment, request.started_ns / 1e9, now_ns / 1e9)
+        self._paces.answered(request.plan.deployment, request.started_ns / 1e9, now_ns / 1e9, _busiest_s(request))
 
     def under(self, plan: Plan) -> int:
         """How many requests run under a plan."""
@@ -108,3 +110,16 @@ class RequestBook:
 
     def _kept_bytes(self) -> int:
         return sum(each.kept_bytes for each in self)
+
+
+def _busiest_s(request: Request) -> float | None:
+    """What the busiest node or link of a request's plan was busy with it, as far as is known; None without a result."""
+    if request.result is None:
+        return None
+    hops = route(request.plan)
+    busy_s: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    for record in request.result.stages:
+        busy_s[hops[record.hop].node,] += record.compute_ns / 1e9
+    for hop in request.transfers.values():
+        busy_s[hop.src, hop.dst] += hop.transfer_ms / 1e3
+    return max(busy_s.values(), default=None)

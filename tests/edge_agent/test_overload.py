@@ -37,6 +37,15 @@ def test_a_full_pipeline_counts_by_the_time_between_its_answers(period_s: float,
     assert paces.wait_s("photos", depth) == pytest.approx(depth * period_s, rel=0.01)
 
 
+def test_a_request_alone_in_a_pipeline_counts_by_its_busiest_part() -> None:
+    """Those that come at once after a quiet time are not refused by a latency that they share."""
+    pace = after_answer(Pace(), 100.0, 100.9, busiest_s=0.3)
+    assert pace.service_s == pytest.approx(0.3)
+    assert after_answer(pace, 101.0, 101.9, busiest_s=0.3).service_s == pytest.approx(0.3)
+    overlapping = after_answer(pace, 100.5, 101.4, busiest_s=0.1)
+    assert overlapping.service_s == pytest.approx(0.3 + 0.2 * (0.5 - 0.3))
+
+
 def test_deployments_are_told_apart_and_bounded() -> None:
     """A slow model does not make a quick one busy."""
     paces = Paces()
