@@ -11,7 +11,8 @@ from coordinator.deployment import Deployment, ModelFacts
 from coordinator.errors import ProblemError
 from coordinator.estimates import HIGHEST_LOAD
 from coordinator.evaluation import Circumstances, LinkFigures
-from coordinator.problem import MAX_NUMBER, MIN_MBPS, Link, Model, Node, Problem
+from coordinator.permitted_codecs import ANY_LOSS, codec_factor, known_to_all, permitted
+from coordinator.problem import MAX_NUMBER, MIN_MBPS, RAW, Codec, Link, Model, Node, Problem
 from coordinator.site import DeploymentState, LinkState, NodeState, Pair, Refusal, State, load_of
 
 MAX_DOUBLINGS = 6
@@ -140,6 +141,7 @@ def assemble(
             origin=declared.origin,
             nodes=tuple(node for node in fitting if node.name not in left_out),
             links=links,
+            codecs=_codecs(declared, state, names),
             objective=declared.objective,
             deadline_ms=declared.deadline_ms,
             risk=declared.risk,
@@ -173,6 +175,7 @@ def _misfit(node: NodeState, deployment: Deployment, state: State) -> str | None
 def _node(node: NodeState, deployment: Deployment, state: State, load: float) -> Node:
     announced = node.announcement
     profile = state.profiles[node.name, deployment.model.reference.sha256].profile
+    figures = deployment.codec_figures
     return Node(
         name=node.name,
         tier=announced.tier,
@@ -184,7 +187,18 @@ def _node(node: NodeState, deployment: Deployment, state: State, load: float) ->
         busy_w=announced.power.busy_w,
         tx_j_per_mb=announced.power.tx_j_per_mb,
         rx_j_per_mb=announced.power.rx_j_per_mb,
+        codec_factor=codec_factor(figures, profile.codecs) if figures is not None else 1.0,
     )
+
+
+def _codecs(deployment: Deployment, state: State, names: Collection[str]) -> tuple[Codec, ...]:
+    """What the deployment may pack by; the published strategies send everything raw, a split by hand may name any."""
+    figures, sha256 = deployment.codec_figures, deployment.model.reference.sha256
+    if figures is None or deployment.strategy not in {"exact", "static"}:
+        return (Codec(name=RAW),)
+    known = known_to_all([state.profiles[name, sha256].profile.codecs for name in sorted(names)])
+    loss = ANY_LOSS if deployment.stages else deployment.accuracy_loss
+    return permitted(figures, deployment.model.reference.ops, loss, known)
 
 
 def _model(facts: ModelFacts) -> Model:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from broker.discovery import DEFAULT_PREFIX, Prefix
-from broker.messages import Name, StrategyName
+from broker.messages import CodecName, Name, StrategyName
 from broker.session import BrokerSettings
 
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
@@ -172,6 +172,9 @@ class StageSettings(_Settings, frozen=True, kw_only=True):
     node: Annotated[Name, Meta(description="Node that runs the stage.")]
     start: Annotated[int, Meta(ge=0, description="First op of the stage.")]
     stop: Annotated[int, Meta(ge=0, description="First op after the stage.")]
+    codec: Annotated[
+        CodecName, Meta(description="How the tensors are packed that it takes in; a relay hands on what it was sent.")
+    ] = "raw"
 
 
 class DeploymentSettings(_Settings, frozen=True, kw_only=True):
@@ -197,6 +200,19 @@ class DeploymentSettings(_Settings, frozen=True, kw_only=True):
         Annotated[tuple[StageSettings, ...], Meta(max_length=64)],
         Meta(description="The split of a static deployment, by hand; left out, static plans once at launch."),
     ] = ()
+    codecs: Annotated[
+        bool, Meta(description="Whether tensors may be packed for transfers; false: everything travels raw.")
+    ] = True
+    codec_figures: Annotated[
+        Path | None,
+        Meta(
+            description="What codecs cost and change, as `splitrail convert --evaluate` writes it; by default "
+            "`<model>.codecs.json` beside the model. Without it everything travels raw."
+        ),
+    ] = None
+    accuracy_loss: Annotated[
+        Share, Meta(description="Share of top-1 answers that codecs may change; 0 takes lossless codecs only.")
+    ] = 0.0
 
 
 class CoordinatorSettings(_Settings, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ What a strategy wants is `coordinator.searching`'s part, whether it is worth a s
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from broker.messages import Plan, PlanStage, Prediction
+from broker.messages import Plan, Prediction
 from coordinator.account import Account, Preference, Stages
 from coordinator.configuration import PlanningSettings
 from coordinator.cost import PartitionPlan, broken_bound, evaluate
@@ -14,8 +14,9 @@ from coordinator.errors import PlanError
 from coordinator.evaluation import Evaluation
 from coordinator.expectation import prediction_of
 from coordinator.joint import JointPlan, plan_together
+from coordinator.permitted_codecs import live_stages, planned_stages
 from coordinator.problem import Problem
-from coordinator.searching import CONTINUAL, Found, search, stages_of
+from coordinator.searching import CONTINUAL, Found, search
 from coordinator.site import State
 from coordinator.situation import Situation, situations
 from coordinator.state import Evaluated
@@ -151,7 +152,7 @@ def _outcome(
         verdict = judge(account, seen, now, situation.settings)
         reason = _advantage(situation, verdict.account, seen) if verdict.switch else None
         return _Outcome(reason, verdict.account, verdict.look_at)
-    stages = _plan_stages(found)
+    stages = _plan_stages(situation, found)
     preference = account.preference or Preference(stages, now, situation.cause)
     preference = replace(preference, stages=stages, since=now, cause=situation.cause)
     reason = needed or f"{situation.cause}; better by the strategy's own figures"
@@ -178,7 +179,7 @@ def _comparison(
     situation: Situation, problem: Problem, standing: PartitionPlan, found: PartitionPlan, account: Account
 ) -> Comparison:
     declared, traffic = situation.declared, situation.deployment.traffic
-    stages, best = _plan_stages(standing), _plan_stages(found)
+    stages, best = _plan_stages(situation, standing), _plan_stages(situation, found)
     known = {stages: standing.score.objective, best: found.score.objective}
 
     def value(of: Stages | None) -> float | None:
@@ -219,12 +220,12 @@ def _switch_cost(situation: Situation, problem: Problem, found: PartitionPlan) -
 
 
 def _scored(problem: Problem, stages: Stages) -> PartitionPlan:
-    live = stages_of(stages)
-    return PartitionPlan(live, evaluate(problem, live))
+    planned = planned_stages(stages)
+    return PartitionPlan(planned, evaluate(problem, planned))
 
 
-def _plan_stages(plan: PartitionPlan) -> Stages:
-    return tuple(PlanStage(node=stage.node, start=stage.start, stop=stage.stop) for stage in plan.stages)
+def _plan_stages(situation: Situation, plan: PartitionPlan) -> Stages:
+    return live_stages(plan.stages, situation.declared.codec_figures)
 
 
 def _plan(situation: Situation, found: PartitionPlan, prediction: Prediction, reason: str) -> Plan:
@@ -234,7 +235,7 @@ def _plan(situation: Situation, found: PartitionPlan, prediction: Prediction, re
         epoch=situation.deployment.epoch + 1,
         model=declared.model.reference,
         origin=declared.origin,
-        stages=_plan_stages(found),
+        stages=_plan_stages(situation, found),
         way_back=found.score.way_back,
         strategy=declared.strategy,
         prediction=prediction,

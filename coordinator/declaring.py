@@ -11,11 +11,15 @@ from pathlib import Path
 import msgspec
 
 from broker.messages import ModelReference, PlanStage
+from coordinator.codec_file import MEASURE, codec_figures_of
 from coordinator.configuration import DeploymentSettings
+from coordinator.cost import Stage
 from coordinator.deployment import Deployment, ModelFacts
 from coordinator.errors import DeclarationError
-from coordinator.problem import BYTES_PER_MB, OBJECTIVES, Objective
+from coordinator.permitted_codecs import live_stages
+from coordinator.problem import BYTES_PER_MB, OBJECTIVES, RAW, Objective
 from models.cache import CachedModel, ModelCache
+from models.codec_figures import CodecFigures
 from models.graph import Graph, read_graph
 
 MAX_NAME_LENGTH = 64
@@ -32,8 +36,8 @@ class Declarations:
 def declare(settings: tuple[DeploymentSettings, ...], cache: ModelCache, base_url: str) -> Declarations:
     """The declared deployments; their models are to be served at `base_url`/models/<sha256>.
 
-    DeclarationError if two bear one name, an objective weighs nothing or a given split is none, ModelError if a model
-    cannot be read.
+    DeclarationError if two bear one name, an objective weighs nothing, a given split is none or codec figures are of
+    no use, ModelError if a model cannot be read.
     """
     facts: dict[Path, ModelFacts] = {}
     files: dict[str, Path] = {}
@@ -52,6 +56,8 @@ def declare(settings: tuple[DeploymentSettings, ...], cache: ModelCache, base_ur
             file = cache.add(each.model)
             facts[each.model] = model_facts(graph, _reference(each.model, file, len(graph.ops), base_url))
             files[file.sha256] = file.path
+        reference = facts[each.model].reference
+        figures = codec_figures_of(each, reference.sha256, reference.ops)
         deployments[each.name] = Deployment(
             name=each.name,
             model=facts[each.model],
@@ -61,12 +67,16 @@ def declare(settings: tuple[DeploymentSettings, ...], cache: ModelCache, base_ur
             deadline_ms=each.deadline_ms,
             risk=each.risk,
             requests_per_s=each.requests_per_s,
-            stages=_given_split(each, facts[each.model]),
+            stages=_given_split(each, facts[each.model], figures),
+            codec_figures=figures,
+            accuracy_loss=each.accuracy_loss,
         )
     return Declarations(tuple(deployments.values()), files)
 
 
-def _given_split(settings: DeploymentSettings, facts: ModelFacts) -> tuple[PlanStage, ...]:
+def _given_split(
+    settings: DeploymentSettings, facts: ModelFacts, figures: CodecFigures | None
+) -> tuple[PlanStage, ...]:
     """The split that the settings give, () where they give none; DeclarationError if it is none of the model."""
     if not settings.stages:
         return ()
@@ -93,7 +103,29 @@ def _given_split(settings: DeploymentSettings, facts: ModelFacts) -> tuple[PlanS
         raise DeclarationError(f"the stages of {place} end at op {done}, {facts.reference.name} has {ops} ops")
     if last.start == last.stop:
         raise DeclarationError(f"the last stage of {place}, on {last.node}, is empty: the way back is chosen later")
-    return tuple(PlanStage(node=stage.node, start=stage.start, stop=stage.stop) for stage in settings.stages)
+    return live_stages(_with_codecs(settings, figures), figures)
+
+
+def _with_codecs(settings: DeploymentSettings, figures: CodecFigures | None) -> list[Stage]:
+    """The given stages, relays with the codec of what they hand on. DeclarationError if it was not measured there."""
+    measured = {(each.k, each.codec) for each in figures.cuts} if figures is not None else set()
+    stages: list[Stage] = []
+    codec: str = RAW
+    for index, stage in reversed([*enumerate(settings.stages)]):
+        if stage.start < stage.stop:
+            codec = stage.codec
+        place = f"stages[{index}] of deployment {settings.name!r}"
+        if stage.codec not in {RAW, codec}:
+            raise DeclarationError(
+                f"{place} relays by the codec {stage.codec}, but what it hands on is read as {codec}"
+            )
+        if codec != RAW and (stage.start, codec) not in measured:
+            raise DeclarationError(
+                f"{place} takes its tensors by the codec {codec}, but no codec figures tell what that costs at op "
+                f"{stage.start}: {MEASURE}"
+            )
+        stages.insert(0, Stage(stage.node, stage.start, stage.stop, codec))
+    return stages
 
 
 def model_facts(graph: Graph, reference: ModelReference) -> ModelFacts:

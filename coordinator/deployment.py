@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from broker.messages import ModelReference, PlanStage, StrategyName
 from coordinator.problem import Objective
+from models.codec_figures import CodecFigures
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,10 @@ class Deployment:
     requests_per_s: float = 0.0
     stages: tuple[PlanStage, ...] = ()
     """The split of a static deployment that was given by hand; () where the strategy decides."""
+    codec_figures: CodecFigures | None = None
+    """What codecs cost and change of its model; None where everything travels raw."""
+    accuracy_loss: float = 0.0
+    """The share of top-1 answers that a plan's lossy transfers may change."""
 
     @property
     def stays(self) -> bool:

@@ -4,7 +4,8 @@ Each of them is then weighed on its own, under the load that the others' new pla
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,9 +13,14 @@ from coordinator.assembling import loads_under, surroundings
 from coordinator.cost import PartitionPlan, evaluate
 from coordinator.errors import CoordinatorError
 from coordinator.fleet_load import Member, under_loads, utilisation
+from coordinator.permitted_codecs import loss_of, planned_stages, tightened
+from coordinator.prices import within
 from coordinator.problem import Problem
-from coordinator.searching import stages_of
 from coordinator.situation import Situation, shares_of
+from models.codec_figures import CodecFigures
+
+if TYPE_CHECKING:
+    from coordinator.fleet import FleetPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +56,22 @@ def plan_together(due: Sequence[Situation]) -> Mapping[str, JointPlan]:
         if situation.assembly.problem is not None
     ]
     before = {
-        situation.declared.name: stages_of(situation.plan.stages)
+        situation.declared.name: planned_stages(situation.plan.stages)
         for situation in together
         if situation.plan is not None
     }
     try:
         fleet = plan_fleet(members, before=before)
+        each = {situation.declared.name: situation.declared.accuracy_loss for situation in together}
+        while lossy := _too_lossy(together, fleet):
+            each.update({name: each[name] / 2.0 for name in lossy})
+            members = [
+                replace(member, problem=tightened(member.problem, lossy[member.name], each[member.name]))
+                if member.name in lossy
+                else member
+                for member in members
+            ]
+            fleet = plan_fleet(members, before=before)
     except CoordinatorError:
         return {}
     joint = {}
@@ -65,6 +81,16 @@ def plan_together(due: Sequence[Situation]) -> Mapping[str, JointPlan]:
         problem = under_loads(member.problem, others)
         joint[member.name] = JointPlan(problem, PartitionPlan(plan.stages, evaluate(problem, plan.stages)))
     return joint
+
+
+def _too_lossy(together: Sequence[Situation], fleet: "FleetPlan") -> Mapping[str, CodecFigures]:
+    """The deployments whose plans change more answers than they may, with the figures that say so."""
+    return {
+        situation.declared.name: figures
+        for situation, plan in zip(together, fleet.plans, strict=True)
+        if (figures := situation.declared.codec_figures) is not None
+        and not within(loss_of(figures, plan.stages), situation.declared.accuracy_loss)
+    }
 
 
 def _loads_without(together: Sequence[Situation]) -> Mapping[str, float]:

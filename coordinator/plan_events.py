@@ -45,10 +45,11 @@ def _with_stages(report: InferenceReport, sha256: str, at: float, state: State) 
         if node is None or known is None:
             continue
         profiled_ms = sum(known.profile.op_ms[stage.start : stage.stop])
+        op_ms = max(0.0, stage.compute_ms - stage.codec_ms)
         before = loads.get(node.name)
         if before is None or before.session != node.session:
             before = LoadState(node.session, UNLOADED)
-        loads[node.name] = replace(before, belief=with_stage(before.belief, stage.compute_ms, profiled_ms, at))
+        loads[node.name] = replace(before, belief=with_stage(before.belief, op_ms, profiled_ms, at))
     return replace(state, loads=loads)
 
 

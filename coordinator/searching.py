@@ -3,14 +3,13 @@
 A site's strategies differ in when they look: some always, reap after a window of inferences, the others once.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.messages import PlanStage
 from coordinator import exact
-from coordinator.cost import PartitionPlan, Stage, evaluate
+from coordinator.cost import PartitionPlan, evaluate
 from coordinator.errors import CoordinatorError
-from coordinator.problem import RAW, Problem
+from coordinator.permitted_codecs import plan_within_loss, planned_stages
+from coordinator.problem import Problem
 from coordinator.reap import Units, reap_changes, units_of
 from coordinator.situation import Situation
 from coordinator.strategies import STRATEGIES
@@ -54,20 +53,23 @@ def search(situation: Situation, fault: str | None) -> Found:
         return Found(obstacle=f"{fault}; {error}" if fault else str(error))
 
 
-def stages_of(stages: Sequence[PlanStage]) -> tuple[Stage, ...]:
-    """A plan's stages for the cost model; live tensors travel as they are."""
-    return tuple(Stage(stage.node, stage.start, stage.stop, RAW) for stage in stages)
-
-
 def _solve(situation: Situation, problem: Problem) -> Found:
     declared = situation.declared
     if declared.stages:
-        stages = stages_of(declared.stages)
+        stages = planned_stages(declared.stages)
         return Found(PartitionPlan(stages, evaluate(problem, stages)))
     if declared.strategy == "reap":
         return Found(STRATEGIES["reap"](problem), units=units_of(problem), ends_window=True)
     if declared.strategy in {"exact", "static"}:
-        return Found(exact.plan(problem, most_labels=situation.settings.most_labels))
+        most_labels = situation.settings.most_labels
+        return Found(
+            plan_within_loss(
+                problem,
+                declared.codec_figures,
+                declared.accuracy_loss,
+                lambda strict: exact.plan(strict, most_labels=most_labels),
+            )
+        )
     return Found(STRATEGIES[declared.strategy](problem))
 
 
@@ -80,7 +82,7 @@ def _reap_window(situation: Situation) -> Found:
         return Found()
     try:
         units = known or units_of(problem)
-        changed = reap_changes(problem, stages_of(plan.stages), window.mean_ms, units)
+        changed = reap_changes(problem, planned_stages(plan.stages), window.mean_ms, units)
     except CoordinatorError as error:
         return Found(obstacle=str(error), ends_window=True)
     return Found(changed, units=units, ends_window=True)

@@ -3,13 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from broker.messages import PlanStage
+from broker.messages import CodecName, PlanStage, TensorScale
 from coordinator.configuration import DeploymentSettings, ObjectiveSettings, StageSettings
 from coordinator.declaring import declare
 from coordinator.errors import DeclarationError
-from models.cache import ModelCache
+from models.cache import ModelCache, file_sha256
+from models.codec_figures import CodecFigures, CutCodec, Scale
 from models.graph import read_graph
 
 Split = tuple[tuple[str, int, int], ...]
@@ -91,3 +93,102 @@ def test_throughput_alone_is_an_objective(model: Path, tmp_path: Path) -> None:
     nothing = DeploymentSettings(name="a", model=model, origin="pi", objective=ObjectiveSettings(latency=0.0))
     with pytest.raises(DeclarationError, match="weighs nothing: give latency, origin_energy"):
         declare((nothing,), cache, "http://pc")
+
+
+def measured_beside(model: Path, sha256: str = "", k: int = 1, codec: CodecName = "int8") -> CodecFigures:
+    """Codec figures of the model, written where they are looked for."""
+    figures = CodecFigures(
+        model=sha256 or file_sha256(model),
+        images=10,
+        machine="made up",
+        at=0.0,
+        cuts=(
+            CutCodec(
+                k=k,
+                codec=codec,
+                ratio=0.25,
+                encode_ms_per_mb=1.0,
+                decode_ms_per_mb=1.0,
+                changed=0.0,
+                error=0.0,
+                scales=(Scale(scale=0.5, zero_point=3),),
+            ),
+        ),
+    )
+    model.with_suffix(".codecs.json").write_bytes(msgspec.json.encode(figures))
+    return figures
+
+
+@pytest.fixture
+def own_model(model: Path, tmp_path: Path) -> Path:
+    """The model in a directory where files may be laid beside it."""
+    own = tmp_path / "own.tflite"
+    own.symlink_to(model)
+    return own
+
+
+def test_codec_figures_beside_the_model_are_read(own_model: Path, tmp_path: Path) -> None:
+    """Unless the deployment packs nothing; where there are none everything travels raw."""
+    settings = settings_with(own_model, strategy="exact")
+    cache = ModelCache(tmp_path / "cache")
+    (bare,) = declare((settings,), cache, "http://pc").deployments
+    figures = measured_beside(own_model)
+    (found,) = declare((settings,), cache, "http://pc").deployments
+    (off,) = declare((msgspec.structs.replace(settings, codecs=False),), cache, "http://pc").deployments
+    assert (bare.codec_figures, found.codec_figures, off.codec_figures) == (None, figures, None)
+    elsewhere = own_model.with_suffix(".codecs.json").rename(tmp_path / "figures.json")
+    named = msgspec.structs.replace(settings, codec_figures=elsewhere, accuracy_loss=0.01)
+    (given,) = declare((named,), cache, "http://pc").deployments
+    assert (given.codec_figures, given.accuracy_loss) == (figures, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "are not there: `splitrail convert --evaluate` measures them"),
+        (b"{}", "are not in their form: Object missing required field `model`"),
+        (b"\xff", "are not in their form"),
+    ],
+)
+def test_codec_figures_of_no_use_are_one_line(
+    own_model: Path, tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
+    """Also where a loss is allowed, but nothing says what codecs lose."""
+    if content is not None:
+        own_model.with_suffix(".codecs.json").write_bytes(content)
+    settings = msgspec.structs.replace(settings_with(own_model, strategy="exact"), accuracy_loss=0.01)
+    with pytest.raises(DeclarationError, match=complaint) as error:
+        declare((settings,), ModelCache(tmp_path / "cache"), "http://pc")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("sha256", "k", "complaint"), [("b" * 64, 1, "of another model than"), ("", 9_999, "9999")])
+def test_codec_figures_of_another_model_are_refused(
+    own_model: Path, tmp_path: Path, sha256: str, k: int, complaint: str
+) -> None:
+    """By the model's hash; and cut points that it has not got."""
+    measured_beside(own_model, sha256, k)
+    with pytest.raises(DeclarationError, match=complaint):
+        declare((settings_with(own_model, strategy="exact"),), ModelCache(tmp_path / "cache"), "http://pc")
+
+
+def test_a_split_by_hand_may_name_codecs(own_model: Path, tmp_path: Path) -> None:
+    """A relay is told what it hands on; int8 brings its scales. A codec that was not measured there is refused."""
+    ops = len(read_graph(own_model).ops)
+    measured_beside(own_model)
+    split = (
+        StageSettings(node="pi", start=0, stop=1),
+        StageSettings(node="laptop", start=1, stop=1),
+        StageSettings(node="pc", start=1, stop=ops, codec="int8"),
+    )
+    settings = msgspec.structs.replace(settings_with(own_model), stages=split)
+    cache = ModelCache(tmp_path / "cache")
+    (deployment,) = declare((settings,), cache, "http://pc").deployments
+    assert [stage.codec for stage in deployment.stages] == ["raw", "int8", "int8"]
+    assert deployment.stages[2].scales == (TensorScale(scale=0.5, zero_point=3),)
+    fp16 = (*split[:2], msgspec.structs.replace(split[2], codec="fp16"))
+    with pytest.raises(DeclarationError, match=r"stages\[2\] .* by the codec fp16, but no codec figures tell .* op 1"):
+        declare((msgspec.structs.replace(settings, stages=fp16),), cache, "http://pc")
+    relayed = (split[0], msgspec.structs.replace(split[1], codec="fp16"), split[2])
+    with pytest.raises(DeclarationError, match=r"stages\[1\] .* relays by the codec fp16, .* is read as int8"):
+        declare((msgspec.structs.replace(settings, stages=relayed),), cache, "http://pc")
