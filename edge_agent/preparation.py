@@ -11,15 +11,17 @@ from pathlib import Path
 from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
 from edge_agent.configuration import AgentSettings
 from edge_agent.errors import NoRoomError
-from edge_agent.hardware import total_memory_mb
+from edge_agent.hardware import machine_identity, total_memory_mb
 from edge_agent.jobs import ClosingError, Jobs
-from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model
+from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model, runtime_words
 from edge_agent.room import memory_bound_mb
 from edge_agent.routes import computing_segments
 from edge_agent.shelf import Holdings, Shelf
 from models.cache import ModelCache
+from models.errors import ModelError
 from models.fetch import fetch_model
 from models.model_server import ServerAccess
+from models.packed import PackedWeights
 from models.runtime import Segment
 from splitrail.errors import SplitrailError
 
@@ -30,7 +32,7 @@ LONGEST_RETRY_S = 60.0
 RETRY_ROOM_S = 0.2
 LONGEST_WAIT_FOR_ROOM_S = 30.0
 MODELS_KNOWN = 1_024
-PLANS, FALLBACKS, PROFILES = range(3)
+PLANS, FALLBACKS, PROFILES, PACKING = range(4)
 
 
 class Preparation:
@@ -59,6 +61,7 @@ class Preparation:
         self._shelf = Shelf(
             settings.node,
             cache,
+            PackedWeights(cache, f"{runtime_words()} {machine_identity()}"),
             threads=settings.threads,
             bound_mb=memory_bound_mb(settings, total_memory_mb()),
         )
@@ -191,8 +194,10 @@ class Preparation:
         kept = self._profiles.load(model.sha256, self._settings.threads, by_cpu_time)
         if kept is not None:
             log.info("%s: profile taken from the cache", model.name)
+            self._jobs.add((PACKING, model.sha256), PACKING, lambda: self._pack(model))
             return kept
         path = self._fetch(model)
+        self._pack(model)
         log.info("%s: profiling %d ops", model.name, model.ops)
         measured = profile_model(
             path,
@@ -204,6 +209,13 @@ class Preparation:
         self._profiles.save(model.sha256, by_cpu_time, measured)
         log.info("%s: %.2f ms unsplit (± %.2f)", model.name, measured.unsplit_ms, measured.unsplit_ms_std)
         return measured
+
+    def _pack(self, model: ModelReference) -> None:
+        try:
+            self._shelf.pack(model.sha256, lambda: self._fetch(model))
+        except (ModelError, OSError) as error:
+            # Each segment then has weights of its own.
+            log.warning("%s: its segments cannot share their weights: %s", model.name, _reason(error))
 
     def _fetch(self, model: ModelReference) -> Path:
         # A coordinator that took over has the model too, and the one that made the plan may be gone.

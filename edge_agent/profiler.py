@@ -21,7 +21,7 @@ from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.errors import ProfileError
 from edge_agent.hardware import machine_identity
 from models.graph import Graph, read_graph
-from models.runtime import Runtime, Segment, TensorSpec, runtime_identity
+from models.runtime import Segment, TensorSpec, runtime_identity
 from models.schema import SENDABLE_TYPES
 from models.slicer import slice_model
 
@@ -118,7 +118,7 @@ def profile_model(
         unsplit_ms=unsplit.ms,
         unsplit_ms_std=unsplit.ms_std,
         memory_mb=memory_mb,
-        runtime=_runtime_words(runtime_identity()),
+        runtime=runtime_words(),
         threads=threads,
         at=MACHINE_CLOCK.now(),
     )
@@ -148,12 +148,14 @@ class ProfileStore:
 
     def _path(self, sha256: str, threads: int, by_cpu_time: bool) -> Path:
         clock = "cpu" if by_cpu_time else "wall"
-        conditions = f"{_runtime_words(runtime_identity())}-{threads}-{clock}-{machine_identity()}"
+        conditions = f"{runtime_words()}-{threads}-{clock}-{machine_identity()}"
         readable = "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in conditions)
         return self._directory / f"{sha256}-{readable}.json"
 
 
-def _runtime_words(runtime: Runtime) -> str:
+def runtime_words() -> str:
+    """The runtime's name and version. Raises RuntimeMissingError as `runtime_identity`."""
+    runtime = runtime_identity()
     return f"{runtime.name} {runtime.version}"
 
 

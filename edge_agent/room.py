@@ -1,5 +1,8 @@
 """Whether a node has room for the weights of more segments; pure but for one look at the machine's free memory."""
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import psutil
 
 from edge_agent.configuration import AgentSettings
@@ -8,6 +11,28 @@ from edge_agent.errors import NoRoomError
 BYTES_PER_MB = 1e6
 RESERVE_MB = 32.0
 """What the runtime needs beside the weights, and others on the machine at any moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentWeights:
+    """The weights of a model's ops from `start` on, in MB of 10^6 bytes; `shared` with its other segments or not."""
+
+    model: str
+    start: int
+    op_mb: tuple[float, ...]
+    shared: bool
+
+
+def weights_mb(segments: Iterable[SegmentWeights]) -> float:
+    """The weights that these segments hold together: those that they share are there once."""
+    own_mb = 0.0
+    shared_mb: dict[tuple[str, int], float] = {}
+    for segment in segments:
+        if segment.shared:
+            shared_mb |= {(segment.model, op): mb for op, mb in enumerate(segment.op_mb, segment.start)}
+        else:
+            own_mb += sum(segment.op_mb)
+    return own_mb + sum(shared_mb.values())
 
 
 def memory_bound_mb(settings: AgentSettings, memory_mb: float) -> float:

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from broker.messages import Plan
 from edge_agent.errors import NoRoomError
-from edge_agent.room import BYTES_PER_MB, check_room, free_memory_mb
+from edge_agent.room import BYTES_PER_MB, RESERVE_MB, SegmentWeights, check_room, free_memory_mb, weights_mb
 from edge_agent.routes import computing_segments, leading_stop, named_nodes, ops_of
-from models.cache import ModelCache, file_sha256
+from models.cache import Fingerprint, ModelCache, fingerprint_of
+from models.errors import SegmentRunError
 from models.graph import read_graph
+from models.packed import PackedWeights
 from models.runtime import Segment
 from models.slicer import slice_model
 
@@ -40,15 +42,17 @@ class Holdings:
 
 
 class Shelf:
-    """Loads segments and frees them; `load` and `load_fallback` are called from one thread, the rest from any.
+    """Loads segments and frees them; `load`, `load_fallback` and `pack` are called from one thread, the rest from any.
 
-    A segment that runs when it is freed lives until it has run.
+    A segment that runs when it is freed lives until it has run. The segments of a model that was packed share its
+    weights; of another each has its own.
     """
 
     def __init__(
         self,
         node: str,
         cache: ModelCache,
+        packed: PackedWeights,
         *,
         threads: int,
         bound_mb: float,
@@ -56,16 +60,17 @@ class Shelf:
     ) -> None:
         self._node = node
         self._cache = cache
+        self._packed = packed
         self._threads = threads
         self._bound_mb = bound_mb
         self._free_mb = free_mb
         self._lock = threading.Lock()
         self._segments: dict[SegmentKey, Segment] = {}
-        self._sizes_mb: dict[SegmentKey, float] = {}
+        self._held_weights: dict[SegmentKey, SegmentWeights] = {}
         self._fallbacks: dict[str, SegmentKey] = {}
         self._holdings: Holdings | None = None
-        self._cut: dict[SegmentKey, str] = {}
-        self._weights: dict[str, tuple[int, ...]] = {}
+        self._cut: dict[SegmentKey, Fingerprint] = {}
+        self._weights: dict[str, tuple[float, ...]] = {}
 
     def segment(self, model: str, start: int, stop: int) -> Segment | None:
         """The loaded segment [start, stop) of the model with this sha256, if it is here."""
@@ -80,6 +85,25 @@ class Shelf:
     def models_held(self) -> frozenset[str]:
         """The models, by sha256, that segments here were cut from."""
         return frozenset(model for model, _, _ in self.held)
+
+    @property
+    def held_mb(self) -> float:
+        """The weights of what is loaded now, in MB of 10^6 bytes."""
+        return weights_mb(list(self._held_weights.values()))
+
+    def pack(self, model: str, fetch: Callable[[], Path]) -> None:
+        """Pack the weights of the model with this sha256, for the segments that are loaded from now on.
+
+        Nothing is done where they are packed already, or cannot be. ModelError says what keeps them from it, and what
+        `fetch`, which gives the model's file, raises goes on.
+        """
+        if self._packed.find(model) is not None:
+            return
+        whole = fetch()
+        op_mb = self._op_mb(model, whole)
+        if sum(op_mb) + RESERVE_MB <= self._free_mb():
+            piece = self._piece((model, 0, len(op_mb)), whole)
+            self._packed.make(model, piece, round(sum(op_mb) * BYTES_PER_MB))
 
     def hold(self, holdings: Holdings) -> None:
         """Free what none of these plans needs, and no fallback of theirs."""
@@ -112,9 +136,9 @@ class Shelf:
             if self._holdings is None:
                 return False
             staying = [held for held in self._holdings.plans if held not in self._holdings.superseded]
-            leaving = set(self._segments) - self._keys(staying)
             keys = self._keys([plan])
-            leaving_mb = sum(self._sizes_mb[key] for key in leaving - keys)
+            left = self._keys(staying) | keys
+            leaving_mb = self.held_mb - weights_mb(held for key, held in self._held_weights.items() if key in left)
             return bool(leaving_mb) and self._fits(self._needed_mb(whole, keys), leaving_mb)
 
     def load_fallback(self, plan: Plan, whole: Path) -> None:
@@ -127,7 +151,8 @@ class Shelf:
         for key in dict.fromkeys([(model, 0, ops), (model, leading_stop(plan), ops)]):
             if key not in self._segments:
                 try:
-                    check_room(self._node, self._size_mb(key, whole), self._held_mb(), self._bound_mb, self._free_mb())
+                    needed_mb = self._needed_mb(whole, [key])
+                    check_room(self._node, needed_mb, self.held_mb, self._bound_mb, self._free_mb())
                 except NoRoomError as error:
                     log.info("no fallback of ops %d..%d for %s: %s", *key[1:], plan.deployment, error)
                     continue
@@ -147,18 +172,38 @@ class Shelf:
     def _load(self, key: SegmentKey, whole: Path) -> None:
         if key in self._segments:
             return
+        piece = self._piece(key, whole)
+        segment, shared = self._loaded(key, piece)
+        weights = self._weights_of(key, whole, shared=shared)
+        with self._lock:
+            self._held_weights[key] = weights
+            self._segments[key] = segment
+
+    def _piece(self, key: SegmentKey, whole: Path) -> Path:
+        """The file of a segment, cut now unless this run has cut it: nothing tells what an earlier one left."""
         piece = self._cache.segment_path(*key)
-        # Nothing tells what an earlier run left, and a cut takes less than a second: only this run's own count.
-        if key not in self._cut or _digest(piece) != self._cut[key]:
+        if key not in self._cut or self._cut[key] != _fingerprint(piece):
             slice_model(whole, key[1], key[2], piece)
             if len(self._cut) >= CUTS_KEPT:
                 self._cut.clear()
-            self._cut[key] = file_sha256(piece)
+            self._cut[key] = fingerprint_of(piece)
+        return piece
+
+    def _loaded(self, key: SegmentKey, piece: Path) -> tuple[Segment, bool]:
+        """A segment that has run once, and whether it shares its model's packed weights."""
+        packed = self._packed.find(key[0])
+        if packed is not None:
+            try:
+                segment = Segment(piece, self._threads, packed)
+                segment.warm_up()
+            except SegmentRunError as error:
+                log.warning("the packed weights of %s are of no use here: %s", key[0], error)
+                self._packed.discard(key[0])
+            else:
+                return segment, segment.shares_weights
         segment = Segment(piece, self._threads)
         segment.warm_up()
-        with self._lock:
-            self._segments[key] = segment
-            self._sizes_mb[key] = self._size_mb(key, whole)
+        return segment, False
 
     def release_unheld(self) -> None:
         """Free what was loaded for a plan that was given up meanwhile."""
@@ -171,7 +216,7 @@ class Shelf:
 
     def _free_all_but(self, kept: Collection[SegmentKey]) -> None:
         for key in set(self._segments) - set(kept):
-            del self._segments[key], self._sizes_mb[key]
+            del self._segments[key], self._held_weights[key]
 
     def _make_room(self, whole: Path, keys: Collection[SegmentKey]) -> None:
         needed_mb = self._needed_mb(whole, keys)
@@ -179,32 +224,37 @@ class Shelf:
             if self._fallbacks and not self._fits(needed_mb, 0.0):
                 self._fallbacks.clear()
                 self._free_unheld()
-        check_room(self._node, needed_mb, self._held_mb(), self._bound_mb, self._free_mb())
+        check_room(self._node, needed_mb, self.held_mb, self._bound_mb, self._free_mb())
 
     def _fits(self, needed_mb: float, leaving_mb: float) -> bool:
         try:
-            check_room(
-                self._node, needed_mb, self._held_mb() - leaving_mb, self._bound_mb, self._free_mb() + leaving_mb
-            )
+            check_room(self._node, needed_mb, self.held_mb - leaving_mb, self._bound_mb, self._free_mb() + leaving_mb)
         except NoRoomError:
             return False
         return True
 
     def _needed_mb(self, whole: Path, keys: Collection[SegmentKey]) -> float:
-        return sum(self._size_mb(key, whole) for key in keys if key not in self._segments)
+        """What loading these segments adds to the weights that are held."""
+        held = list(self._held_weights.values())
+        more = [
+            self._weights_of(key, whole, shared=self._packed.find(key[0]) is not None)
+            for key in keys
+            if key not in self._segments
+        ]
+        return weights_mb([*held, *more]) - weights_mb(held) if more else 0.0
 
-    def _held_mb(self) -> float:
-        return sum(list(self._sizes_mb.values()))
-
-    def _size_mb(self, key: SegmentKey, whole: Path) -> float:
+    def _weights_of(self, key: SegmentKey, whole: Path, *, shared: bool) -> SegmentWeights:
         model, start, stop = key
-        weights = self._weights.get(model)
-        if weights is None:
-            weights = tuple(op.weight_bytes for op in read_graph(whole).ops)
+        return SegmentWeights(model, start, self._op_mb(model, whole)[start:stop], shared)
+
+    def _op_mb(self, model: str, whole: Path) -> tuple[float, ...]:
+        op_mb = self._weights.get(model)
+        if op_mb is None:
+            op_mb = tuple(op.weight_bytes / BYTES_PER_MB for op in read_graph(whole).ops)
             if len(self._weights) >= WEIGHTS_KEPT:
                 del self._weights[next(iter(self._weights))]
-            self._weights[model] = weights
-        return sum(weights[start:stop]) / BYTES_PER_MB
+            self._weights[model] = op_mb
+        return op_mb
 
     def _keys(self, plans: Iterable[Plan]) -> set[SegmentKey]:
         return {
@@ -212,8 +262,8 @@ class Shelf:
         }
 
 
-def _digest(path: Path) -> str | None:
+def _fingerprint(path: Path) -> Fingerprint | None:
     try:
-        return file_sha256(path)
+        return fingerprint_of(path)
     except OSError:
         return None

@@ -35,7 +35,7 @@ class CachedModel:
     size_bytes: int
 
 
-class _Fingerprint(NamedTuple):
+class Fingerprint(NamedTuple):
     """What changes when a file is rewritten; taken instead of its hash once that has been checked."""
 
     inode: int
@@ -50,6 +50,11 @@ class _Entry(NamedTuple):
     size_bytes: int
     sha256: str
     path: Path
+
+
+def fingerprint_of(path: Path) -> Fingerprint:
+    """The fingerprint of a file as it lies now; OSError where there is none."""
+    return _fingerprint(path.stat())
 
 
 def file_sha256(path: Path) -> str:
@@ -70,7 +75,7 @@ class ModelCache:
         self._segments = directory / "segments"
         self._packed = directory / "packed"
         self._partial = directory / "partial"
-        self._verified: dict[str, _Fingerprint] = {}
+        self._verified: dict[str, Fingerprint] = {}
         self._lock = threading.Lock()
         for folder in (self._models, self._segments, self._packed, self._partial):
             with _reported(folder, "make the directory"):
@@ -239,8 +244,8 @@ def _is_at(path: Path, file: FileIO) -> bool:
         return False
 
 
-def _fingerprint(status: os.stat_result) -> _Fingerprint:
-    return _Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns)
+def _fingerprint(status: os.stat_result) -> Fingerprint:
+    return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _link_or_copy(path: Path, source: BinaryIO, target: Path) -> None:

@@ -10,17 +10,9 @@ from pathlib import Path
 
 import msgspec
 
-from models.cache import ModelCache
+from models.cache import Fingerprint, ModelCache, fingerprint_of
 from models.compiled import pack_weights
 from models.errors import CacheError
-
-
-class _Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a file tells that nobody has touched it since; LiteRT ends the process on one that is broken."""
-
-    inode: int
-    size_bytes: int
-    modified_ns: int
 
 
 class PackedWeights:
@@ -37,8 +29,9 @@ class PackedWeights:
         """The packed weights of the model with this sha256, if they are here as they were written. CacheError."""
         path = self._cache.packed_path(sha256, self._conditions)
         try:
-            written = msgspec.json.decode(_record_of(path).read_bytes(), type=_Written)
-            return path if written == _as_it_lies(path) else None
+            written = msgspec.json.decode(_record_of(path).read_bytes(), type=Fingerprint)
+            # LiteRT ends the process on a file that is broken.
+            return path if written == fingerprint_of(path) else None
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -56,7 +49,7 @@ class PackedWeights:
             if not pack_weights(whole, unfinished):
                 return None
             _to_disk(unfinished)
-            record = msgspec.json.encode(_as_it_lies(unfinished))
+            record = msgspec.json.encode(fingerprint_of(unfinished))
             unfinished.replace(path)
             # The record comes last, so that a crash leaves nothing that is trusted; several processes may do the same.
             unfinished.write_bytes(record)
@@ -75,11 +68,6 @@ class PackedWeights:
 
 def _record_of(path: Path) -> Path:
     return path.with_suffix(".written")
-
-
-def _as_it_lies(path: Path) -> _Written:
-    status = path.stat()
-    return _Written(inode=status.st_ino, size_bytes=status.st_size, modified_ns=status.st_mtime_ns)
 
 
 def _to_disk(path: Path) -> None:

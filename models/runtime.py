@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from models.compiled import compiled_interpreter, keeps_state
+from models.compiled import CompiledInterpreter, compiled_interpreter, keeps_state
 from models.errors import RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
 from models.modelfile import open_model
 from models.operators import is_flex
@@ -70,7 +70,7 @@ def runtime_identity() -> Runtime:
 class Segment:
     """A loaded .tflite file; not to be run by two threads at once, but a run lets go of the GIL.
 
-    Where `packed` names a file of `pack_weights`, its weights are that file's pages where the runtime knows how.
+    Where `packed` names a file of `pack_weights`, its weights are that file's pages if `shares_weights` says so.
     To save copies, `lend_inputs` gives the memory that the next run reads, and `run_in_place` outputs where they lie.
     Raises UnsupportedOpError where the runtime lacks an op or its version, RuntimeMissingError where there is no
     runtime, SegmentRunError where the runtime refuses the file, ModelFileError and ModelFormatError as `read_graph`.
@@ -82,6 +82,7 @@ class Segment:
         self._packed = packed
         _refuse_unrunnable(path)
         self._interpreter: Any = _load(path, threads, packed)  # neither runtime ships types
+        self.shares_weights = isinstance(self._interpreter, CompiledInterpreter)
         self._input_details = self._interpreter.get_input_details()
         self._output_details = self._interpreter.get_output_details()
         self.inputs = tuple(_spec(detail) for detail in self._input_details)

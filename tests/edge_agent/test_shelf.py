@@ -14,6 +14,7 @@ from edge_agent.errors import NoRoomError
 from edge_agent.shelf import Holdings, Shelf
 from models.cache import ModelCache, file_sha256
 from models.graph import read_graph
+from models.packed import PackedWeights
 
 
 class Shelved:
@@ -32,7 +33,9 @@ class Shelved:
 
     def shelf(self, bound_mb: float = 1e3, free_mb: float = 1e4) -> Shelf:
         """A shelf with this room."""
-        return Shelf("pi", self.cache, threads=1, bound_mb=bound_mb, free_mb=lambda: free_mb)
+        return Shelf(
+            "pi", self.cache, PackedWeights(self.cache, "here"), threads=1, bound_mb=bound_mb, free_mb=lambda: free_mb
+        )
 
     def plan(self, stop: int, epoch: int = 1) -> Plan:
         """The Pi begins, the PC ends."""
