@@ -66,7 +66,7 @@ def admission(deployment: DeploymentState, state: State, around: Circumstances, 
 
 def _news_at(name: str, deployment: DeploymentState, state: State, around: Circumstances) -> float | None:
     """When something new of a node last came; None as long as it cannot be planned with."""
-    links = [link.first_at for pair, link in state.links.items() if name in pair and pair in around.links]
+    links = [state.links[pair].first_at for pair in around.links if name in pair]
     if name not in around.profiled or not links:
         return None
     return max(_ready_at(name, deployment, state), *links)

@@ -52,8 +52,8 @@ from coordinator.site import (
 from coordinator.snapshot import Snapshot, restored
 from splitrail import __version__
 
-MAX_NODES = 256
-MAX_LINKS = 4_096
+MAX_NODES = 4_096
+MAX_LINKS = 32_768
 KEPT_AGE_S = 60.0
 """How old a reading counts that the broker had kept: no clock tells, and no belief is less sure after a minute."""
 
