@@ -173,6 +173,7 @@ class Agent:
             self._session_id,
             power=self._power,
             executor=self._executor,
+            threads=lambda: max((profile.threads for profile in list(self._profiles.values())), default=1),
             emulated_load=emulated_load,
             clock=clock,
             traffic=self._tensor_traffic,

@@ -171,7 +171,13 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     broker: Annotated[BrokerSettings, Meta(description="The MQTT broker.")] = BrokerSettings()
     cache: Annotated[Path, Meta(description="Directory of models, segments and profiles.")] = Path("~/.cache/splitrail")
     cache_mb: Annotated[float, Meta(description="Bound on the cached models and segments, in MB.", gt=0)] = 8_000.0
-    threads: Annotated[int, Meta(description="Interpreter threads of each segment.", ge=1, le=256)] = 1
+    threads: Annotated[
+        Annotated[int, Meta(ge=1, le=256)] | Literal["auto"],
+        Meta(
+            description="Interpreter threads of each segment; `auto` takes the count that the profile finds best, and "
+            "one for segments that gain nothing by more."
+        ),
+    ] = "auto"
     memory_mb: Annotated[
         Annotated[float, Meta(ge=0)] | None,
         Meta(description="Bound on the weights that this node may hold, in MB; left out: half the memory."),

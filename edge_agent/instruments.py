@@ -34,6 +34,7 @@ class Instruments:
         *,
         power: PowerModel,
         executor: Executor,
+        threads: Callable[[], int],
         emulated_load: EmulatedLoad,
         clock: WallClock,
         traffic: Callable[[], Traffic],
@@ -47,7 +48,7 @@ class Instruments:
         self._metering = Metering(settings, session, _findings(settings, modelled, listen), power=power, now=clock.now)
         executor.measure_energy_by(self._metering.stage_meter)
         # The agents of a testbed share a machine: what else it does is the other nodes' work, and no load of this one.
-        look = emulated_load.load if emulated else ProcessorWatch(settings.threads, lambda: executor.busy_s).load
+        look = emulated_load.load if emulated else ProcessorWatch(threads, lambda: executor.busy_s).load
         self._loads = LoadReadings(look, node=settings.node, session=session, emulated=emulated, clock=clock.now)
 
     def start(self) -> None:

@@ -16,7 +16,8 @@ from edge_agent.jobs import ClosingError, Jobs
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model, runtime_words
 from edge_agent.room import memory_bound_mb
 from edge_agent.routes import computing_segments
-from edge_agent.shelf import Holdings, Shelf
+from edge_agent.shelf import Holdings, SegmentKey, Shelf
+from edge_agent.threads import ThreadSetting, segment_threads
 from models.cache import ModelCache
 from models.errors import ModelError
 from models.fetch import fetch_model
@@ -54,6 +55,8 @@ class Preparation:
         self._settings = settings
         self._access = ServerAccess(settings.models.token_file, settings.models.ca_file)
         self._cache = cache
+        # A testbed's agents share their cores: what more threads take off there says nothing.
+        self._threads: ThreadSetting = 1 if settings.emulation and settings.threads == "auto" else settings.threads
         self._profiles = ProfileStore(settings.cache / "profiles")
         self._ready = ready
         self._profiled = profiled
@@ -62,7 +65,7 @@ class Preparation:
             settings.node,
             cache,
             PackedWeights(cache, f"{runtime_words()} {machine_identity()}"),
-            threads=settings.threads,
+            threads=self._threads_of,
             bound_mb=memory_bound_mb(settings, total_memory_mb()),
         )
         self._notices: dict[str, DeploymentNotice] = {}
@@ -189,9 +192,7 @@ class Preparation:
         )
 
     def _measure(self, model: ModelReference) -> MeasuredProfile:
-        # A profile tells of the unloaded machine, and CPU time leaves out what others take; it is one thread's.
-        by_cpu_time = self._settings.threads == 1
-        kept = self._profiles.load(model.sha256, self._settings.threads, by_cpu_time)
+        kept = self._kept_profile(model.sha256)
         if kept is not None:
             log.info("%s: profile taken from the cache", model.name)
             self._jobs.add((PACKING, model.sha256), PACKING, lambda: self._pack(model))
@@ -201,14 +202,35 @@ class Preparation:
         log.info("%s: profiling %d ops", model.name, model.ops)
         measured = profile_model(
             path,
-            threads=self._settings.threads,
-            by_cpu_time=by_cpu_time,
+            threads=self._threads,
+            by_cpu_time=self._by_cpu_time,
+            packed=self._shelf.packed(model.sha256),
             scratch=self._settings.cache,
             progress=self._go_on,
         )
-        self._profiles.save(model.sha256, by_cpu_time, measured)
+        self._profiles.save(model.sha256, self._threads, self._by_cpu_time, measured)
         log.info("%s: %.2f ms unsplit (± %.2f)", model.name, measured.unsplit_ms, measured.unsplit_ms_std)
+        if measured.thread_ms:
+            words = ", ".join(f"{time.threads}: {time.unsplit_ms:.2f} ms" for time in measured.thread_ms)
+            log.info("%s: %d thread(s) of %s", model.name, measured.threads, words)
         return measured
+
+    @property
+    def _by_cpu_time(self) -> bool:
+        # A profile tells of the unloaded machine, and CPU time leaves out what others take; it is one thread's.
+        return self._threads in (1, "auto")
+
+    def _kept_profile(self, model: str) -> MeasuredProfile | None:
+        return self._profiles.load(model, self._threads, self._by_cpu_time)
+
+    def _threads_of(self, key: SegmentKey) -> int:
+        if self._threads != "auto":
+            return self._threads
+        model, start, stop = key
+        profile = self._kept_profile(model)
+        if profile is None:
+            return 1
+        return segment_threads(profile.threads, profile.op_ms, profile.single_op_ms, start, stop)
 
     def _pack(self, model: ModelReference) -> None:
         try:

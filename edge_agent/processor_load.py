@@ -69,9 +69,12 @@ def _wanted_by_others(used: float, duty: float, cores: int, threads: int) -> flo
 
 
 class ProcessorWatch:
-    """Looks at this machine's processor; `wanted_s` gives the cumulative seconds that inferences took."""
+    """Looks at this machine's processor.
 
-    def __init__(self, threads: int, wanted_s: Callable[[], float]) -> None:
+    `threads` gives how many an inference takes, `wanted_s` the cumulative seconds that inferences took.
+    """
+
+    def __init__(self, threads: Callable[[], int], wanted_s: Callable[[], float]) -> None:
         self._threads = threads
         self._wanted_s = wanted_s
         self._cores = frozenset(os.sched_getaffinity(0))
@@ -84,7 +87,7 @@ class ProcessorWatch:
         if now.at_s - self._last.at_s < SHORTEST_WINDOW_S:
             return None
         before, self._last = self._last, now
-        return load_between(before, now, cores=len(self._cores), threads=self._threads)
+        return load_between(before, now, cores=len(self._cores), threads=self._threads())
 
     def _look(self) -> Usage:
         own = self._process.cpu_times()

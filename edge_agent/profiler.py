@@ -19,7 +19,8 @@ import psutil
 
 from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.errors import ProfileError
-from edge_agent.hardware import machine_identity
+from edge_agent.hardware import machine_identity, usable_cores
+from edge_agent.threads import ThreadSetting, ThreadTime, best_count, counts_to_try, is_hopeless
 from models.graph import Graph, read_graph
 from models.runtime import Segment, TensorSpec, runtime_identity
 from models.schema import SENDABLE_TYPES
@@ -32,6 +33,7 @@ BUDGET_PER_OP_S = 0.03  # MobileNetV2's 65 ops in about two seconds
 BUDGET_UNSPLIT_S = 0.5
 
 Progress = Callable[[int, int], None]
+Arrays = list[np.ndarray[Any, Any]]
 
 
 class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +46,10 @@ class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True):
     memory_mb: float
     runtime: str
     threads: int
+    thread_ms: tuple[ThreadTime, ...] = ()
+    """What the counts took among which `threads` was chosen; empty where it was given."""
+    single_op_ms: tuple[float, ...] = ()
+    """The ops' times with one thread, where `threads` was chosen and is more."""
     at: float = 0.0
     """When it was measured, s since the Unix epoch; 0 of one that an older version kept."""
 
@@ -55,6 +61,10 @@ class MeasuredProfile(msgspec.Struct, frozen=True, kw_only=True):
             op_ms_std=tuple(ms * factor for ms in self.op_ms_std),
             unsplit_ms=self.unsplit_ms * factor,
             unsplit_ms_std=self.unsplit_ms_std * factor,
+            thread_ms=tuple(
+                ThreadTime(threads=time.threads, unsplit_ms=time.unsplit_ms * factor) for time in self.thread_ms
+            ),
+            single_op_ms=tuple(ms * factor for ms in self.single_op_ms),
         )
 
 
@@ -67,61 +77,94 @@ class _Timing:
 def profile_model(
     path: Path,
     *,
-    threads: int = 1,
+    threads: ThreadSetting = 1,
     by_cpu_time: bool = False,
+    packed: Path | None = None,
     scratch: Path | None = None,
     progress: Progress | None = None,
 ) -> MeasuredProfile:
     """Measure the model at `path`; `scratch` is a directory with room for its largest op's weights.
 
-    `by_cpu_time` counts this thread's CPU time instead of the wall's, which is right only for one thread:
-    a testbed's agents share their cores. Ops between which no cut is allowed share their segment's time
-    equally; ops that a segment folds away cost nothing. ModelError says why a model cannot be read, cut or run,
-    ProfileError why no inputs can be made up for it. `progress(ops done, ops in all)` is called after every run,
-    so that what it raises ends the work soon.
+    `auto` measures the unsplit model with 1, 2, ... threads up to this process's cores, and then the ops with the best
+    count. `by_cpu_time` counts this thread's CPU time instead of the wall's where there is one thread: a testbed's
+    agents share their cores. `packed` is the model's file of `pack_weights`, with which loading is quick. Ops between
+    which no cut is allowed share their segment's time equally; ops that a segment folds away cost nothing.
+    ModelError says why a model cannot be read, cut or run, ProfileError why no inputs can be made up for it.
+    `progress(ops done, ops in all)` is called after every run, so that what it raises ends the work soon.
     """
-    graph = read_graph(path)
+    return _Measurement(path, packed, scratch, progress).profile(threads, by_cpu_time=by_cpu_time)
 
-    def tell(done: int) -> None:
-        if progress is not None:
-            progress(done, len(graph.ops))
 
-    clock_ns = time.thread_time_ns if by_cpu_time else time.perf_counter_ns
-    process = psutil.Process()
-    before_mb = process.memory_info().rss / 1e6
-    whole = Segment(path, threads)
-    generator = np.random.default_rng(0)
-    activations = [plausible_input(spec, generator, path) for spec in whole.inputs]
-    unsplit = _time_runs(whole, activations, clock_ns, BUDGET_UNSPLIT_S, partial(tell, 0))
-    memory_mb = max(0.0, process.memory_info().rss / 1e6 - before_mb)
-    whole.close()
+class _Measurement:
+    """One model on this machine."""
 
-    op_ms = [0.0] * len(graph.ops)
-    op_ms_std = [0.0] * len(graph.ops)
-    with tempfile.TemporaryDirectory(prefix="splitrail-profile-", dir=scratch) as directory:
-        piece = Path(directory) / "segment.tflite"
-        for start, stop in _smallest_segments(graph):
-            slice_model(path, start, stop, piece)
-            segment = Segment(piece, threads)
-            timing = _time_runs(segment, activations, clock_ns, BUDGET_PER_OP_S, partial(tell, start))
-            activations = segment.run(activations)
-            segment.close()
-            for op in range(start, stop):
-                op_ms[op] = timing.ms / (stop - start)
-                op_ms_std[op] = timing.ms_std / (stop - start)
-            tell(stop)
+    def __init__(self, path: Path, packed: Path | None, scratch: Path | None, progress: Progress | None) -> None:
+        self._path, self._packed, self._scratch, self._progress = path, packed, scratch, progress
+        self._graph = read_graph(path)
+        self._process = psutil.Process()
 
-    scale = unsplit.ms / sum(op_ms) if sum(op_ms) > 0 else 0.0
-    return MeasuredProfile(
-        op_ms=tuple(ms * scale for ms in op_ms),
-        op_ms_std=tuple(ms * scale for ms in op_ms_std),
-        unsplit_ms=unsplit.ms,
-        unsplit_ms_std=unsplit.ms_std,
-        memory_mb=memory_mb,
-        runtime=runtime_words(),
-        threads=threads,
-        at=MACHINE_CLOCK.now(),
-    )
+    def profile(self, setting: ThreadSetting, *, by_cpu_time: bool) -> MeasuredProfile:
+        """All of it."""
+        thread_ms = self._thread_times() if setting == "auto" else ()
+        threads = best_count(thread_ms) if setting == "auto" else setting
+        clock_ns = time.thread_time_ns if by_cpu_time and threads == 1 else time.perf_counter_ns
+        unsplit, memory_mb, inputs = self._unsplit(threads, clock_ns)
+        ops = self._ops(threads, clock_ns, inputs)
+        single = self._ops(1, clock_ns, inputs) if thread_ms and threads > 1 else ()
+        # Both by one scale, so that they stay comparable.
+        total_ms = sum(timing.ms for timing in ops)
+        scale = unsplit.ms / total_ms if total_ms > 0 else 0.0
+        return MeasuredProfile(
+            op_ms=tuple(timing.ms * scale for timing in ops),
+            op_ms_std=tuple(timing.ms_std * scale for timing in ops),
+            unsplit_ms=unsplit.ms,
+            unsplit_ms_std=unsplit.ms_std,
+            memory_mb=memory_mb,
+            runtime=runtime_words(),
+            threads=threads,
+            thread_ms=thread_ms,
+            single_op_ms=tuple(timing.ms * scale for timing in single),
+            at=MACHINE_CLOCK.now(),
+        )
+
+    def _thread_times(self) -> tuple[ThreadTime, ...]:
+        times: list[ThreadTime] = []
+        for threads in counts_to_try(usable_cores()):
+            timing, _, _ = self._unsplit(threads, time.perf_counter_ns)
+            times.append(ThreadTime(threads=threads, unsplit_ms=timing.ms))
+            if is_hopeless(times):
+                break
+        return tuple(times)
+
+    def _unsplit(self, threads: int, clock_ns: Callable[[], int]) -> tuple[_Timing, float, Arrays]:
+        """The whole model's time, the memory that it takes in MB, and the inputs that were made up for it."""
+        before_mb = self._process.memory_info().rss / 1e6
+        whole = Segment(self._path, threads, self._packed)
+        generator = np.random.default_rng(0)
+        inputs = [plausible_input(spec, generator, self._path) for spec in whole.inputs]
+        timing = _time_runs(whole, inputs, clock_ns, BUDGET_UNSPLIT_S, partial(self._tell, 0))
+        memory_mb = max(0.0, self._process.memory_info().rss / 1e6 - before_mb)
+        whole.close()
+        return timing, memory_mb, inputs
+
+    def _ops(self, threads: int, clock_ns: Callable[[], int], activations: Arrays) -> tuple[_Timing, ...]:
+        """The time of each op, unscaled."""
+        timings: list[_Timing] = []
+        with tempfile.TemporaryDirectory(prefix="splitrail-profile-", dir=self._scratch) as directory:
+            piece = Path(directory) / "segment.tflite"
+            for start, stop in _smallest_segments(self._graph):
+                slice_model(self._path, start, stop, piece)
+                segment = Segment(piece, threads, self._packed)
+                timing = _time_runs(segment, activations, clock_ns, BUDGET_PER_OP_S, partial(self._tell, start))
+                activations = segment.run(activations)
+                segment.close()
+                timings += [_Timing(timing.ms / (stop - start), timing.ms_std / (stop - start))] * (stop - start)
+                self._tell(stop)
+        return tuple(timings)
+
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, len(self._graph.ops))
 
 
 class ProfileStore:
@@ -130,7 +173,7 @@ class ProfileStore:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def load(self, sha256: str, threads: int, by_cpu_time: bool) -> MeasuredProfile | None:
+    def load(self, sha256: str, threads: ThreadSetting, by_cpu_time: bool) -> MeasuredProfile | None:
         """The profile measured under the same conditions, if there is one that can be read."""
         try:
             content = self._path(sha256, threads, by_cpu_time).read_bytes()
@@ -138,15 +181,15 @@ class ProfileStore:
         except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
 
-    def save(self, sha256: str, by_cpu_time: bool, profile: MeasuredProfile) -> None:
+    def save(self, sha256: str, threads: ThreadSetting, by_cpu_time: bool, profile: MeasuredProfile) -> None:
         """Keep a profile; a crash leaves the old one or the new one, never half of it."""
-        path = self._path(sha256, profile.threads, by_cpu_time)
+        path = self._path(sha256, threads, by_cpu_time)
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_suffix(f".{secrets.token_hex(4)}.unfinished")  # several agents may share the directory
         unfinished.write_bytes(msgspec.json.encode(profile))
         unfinished.replace(path)
 
-    def _path(self, sha256: str, threads: int, by_cpu_time: bool) -> Path:
+    def _path(self, sha256: str, threads: ThreadSetting, by_cpu_time: bool) -> Path:
         clock = "cpu" if by_cpu_time else "wall"
         conditions = f"{runtime_words()}-{threads}-{clock}-{machine_identity()}"
         readable = "".join(letter if letter.isalnum() or letter in ".-" else "_" for letter in conditions)
@@ -182,7 +225,7 @@ def plausible_input(spec: TensorSpec, generator: np.random.Generator, path: Path
 
 def _time_runs(
     segment: Segment,
-    inputs: list[np.ndarray[Any, Any]],
+    inputs: Arrays,
     clock_ns: Callable[[], int],
     budget_s: float,
     ran: Callable[[], None],

@@ -45,7 +45,7 @@ class Shelf:
     """Loads segments and frees them; `load`, `load_fallback` and `pack` are called from one thread, the rest from any.
 
     A segment that runs when it is freed lives until it has run. The segments of a model that was packed share its
-    weights; of another each has its own.
+    weights; of another each has its own. `threads` says how many each interpreter gets.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Shelf:
         cache: ModelCache,
         packed: PackedWeights,
         *,
-        threads: int,
+        threads: Callable[[SegmentKey], int],
         bound_mb: float,
         free_mb: Callable[[], float] = free_memory_mb,
     ) -> None:
@@ -90,6 +90,10 @@ class Shelf:
     def held_mb(self) -> float:
         """The weights of what is loaded now, in MB of 10^6 bytes."""
         return weights_mb(list(self._held_weights.values()))
+
+    def packed(self, model: str) -> Path | None:
+        """The packed weights of the model with this sha256, if they are here."""
+        return self._packed.find(model)
 
     def pack(self, model: str, fetch: Callable[[], Path]) -> None:
         """Pack the weights of the model with this sha256, for the segments that are loaded from now on.
@@ -191,17 +195,17 @@ class Shelf:
 
     def _loaded(self, key: SegmentKey, piece: Path) -> tuple[Segment, bool]:
         """A segment that has run once, and whether it shares its model's packed weights."""
-        packed = self._packed.find(key[0])
+        packed, threads = self._packed.find(key[0]), self._threads(key)
         if packed is not None:
             try:
-                segment = Segment(piece, self._threads, packed)
+                segment = Segment(piece, threads, packed)
                 segment.warm_up()
             except SegmentRunError as error:
                 log.warning("the packed weights of %s are of no use here: %s", key[0], error)
                 self._packed.discard(key[0])
             else:
                 return segment, segment.shares_weights
-        segment = Segment(piece, self._threads)
+        segment = Segment(piece, threads)
         segment.warm_up()
         return segment, False
 

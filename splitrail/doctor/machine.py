@@ -21,7 +21,7 @@ from splitrail.doctor.processor import temperature_findings, throttling_findings
 
 def machine_findings(settings: AgentSettings | None) -> Iterator[Finding]:
     """The findings, as they come; without settings, of a machine that may become a node."""
-    threads = settings.threads if settings is not None else None
+    threads = settings.threads if settings is not None and settings.threads != "auto" else None
     yield from checked(
         "runtime",
         lambda: runtime_findings(is_needed=settings is not None, threads=threads, cores=usable_cores()),

@@ -31,6 +31,7 @@ def first_readings(executor: Executor, emulation: EmulationSettings | None) -> t
         "s",
         power=PowerModel(idle_w=2.0, busy_w=6.0),
         executor=executor,
+        threads=lambda: 1,
         emulated_load=EmulatedLoad(emulation.load_file if emulation else None),
         clock=WallClock(),
         traffic=lambda: Traffic(0, 0),

@@ -80,7 +80,7 @@ def test_our_own_processor_time_is_not_the_others() -> None:
 def test_busy_neighbours_are_seen_on_this_machine() -> None:
     """Two processes for each core that we may use, and the load goes up; a look that comes too soon tells nothing."""
     cores = len(os.sched_getaffinity(0))
-    watch = ProcessorWatch(1, lambda: 0.0)
+    watch = ProcessorWatch(lambda: 1, lambda: 0.0)
     assert watch.load() is None
     spin = [sys.executable, "-c", "while True: pass"]
     neighbours = [subprocess.Popen(spin) for _ in range(2 * cores)]

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from edge_agent.errors import ProfileError
+from edge_agent.hardware import usable_cores
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model
+from edge_agent.threads import best_count, counts_to_try
 from models.graph import read_graph
 from models.runtime import runtime_identity
 
@@ -78,7 +80,7 @@ def test_a_stretched_profile_is_that_of_a_slower_machine() -> None:
 def test_a_kept_profile_is_found_again_under_the_same_conditions_only(tmp_path: Path) -> None:
     """Another thread count or another clock is another measurement."""
     store = ProfileStore(tmp_path)
-    store.save(SHA256, False, PROFILE)
+    store.save(SHA256, 1, False, PROFILE)
     assert store.load(SHA256, 1, False) == PROFILE
     assert store.load(SHA256, 2, False) is None
     assert store.load(SHA256, 1, True) is None
@@ -88,7 +90,37 @@ def test_a_kept_profile_is_found_again_under_the_same_conditions_only(tmp_path: 
 def test_a_broken_profile_file_is_measured_anew(tmp_path: Path) -> None:
     """A file that was cut off by a power failure is as good as none."""
     store = ProfileStore(tmp_path)
-    store.save(SHA256, False, PROFILE)
+    store.save(SHA256, 1, False, PROFILE)
     [kept] = tmp_path.iterdir()
     kept.write_bytes(kept.read_bytes()[:20])
     assert store.load(SHA256, 1, False) is None
+
+
+def test_the_best_number_of_threads_is_measured(small_model: Callable[[str], Path], tmp_path: Path) -> None:
+    """The unsplit model with each, and where more than one is best, the ops with one too."""
+    profile = profile_model(small_model("branchy"), threads="auto", by_cpu_time=True, scratch=tmp_path)
+    assert profile.threads == best_count(profile.thread_ms)
+    assert [time.threads for time in profile.thread_ms] == list(counts_to_try(usable_cores())[: len(profile.thread_ms)])
+    assert (profile.threads > 1) == bool(profile.single_op_ms)
+
+
+def test_ops_are_measured_with_one_thread_too_where_more_are_best(
+    small_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a segment that gains nothing by more can do without."""
+    monkeypatch.setattr("edge_agent.profiler.best_count", lambda _: 2)
+    profile = profile_model(small_model("branchy"), threads="auto")
+    assert profile.threads == 2
+    assert len(profile.single_op_ms) == len(profile.op_ms)
+    assert profile.stretched(2.0).single_op_ms == tuple(2.0 * ms for ms in profile.single_op_ms)
+    assert [time.unsplit_ms for time in profile.stretched(2.0).thread_ms] == [
+        2.0 * time.unsplit_ms for time in profile.thread_ms
+    ]
+
+
+def test_a_profile_of_the_best_count_is_found_again_whatever_that_is(tmp_path: Path) -> None:
+    """It is kept by what was asked for."""
+    store = ProfileStore(tmp_path)
+    store.save(SHA256, "auto", True, PROFILE)
+    assert store.load(SHA256, "auto", True) == PROFILE
+    assert store.load(SHA256, 1, True) is None

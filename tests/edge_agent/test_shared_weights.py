@@ -29,7 +29,9 @@ class Shared:
         self.op_mb = [op.weight_bytes / 1e6 for op in graph.ops]
         self.cache = ModelCache(directory)
         self.packed = PackedWeights(self.cache, "here")
-        self.shelf = Shelf("pi", self.cache, self.packed, threads=1, bound_mb=bound_mb, free_mb=lambda: free_mb)
+        self.shelf = Shelf(
+            "pi", self.cache, self.packed, threads=lambda _: 1, bound_mb=bound_mb, free_mb=lambda: free_mb
+        )
 
     def plan(self, stop: int, epoch: int = 1) -> Plan:
         """The Pi begins, the PC ends."""

@@ -34,7 +34,12 @@ class Shelved:
     def shelf(self, bound_mb: float = 1e3, free_mb: float = 1e4) -> Shelf:
         """A shelf with this room."""
         return Shelf(
-            "pi", self.cache, PackedWeights(self.cache, "here"), threads=1, bound_mb=bound_mb, free_mb=lambda: free_mb
+            "pi",
+            self.cache,
+            PackedWeights(self.cache, "here"),
+            threads=lambda _: 1,
+            bound_mb=bound_mb,
+            free_mb=lambda: free_mb,
         )
 
     def plan(self, stop: int, epoch: int = 1) -> Plan:

@@ -29,7 +29,9 @@ def test_a_segment_that_was_replaced_on_disk_is_cut_anew(tmp_path: Path, whole: 
     cache, sha256, ops = ModelCache(tmp_path), file_sha256(whole), len(read_graph(whole).ops)
     reference = msgspec.structs.replace(MODEL, sha256=sha256, ops=ops)
     plan = msgspec.structs.replace(plan_of(("pi", 0, ops)), model=reference)
-    shelf = Shelf("pi", cache, PackedWeights(cache, "here"), threads=1, bound_mb=1_000.0, free_mb=lambda: 1_000.0)
+    shelf = Shelf(
+        "pi", cache, PackedWeights(cache, "here"), threads=lambda _: 1, bound_mb=1_000.0, free_mb=lambda: 1_000.0
+    )
     shelf.load(plan, whole)
     piece = cache.segment_path(sha256, 0, ops)
     content = piece.read_bytes()
@@ -49,9 +51,9 @@ def test_a_segment_of_an_earlier_run_does_not_count(tmp_path: Path, whole: Path)
     )
     piece = cache.segment_path(sha256, 0, ops)
     piece.write_bytes(b"what an earlier run, or somebody else, has left")
-    Shelf("pi", cache, PackedWeights(cache, "here"), threads=1, bound_mb=1_000.0, free_mb=lambda: 1_000.0).load(
-        plan, whole
-    )
+    Shelf(
+        "pi", cache, PackedWeights(cache, "here"), threads=lambda _: 1, bound_mb=1_000.0, free_mb=lambda: 1_000.0
+    ).load(plan, whole)
     assert piece.stat().st_size > 100
 
 

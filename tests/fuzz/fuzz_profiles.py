@@ -32,7 +32,7 @@ def run(data: bytes) -> None:
         read_profiles(written("profiles.json", data))
     directory = scratch("kept.json").parent / "kept"
     store = ProfileStore(directory)
-    store.save(SHA256, by_cpu_time=True, profile=MEASURED)
+    store.save(SHA256, 1, by_cpu_time=True, profile=MEASURED)
     [kept] = directory.iterdir()
     kept.write_bytes(data)
     loaded = store.load(SHA256, 1, by_cpu_time=True)
