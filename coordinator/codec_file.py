@@ -25,7 +25,7 @@ def codec_figures_of(settings: DeploymentSettings, sha256: str, ops: int) -> Cod
     path = settings.codec_figures or settings.model.with_suffix(ENDING)
     place = f"the codec figures of deployment {settings.name!r}, {path},"
     try:
-        figures = _read(path)
+        figures = read_codec_figures(path)
     except FileNotFoundError:
         if settings.codec_figures is None and settings.accuracy_loss == 0.0:
             return None
@@ -42,7 +42,8 @@ def codec_figures_of(settings: DeploymentSettings, sha256: str, ops: int) -> Cod
     return figures
 
 
-def _read(path: Path) -> CodecFigures:
+def read_codec_figures(path: Path) -> CodecFigures:
+    """The figures in a file. OSError where it cannot be read, msgspec's or Unicode's errors where it is none."""
     with path.open("rb") as file:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:

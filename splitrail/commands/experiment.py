@@ -118,6 +118,11 @@ def _configure_paper(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help=f"simulate a fleet of N edge nodes too, up to {LARGEST_FLEET}; may be repeated",
     )
+    parser.add_argument(
+        "--codecs",
+        action="store_true",
+        help="contenders that pack tensors take part too; what codecs cost lies beside each model, or in --profiles",
+    )
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw pictures, or not")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
@@ -161,13 +166,14 @@ def _options(arguments: argparse.Namespace) -> "ExperimentOptions":
         mode="simulated" if arguments.simulate else "emulated",
         models=_unique("--model", arguments.model),
         traces=_traces(arguments),
-        contenders=_contenders(arguments.contender),
+        contenders=_contenders(arguments.contender, codecs=arguments.codecs),
         repetitions=arguments.repetitions or (QUICK_REPETITIONS if arguments.quick else FULL_REPETITIONS),
         seconds=arguments.seconds or (QUICK_SECONDS if arguments.quick else FULL_SECONDS),
         photographs=photographs,
         profiles=arguments.profiles,
         fleets=_unique("--fleet", arguments.fleet),
         plots=arguments.plots,
+        codecs=arguments.codecs,
     )
 
 
@@ -189,11 +195,13 @@ def _traces(arguments: argparse.Namespace) -> tuple["Trace", ...]:
     return tuple(traces)
 
 
-def _contenders(names: list[str]) -> tuple["Contender", ...]:
-    from testbed.paper.contenders import CONTENDERS  # noqa: PLC0415  # `--help` stays quick
+def _contenders(names: list[str], *, codecs: bool) -> tuple["Contender", ...]:
+    from testbed.paper.contenders import CONTENDERS, PACKED  # noqa: PLC0415  # `--help` stays quick
 
-    known = {contender.name: contender for contender in CONTENDERS}
+    known = {contender.name: contender for contender in (*CONTENDERS, *(PACKED if codecs else ()))}
     for name in names:
+        if not codecs and any(name == packer.name for packer in PACKED):
+            raise ExperimentError(f"--contender {name}: it packs tensors; add --codecs")
         if name not in known:
             raise ExperimentError(f"--contender {name}: there is none of this name, choose of {', '.join(known)}")
     return tuple(known[name] for name in _unique("--contender", names) or known)

@@ -2,6 +2,7 @@
 
 from testbed.machines import MACHINES
 from testbed.paper.grid import duration_words
+from testbed.paper.packing import ACCURACY_LOSS
 from testbed.paper.results import Results
 from testbed.paper.scenario import PROBING
 
@@ -13,6 +14,12 @@ EMULATED_WORDS = (
 SIMULATED_WORDS = (
     "Simulated, in virtual time: compute (from profiles), links, messages and the loading of segments. Real: the link "
     "estimators and probes, the coordinator's state and decisions, and the energy accounting."
+)
+CODECS_WORDS = (
+    f"Contenders named -codecs may pack tensors, as long as at most {ACCURACY_LOSS:.0%} of the top-1 answers on the "
+    "images that the codecs were measured with would change; the image may travel as pixels or as the JPEG that it "
+    "came in. Time and size of packing were measured on this host, the time stretched for slower machines. All others "
+    "send everything raw."
 )
 ENERGY_WORDS = (
     "Every energy figure is modelled, none is measured: by our cost model over whole boards ("
@@ -32,6 +39,7 @@ def circumstances(results: Results) -> tuple[str, ...]:
         *((EMULATED_WORDS,) if settings.mode == "emulated" else ()),
         SIMULATED_WORDS,
         ENERGY_WORDS,
+        *((CODECS_WORDS,) if results.codecs else ()),
         *models,
         f"Traces: {'; '.join(trace.label for trace in settings.traces)}; at most {settings.seconds:g} s of each.",
         f"Agents probe a link that carries nothing every {PROBING.probe_interval_s:g} s, with at most "

@@ -9,7 +9,9 @@ from broker.messages import PlanStage, Prediction
 from broker.session import Session
 from broker.topics import PLAN
 from coordinator.cost import PartitionPlan
+from coordinator.permitted_codecs import live_stages
 from testbed.paper.hindsight import Clairvoyant
+from testbed.paper.model_profile import ModelProfile
 from testbed.paper.plan_watch import PlanWatch
 
 
@@ -17,7 +19,12 @@ class ClairvoyantPlans:
     """Publishes plans in the coordinator's place; the time until they are in force counts for no request."""
 
     def __init__(
-        self, clairvoyant: Clairvoyant, session: Session, watch: PlanWatch, deployment: str, alive: Callable[[], None]
+        self,
+        clairvoyant: Clairvoyant,
+        session: Session,
+        watch: PlanWatch,
+        deployment: str,
+        alive: Callable[[], None],
     ) -> None:
         self._clairvoyant, self._session, self._watch = clairvoyant, session, watch
         self._deployment, self._alive = deployment, alive
@@ -25,7 +32,7 @@ class ClairvoyantPlans:
     def ahead_of(self, time_s: float) -> None:
         """Return once the best plan for this moment of the trace is in force."""
         found = self._clairvoyant.plan_at(time_s)
-        stages = plan_stages(found)
+        stages = plan_stages(found, self._clairvoyant.profile)
         standing = self._watch.in_force
         if (standing.stages, standing.way_back) == (stages, found.score.way_back):
             return
@@ -47,6 +54,6 @@ class ClairvoyantPlans:
         self._watch.wait_for(plan.epoch, self._alive)
 
 
-def plan_stages(found: PartitionPlan) -> tuple[PlanStage, ...]:
+def plan_stages(found: PartitionPlan, profile: ModelProfile) -> tuple[PlanStage, ...]:
     """A plan's stages as they are broadcast."""
-    return tuple(PlanStage(node=stage.node, start=stage.start, stop=stage.stop) for stage in found.stages)
+    return live_stages(found.stages, profile.codecs)

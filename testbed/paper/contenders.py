@@ -23,7 +23,17 @@ class Contender:
     decider: Decider
     strategy: StrategyName
     objective: Objective
+    packs: bool = False
+    """Whether its tensors may be packed by codecs; else everything travels raw."""
 
+
+PACKED = (
+    Contender("latency-codecs", "coordinator", "exact", LATENCY, packs=True),
+    Contender("energy-codecs", "coordinator", "exact", ENERGY, packs=True),
+    Contender("balanced-codecs", "coordinator", "exact", BALANCED, packs=True),
+    Contender("clairvoyant-codecs", "clairvoyant", "static", LATENCY, packs=True),
+)
+"""Those that need to know what codecs cost."""
 
 CONTENDERS = (
     Contender("paper-static", "published-split", "static", LATENCY),

@@ -21,6 +21,7 @@ from testbed.paper.clairvoyance import ClairvoyantPlans, plan_stages
 from testbed.paper.contenders import Contender
 from testbed.paper.hindsight import Clairvoyant, best_fixed_plan, clairvoyant_plan
 from testbed.paper.model_profile import ModelProfile
+from testbed.paper.packing import seen_by
 from testbed.paper.plan_watch import PlanWatch
 from testbed.paper.records import NodeCompute, RequestRecord, RunKey, RunRecord
 from testbed.paper.scenario import LEAST_REQUESTS, PROBING, Scenario
@@ -72,7 +73,7 @@ def emulate(scenario: Scenario, contender: Contender, bench: Bench, planning: Pl
             watch.wait_until_settled(len(bench.nodes), len(before), planning.join_s + JOINED_S, continuum.check)
             ahead: Ahead = _nothing
             if contender.decider == "clairvoyant":
-                clairvoyant = Clairvoyant(scenario, bench.profile, contender.objective)
+                clairvoyant = Clairvoyant(scenario, seen_by(contender, bench.profile), contender.objective)
                 ahead = ClairvoyantPlans(clairvoyant, session, watch, DEPLOYMENT, continuum.check).ahead_of
             for shape in link_shapes(scenario.wifi):
                 continuum.links.set_link(shape.src, shape.dst, trace=shape.trace)
@@ -97,13 +98,14 @@ def emulate(scenario: Scenario, contender: Contender, bench: Bench, planning: Pl
 
 def _declared(scenario: Scenario, contender: Contender, bench: Bench) -> DeploymentSettings:
     """The one deployment of the run, as a user would declare it."""
+    profile = seen_by(contender, bench.profile)
     match contender.decider:
         case "published-split":
             stages = bench.published_split
         case "hindsight":
-            stages = plan_stages(best_fixed_plan(scenario, bench.profile, contender.objective))
+            stages = plan_stages(best_fixed_plan(scenario, profile, contender.objective), profile)
         case "clairvoyant":
-            stages = plan_stages(clairvoyant_plan(scenario, bench.profile, contender.objective, 0.0))
+            stages = plan_stages(clairvoyant_plan(scenario, profile, contender.objective, 0.0), profile)
         case "coordinator":
             stages = ()
     weights = contender.objective
@@ -115,7 +117,11 @@ def _declared(scenario: Scenario, contender: Contender, bench: Bench) -> Deploym
         objective=ObjectiveSettings(
             latency=weights.latency, origin_energy=weights.origin_energy, total_energy=weights.total_energy
         ),
-        stages=tuple(StageSettings(node=stage.node, start=stage.start, stop=stage.stop) for stage in stages),
+        stages=tuple(
+            StageSettings(node=stage.node, start=stage.start, stop=stage.stop, codec=stage.codec) for stage in stages
+        ),
+        codecs=contender.packs,
+        accuracy_loss=profile.accuracy_loss if contender.packs else 0.0,
     )
 
 

@@ -16,6 +16,7 @@ from models.cache import file_sha256
 from splitrail import __version__
 from testbed.errors import ExperimentError
 from testbed.paper.campaign import Failure, carry_out
+from testbed.paper.codec_uses import codec_uses
 from testbed.paper.contenders import Contender
 from testbed.paper.deviations import deviations
 from testbed.paper.emulation import Bench, emulate
@@ -65,6 +66,8 @@ class ExperimentOptions:
     profiles: Path | None
     fleets: tuple[int, ...]
     plots: bool
+    codecs: bool = False
+    """Whether what codecs cost and change of the models is looked up, so that tensors may be packed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,9 @@ def run_experiment(options: ExperimentOptions, screen: ProgressScreen) -> Outcom
     """Run what is not there yet and write results, report and plots; SplitrailError says why it cannot go on."""
     images = photograph_crops(options.photographs) if options.mode == "emulated" else ()
     entrants: Entrants = (
-        ZooEntrants(options.models, screen.step)
+        ZooEntrants(options.models, screen.step, codecs=options.codecs)
         if options.profiles is None
-        else ProfileEntrants(options.profiles, options.models)
+        else ProfileEntrants(options.profiles, options.models, codecs=options.codecs)
     )
     settings = _settings(options, entrants)
     with Journal(options.out, settings) as journal:
@@ -227,6 +230,7 @@ def _results(
         explanations=explained,
         published=published_gains(records, means),
         fleets=fleets,
+        codecs=codec_uses(records),
     )
 
 

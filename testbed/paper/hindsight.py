@@ -12,7 +12,9 @@ import msgspec
 from broker.messages import PowerModel
 from coordinator import exact
 from coordinator.cost import PartitionPlan
-from coordinator.problem import MIN_MBPS, Link, Model, Node, Objective, Problem
+from coordinator.permitted_codecs import permitted, plan_within_loss
+from coordinator.problem import MIN_MBPS, RAW, Codec, Link, Model, Node, Objective, Problem
+from models.codec_figures import NAMES
 from testbed.contention import Contention
 from testbed.machines import LAPTOP, MACHINES, PI, Machine, link_shapes
 from testbed.paper.model_profile import ModelProfile
@@ -70,19 +72,24 @@ def mean_problem(scenario: Scenario, profile: ModelProfile, objective: Objective
 
 def best_fixed_plan(scenario: Scenario, profile: ModelProfile, objective: Objective) -> PartitionPlan:
     """The plan that, never changed, has the least mean objective over the run; its score is that mean. Exact."""
-    return exact.plan(mean_problem(scenario, profile, objective))
+    return _best(mean_problem(scenario, profile, objective), profile)
 
 
 def clairvoyant_plan(scenario: Scenario, profile: ModelProfile, objective: Objective, time_s: float) -> PartitionPlan:
     """The best plan for the true links and load at a moment, as if they stayed."""
-    return exact.plan(problem_at(scenario, profile, objective, time_s))
+    return _best(problem_at(scenario, profile, objective, time_s), profile)
+
+
+def _best(problem: Problem, profile: ModelProfile) -> PartitionPlan:
+    return plan_within_loss(problem, profile.codecs, profile.accuracy_loss, exact.plan)
 
 
 class Clairvoyant:
     """The clairvoyant plan at each moment of one run; a moment like one before is not planned anew."""
 
     def __init__(self, scenario: Scenario, profile: ModelProfile, objective: Objective) -> None:
-        self._scenario, self._profile, self._objective = scenario, profile, objective
+        self.profile = profile
+        self._scenario, self._objective = scenario, objective
         self._known: dict[tuple[float, float], PartitionPlan] = {}
 
     def plan_at(self, time_s: float) -> PartitionPlan:
@@ -91,7 +98,7 @@ class Clairvoyant:
         moment = (self._scenario.wifi.mbps_at(time_s), self._scenario.fog_contention.load_at(time_s))
         plan = self._known.get(moment)
         if plan is None:
-            plan = clairvoyant_plan(self._scenario, self._profile, self._objective, time_s)
+            plan = clairvoyant_plan(self._scenario, self.profile, self._objective, time_s)
             self._known[moment] = plan
         return plan
 
@@ -113,13 +120,21 @@ def _problem(profile: ModelProfile, objective: Objective, figures: _Figures) -> 
                 op_ms=times[machine.node].op_ms,
                 op_ms_std=times[machine.node].op_ms_std,
                 load=figures.fog_load if machine is LAPTOP else 0.0,
+                codec_factor=times[machine.node].codec_factor,
                 **msgspec.structs.asdict(power_of(machine)),
             )
             for machine in MACHINES
         ),
         links=figures.links,
+        codecs=_codecs(profile),
         objective=objective,
     )
+
+
+def _codecs(profile: ModelProfile) -> tuple[Codec, ...]:
+    if profile.codecs is None:
+        return (Codec(name=RAW),)
+    return permitted(profile.codecs, len(profile.cut_bytes) - 1, profile.accuracy_loss, frozenset(NAMES))
 
 
 def _mean_link(shape: LinkShape, duration_s: float) -> Link | None:

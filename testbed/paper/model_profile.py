@@ -2,6 +2,8 @@
 
 import msgspec
 
+from models.codec_figures import CodecFigures
+
 
 class NodeTimes(msgspec.Struct, frozen=True, kw_only=True):
     """The time of each op on a node in ms and its spread, N numbers each, before any load."""
@@ -9,6 +11,8 @@ class NodeTimes(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     op_ms: tuple[float, ...]
     op_ms_std: tuple[float, ...]
+    codec_factor: float = 1.0
+    """How many times longer than the machine of the codec figures it packs and unpacks."""
 
 
 class ModelProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,3 +25,7 @@ class ModelProfile(msgspec.Struct, frozen=True, kw_only=True):
     forbidden_cuts: tuple[int, ...]
     nodes: tuple[NodeTimes, ...]
     source: str
+    codecs: CodecFigures | None = None
+    """What codecs cost and change at its cuts; None where everything travels raw."""
+    accuracy_loss: float = 0.0
+    """The share of top-1 answers that codecs may change."""

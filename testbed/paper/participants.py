@@ -18,6 +18,7 @@ from testbed.errors import ExperimentError
 from testbed.host_timing import unsplit_cpu_ms
 from testbed.machines import MACHINES, emulated, yardstick
 from testbed.paper.model_profile import ModelProfile
+from testbed.paper.packing import figures_beside, with_codecs
 from testbed.paper.profiles import measured_profile, read_profiles
 from testbed.paper.published import PUBLISHED
 from testbed.paper.results import ModelFacts
@@ -74,8 +75,9 @@ class _Converted:
 class ZooEntrants:
     """Models of the zoo, converted if need be; a SplitrailError says why one cannot be had."""
 
-    def __init__(self, names: Sequence[str], step: Step) -> None:
+    def __init__(self, names: Sequence[str], step: Step, *, codecs: bool = False) -> None:
         cache = default_cache()
+        self._codecs = codecs
         self._models = [
             _Converted(name, prepare(cache, name, None, step), prepare(cache, yardstick(name), None, step))
             for name in names or tuple(PUBLISHED)
@@ -107,8 +109,13 @@ class ZooEntrants:
             if after not in host_ms:
                 with step(f"measuring this machine with the unsplit {after}, one thread"):
                     host_ms[after] = unsplit_cpu_ms(each.yardstick.path)
+            nodes = _nodes(each.name, host_ms)
             with step(f"profiling {each.name} on this machine"):
-                profiles.append(measured_profile(each.name, each.file.path, _nodes(each.name, host_ms)))
+                profile = measured_profile(each.name, each.file.path, nodes)
+            if self._codecs:
+                factors = {node.name: node.compute_factor or 1.0 for node in nodes}
+                profile = with_codecs(profile, figures_beside(each.file.path), factors)
+            profiles.append(profile)
         return _Measured(host_ms=host_ms, profiles=tuple(profiles))
 
 
@@ -133,12 +140,15 @@ def _nodes(model: str, host_ms: Mapping[str, float]) -> tuple[EmulatedNode, ...]
 class ProfileEntrants:
     """Models that are known by their profiles alone."""
 
-    def __init__(self, path: Path, names: Sequence[str]) -> None:
+    def __init__(self, path: Path, names: Sequence[str], *, codecs: bool = False) -> None:
         found = {each.profile.model: each for each in read_profiles(path)}
         unknown = [name for name in names if name not in found]
         if unknown:
             raise ExperimentError(f"{path}: has no model {unknown[0]!r}; it has {', '.join(found)}")
         self._models = [found[name] for name in names or found]
+        bare = [each.profile.model for each in self._models if codecs and each.profile.codecs is None]
+        if bare:
+            raise ExperimentError(f"--codecs: {path} does not say what codecs cost of {', '.join(bare)}")
         sha256 = file_sha256(path)
         self.sources = tuple(
             ModelSource(model=each.profile.model, sha256=sha256, weights=NO_WEIGHTS) for each in self._models

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from splitrail.percentile import percentile
 from testbed.paper.circumstances import circumstances
+from testbed.paper.codec_uses import codec_table
 from testbed.paper.fleet_table import fleet_table
 from testbed.paper.intervals import Estimate
 from testbed.paper.published_table import published_table
@@ -29,6 +30,8 @@ def summary(results: Results) -> tuple[Table, ...]:
         tables.append(_explanations(results))
     if results.published:
         tables.append(published_table(results.published))
+    if results.codecs:
+        tables.append(codec_table(results.codecs))
     if results.fleets:
         tables.append(fleet_table(results.fleets))
     return tuple(tables)
@@ -65,7 +68,8 @@ def _averages(mode: str, results: Results) -> Table:
         f"{INTERVALS} Here its values are the pairs.",
         "Latency and energies are against the published static split. Regret: latency above that of the clairvoyant "
         "plan. Captured: the share of that plan's gain over the best fixed one, where this gain is "
-        f"{LEAST_GAIN_PERCENT:g} % or more; of all: all gains together over all that were possible.",
+        f"{LEAST_GAIN_PERCENT:g} % or more; of all: all gains together over all that were possible. Who packs tensors "
+        "is measured by the clairvoyant plan that does.",
         "Over time: each moment of a run counts alike. Else each request does, and who is slow asks less in bad "
         "moments.",
     ]

@@ -171,6 +171,18 @@ class FleetFigures(_Figures, frozen=True, kw_only=True):
     """Wall-clock time of a step's planning, all deployments together, after the first."""
 
 
+class CodecUse(_Figures, frozen=True, kw_only=True):
+    """How many of a contender's requests with a model had a transfer that was packed by a codec at a cut point."""
+
+    mode: Mode
+    model: str
+    contender: str
+    codec: str
+    """`raw` stands for requests of which nothing was packed; their `cut` is 0."""
+    cut: int
+    requests_percent: float
+
+
 class ModelFacts(_Figures, frozen=True, kw_only=True):
     """A model that took part: whose weights it has, and what its machines are and how their times came about."""
 
@@ -195,3 +207,4 @@ class Results(_Figures, frozen=True, kw_only=True):
     explanations: tuple[Explanation, ...]
     published: tuple[PublishedGain, ...]
     fleets: tuple[FleetFigures, ...] = ()
+    codecs: tuple[CodecUse, ...] = ()

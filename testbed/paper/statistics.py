@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from coordinator.reap_energy import ReapEnergy, reap_energy_j
 from splitrail.percentile import percentile
 from testbed.machines import MACHINES, PI
+from testbed.paper.contenders import PACKED
 from testbed.paper.intervals import Estimate, estimate
 from testbed.paper.records import Mode, RequestRecord, RunRecord
 from testbed.paper.results import Average, Change, ContenderFigures
@@ -19,6 +20,9 @@ BUSY_W = {machine.node: machine.power.busy_w or 0.0 for machine in MACHINES}
 STATIC = "paper-static"
 BEST_FIXED = "best-fixed"
 CLAIRVOYANT = "clairvoyant"
+CLAIRVOYANT_PACKED = "clairvoyant-codecs"
+"""The measure of those that may pack tensors too."""
+PACKERS = frozenset(contender.name for contender in PACKED)
 
 LEAST_GAIN_PERCENT = 1.0
 """Where the clairvoyant plan gains less than this over the best fixed one, a share of it would be a share of noise."""
@@ -94,7 +98,8 @@ def averages(rows: Sequence[ContenderFigures]) -> tuple[Average, ...]:
 def _row(mode: Mode, pair: Pair, contender: str, cell: Mapping[str, Repetitions]) -> ContenderFigures:
     own = cell[contender]
     runs = list(own.values())
-    fixed, best, static = cell.get(BEST_FIXED, {}), cell.get(CLAIRVOYANT, {}), cell.get(STATIC, {})
+    measure = CLAIRVOYANT_PACKED if contender in PACKERS else CLAIRVOYANT
+    fixed, best, static = cell.get(BEST_FIXED, {}), cell.get(measure, {}), cell.get(STATIC, {})
     return ContenderFigures(
         mode=mode,
         model=pair[0],

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from broker.messages import InferenceReport, Plan, PowerModel, StageReport, TransferReport
+from coordinator.problem import BYTES_PER_MB
 from edge_agent.accounting import inference_energy
 from edge_agent.routes import crossings, route
 from edge_agent.wire import Route, TransferRecord, encode
@@ -24,13 +25,17 @@ TRANSFER_RECORD_BYTES: Final = len(encode(TransferRecord(Route("d", 1, bytes(16)
 
 @dataclass(frozen=True, slots=True)
 class Leg:
-    """One hop of a plan: what its node computes unloaded (0 where it relays), and the bytes that it hands on."""
+    """One hop of a plan: what its node computes unloaded (0 where it relays), and the bytes that it hands on.
+
+    `codec_ms` is what of the compute goes into unpacking and packing; at the origin's relay, all there is.
+    """
 
     node: str
     start: int
     stop: int
     compute_ms: float
     compute_ms_std: float
+    codec_ms: float
     sent_bytes: int
 
 
@@ -46,23 +51,31 @@ class Itinerary:
 def itinerary(plan: Plan, profile: ModelProfile) -> Itinerary:
     """The hops of a plan with their times and bytes; op times are independent of each other."""
     times = {node.node: node for node in profile.nodes}
+    codecs = {(each.k, each.codec): each for each in profile.codecs.cuts} if profile.codecs is not None else {}
     hops = route(plan)
     legs = []
-    carried_bytes = profile.cut_bytes[0]
-    for hop in hops:
-        if not hop.relays:
-            carried_bytes = profile.cut_bytes[hop.stop]
+    for index, hop in enumerate(hops):
+        # A relay hands on what it was sent; the input is packed by the origin, even where it computes nothing.
+        given = codecs.get((hop.stop, hops[index + 1].codec)) if index + 1 < len(hops) else None
+        taken = None if hop.relays else codecs.get((hop.start, hop.codec))
+        codec_ms = 0.0
+        if taken is not None:
+            codec_ms += taken.decode_ms_per_mb * profile.cut_bytes[hop.start] / BYTES_PER_MB
+        if given is not None and (index == 0 or not hop.relays):
+            codec_ms += given.encode_ms_per_mb * profile.cut_bytes[hop.stop] / BYTES_PER_MB
+        codec_ms *= times[hop.node].codec_factor
         legs.append(
             Leg(
                 hop.node,
                 hop.start,
                 hop.stop,
-                sum(times[hop.node].op_ms[hop.start : hop.stop]),
+                sum(times[hop.node].op_ms[hop.start : hop.stop]) + codec_ms,
                 math.hypot(*times[hop.node].op_ms_std[hop.start : hop.stop]),
-                round(carried_bytes),
+                codec_ms,
+                round(profile.cut_bytes[hop.stop] * (given.ratio if given is not None else 1.0)),
             )
         )
-    return Itinerary(plan, tuple(legs), crossings(hops))
+    return Itinerary(plan, tuple(legs), crossings(plan))
 
 
 @dataclass(slots=True)
@@ -135,15 +148,25 @@ class ClosedLoop:
     def _carry(self, request: _Request, hop: int) -> None:
         """Do what the node of a hop does."""
         leg = request.way.legs[hop]
-        if leg.start == leg.stop:
-            self._hand_on(request, hop)
-            return
         now_s = self._timeline.now_s
+        if leg.start == leg.stop:
+            if leg.codec_ms:
+                packed_s = now_s + leg.codec_ms / (1.0 - self._load_of(leg.node)) / 1e3
+                self._timeline.at(packed_s, self._hand_on, request, hop)
+            else:
+                self._hand_on(request, hop)
+            return
         start_s = max(now_s, self._free_at_s.get(leg.node, 0.0))
-        compute_ms = self._drawn_ms(leg) / (1.0 - self._load_of(leg.node))
+        stretch = 1.0 / (1.0 - self._load_of(leg.node))
+        compute_ms = self._drawn_ms(leg) * stretch
         self._free_at_s[leg.node] = start_s + compute_ms / 1e3
         stage = StageReport(
-            node=leg.node, start=leg.start, stop=leg.stop, compute_ms=compute_ms, wait_ms=(start_s - now_s) * 1e3
+            node=leg.node,
+            start=leg.start,
+            stop=leg.stop,
+            compute_ms=compute_ms,
+            wait_ms=(start_s - now_s) * 1e3,
+            codec_ms=leg.codec_ms * stretch,
         )
         self._timeline.at(start_s + compute_ms / 1e3, self._computed, request, hop, stage)
 

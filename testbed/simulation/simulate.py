@@ -19,6 +19,7 @@ from testbed.machines import LAPTOP, MACHINES, PI, link_shapes
 from testbed.paper.contenders import Contender
 from testbed.paper.hindsight import Clairvoyant, best_fixed_plan, mean_problem, power_of
 from testbed.paper.model_profile import ModelProfile
+from testbed.paper.packing import seen_by
 from testbed.paper.records import RunKey, RunRecord
 from testbed.paper.scenario import LEAST_REQUESTS, Scenario
 from testbed.simulation.coordination import Coordination, Heard
@@ -91,7 +92,7 @@ class _Run:
         settings: SimulationSettings,
     ) -> None:
         generator = random.Random(f"{seed} {scenario.model} {scenario.wifi.label} {scenario.repetition}")
-        self._scenario, self._contender, self._profile = scenario, contender, profile
+        self._scenario, self._contender, self._profile = scenario, contender, seen_by(contender, profile)
         self._settings, self._ablation = settings, ablation
         self._begins_s = settings.warm_up_s
         self._is_asking = False

@@ -3,21 +3,25 @@
 Everything is emulated, and says so.
 """
 
+import statistics
 from typing import Final
 
 from broker.messages import (
     PROTOCOL_VERSION,
+    CodecName,
+    CodecSpeed,
     Hardware,
     ModelReference,
     NodeAnnouncement,
     NodeProfile,
     NodeStatus,
     Plan,
-    PlanStage,
     Prediction,
 )
 from coordinator.cost import PartitionPlan
 from coordinator.deployment import Deployment, ModelFacts
+from coordinator.permitted_codecs import live_stages
+from models.codec_figures import CutCodec
 from splitrail import __version__
 from testbed.machines import MACHINES, PI, Machine
 from testbed.paper.contenders import Contender
@@ -44,6 +48,8 @@ def deployment_of(contender: Contender, profile: ModelProfile) -> Deployment:
         strategy=contender.strategy,
         objective=contender.objective,
         deadline_ms=None,
+        codec_figures=profile.codecs,
+        accuracy_loss=profile.accuracy_loss,
     )
 
 
@@ -61,7 +67,7 @@ def fixed_plan(found: PartitionPlan, contender: Contender, profile: ModelProfile
         epoch=epoch,
         model=reference_of(profile),
         origin=PI.node,
-        stages=tuple(PlanStage(node=stage.node, start=stage.start, stop=stage.stop) for stage in found.stages),
+        stages=live_stages(found.stages, profile.codecs),
         way_back=found.score.way_back,
         strategy=contender.strategy,
         prediction=Prediction(
@@ -109,4 +115,27 @@ def _profile(profile: ModelProfile, times: NodeTimes) -> NodeProfile:
         unsplit_ms_std=0.0,
         memory_mb=sum(profile.weight_mb),
         emulated=profile.source,
+        codecs=tuple(
+            CodecSpeed(
+                codec=codec,
+                encode_ms_per_mb=times.codec_factor * encode_ms_per_mb,
+                decode_ms_per_mb=times.codec_factor * decode_ms_per_mb,
+            )
+            for codec, (encode_ms_per_mb, decode_ms_per_mb) in _codec_ms_per_mb(profile).items()
+        ),
     )
+
+
+def _codec_ms_per_mb(profile: ModelProfile) -> dict[CodecName, tuple[float, float]]:
+    """By codec: the mean ms per MB of packing and of unpacking over the model's cuts."""
+    measured = profile.codecs.cuts if profile.codecs is not None else ()
+    by_codec: dict[CodecName, list[CutCodec]] = {}
+    for each in measured:
+        by_codec.setdefault(each.codec, []).append(each)
+    return {
+        codec: (
+            statistics.fmean(each.encode_ms_per_mb for each in cuts),
+            statistics.fmean(each.decode_ms_per_mb for each in cuts),
+        )
+        for codec, cuts in by_codec.items()
+    }

@@ -72,6 +72,8 @@ SIMULATED = ("--simulate", "--profiles", "profiles.json", "--trace", "link.csv",
         (["--simulate", "--profiles", "none.json"], "none.json: cannot be read: No such file or directory"),
         (["--simulate", "--profiles", "link.csv"], "link.csv: is not JSON"),
         ([*SIMULATED, "--model", "vgg16"], "profiles.json: has no model 'vgg16'; it has small"),
+        ([*SIMULATED, "--contender", "latency-codecs"], "--contender latency-codecs: it packs tensors; add --codecs"),
+        ([*SIMULATED, "--codecs"], "--codecs: profiles.json does not say what codecs cost of small"),
         ([*SIMULATED, "--out", "link.csv"], "link.csv: cannot be used for the results"),
     ],
 )
