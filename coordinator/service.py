@@ -7,7 +7,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -35,7 +35,7 @@ from coordinator.readiness import unreadiness
 from coordinator.reception import Reception
 from coordinator.site import EMPTY, DeploymentState, State
 from coordinator.snapshot import snapshot_of
-from coordinator.state import Connected, DeploymentDeclared, Evaluated, Received, Restored, apply
+from coordinator.state import Connected, DeploymentDeclared, Evaluated, Received, Restored, apply, apply_all
 from coordinator.status_report import RECENT_S, LeadershipReport, StatusReport, leadership_report, status_report
 from coordinator.store_snapshot import Office, SnapshotStore
 from coordinator.tally import Tally
@@ -107,11 +107,9 @@ class Coordinator:
             self._turned_at = time.monotonic()
             before = self._state
             events = self._reception.next_events()
-            for event in events:
-                self._take(event)
+            self._take(events)
             now = self._clock()
-            for death in presumed_dead(self._state, now):
-                self._take(Received(death, now))
+            self._take([Received(death, now) for death in presumed_dead(self._state, now)])
             term = self._term_after(len(events))
             if term is not None:
                 self._act(term, now)
@@ -263,20 +261,21 @@ class Coordinator:
                 each.node,
             )
 
-    def _take(self, event: Received | Connected) -> None:
-        self._state = apply(event, self._state)
-        match event:
-            case Connected():
-                # It may have forgotten everything.
-                self._office = None
-            case Received(NodeStatus() as status, at, retained):
-                self._store.record(status, arrival_of_kept(status, at) if retained else at)
-            case Received(Plan() as plan, at):
-                self._store.record(plan, at)
-                known = self._state.deployments.get(plan.deployment)
-                if self._office is not None and plan.term < self._office and known and known.plan is not None:
-                    # As of a notice above.
-                    self._session.publish(PLAN, known.plan, plan.deployment)
+    def _take(self, events: Sequence[Received | Connected]) -> None:
+        self._state = apply_all(events, self._state)
+        for event in events:
+            match event:
+                case Connected():
+                    # It may have forgotten everything.
+                    self._office = None
+                case Received(NodeStatus() as status, at, retained):
+                    self._store.record(status, arrival_of_kept(status, at) if retained else at)
+                case Received(Plan() as plan, at):
+                    self._store.record(plan, at)
+                    known = self._state.deployments.get(plan.deployment)
+                    if self._office is not None and plan.term < self._office and known and known.plan is not None:
+                        # As of a notice above.
+                        self._session.publish(PLAN, known.plan, plan.deployment)
 
     def _tell_clocks(self, before: State, now: float) -> None:
         """Warn of nodes whose clocks have gone wrong or right, and record it."""

@@ -3,9 +3,9 @@
 The same events give the same state again; what follows from a state is decided in `coordinator.deciding`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, Literal
 
 from broker.messages import (
     PROTOCOL_VERSION,
@@ -113,99 +113,117 @@ class Restored:
     snapshot: Snapshot
 
 
+_Growing = Literal["nodes", "profiles", "links", "loads", "unprofiled", "spools"]
+
 Event = DeploymentDeclared | Received | Connected | Evaluated | Restored
 
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+
+class _Draft:
+    """A state in the making: of its mappings that grow with the site each is copied once, at its first change.
+
+    So a burst costs what its events do, and not as much for each of them as the site is large.
+    """
+
+    __slots__ = ("_copies", "state")
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self._copies: dict[str, dict[Any, Any]] = {}
+
+    def put(self, field: _Growing, key: Hashable, value: object) -> None:
+        """Enter a value in the mapping of that name."""
+        mapping, copy = getattr(self.state, field), self._copies.get(field)
+        if copy is None or copy is not mapping:
+            copy = self._copies[field] = dict(mapping)
+            self.state = replace(self.state, **{field: copy})  # type: ignore[arg-type]  # a mapping by its name
+        copy[key] = value
 
 
 def apply(event: Event, state: State) -> State:
     """The state after `event`; what does not concern this site's nodes and deployments leaves it as it was."""
-    match event:
-        case DeploymentDeclared(deployment, epoch):
-            return with_deployment(state, DeploymentState(declared=deployment, epoch=epoch))
-        case Received(message, at, retained):
-            state = state if retained else _with_clock(message, at, _with_sign_of_life(message, at, state))
-            return _apply_message(message, at, state, retained=retained)
-        case Connected(at):
-            return replace(state, connected_at=at)
-        case Evaluated(name, evaluation):
-            return with_evaluation(name, evaluation, state)
-        case Restored(snapshot):
-            return restored(snapshot, state)
+    return apply_all((event,), state)
 
 
-def _apply_message(  # noqa: PLR0911  # one line for each kind
-    message: SiteMessage, at: float, state: State, *, retained: bool
-) -> State:
+def apply_all(events: Iterable[Event], state: State) -> State:
+    """The state after all the events in turn, as one `apply` after the other would leave it, and quicker."""
+    draft = _Draft(state)
+    for event in events:
+        match event:
+            case DeploymentDeclared(deployment, epoch):
+                draft.state = with_deployment(draft.state, DeploymentState(declared=deployment, epoch=epoch))
+            case Received(message, at, retained):
+                if not retained:
+                    _note_sign_of_life(message, at, draft)
+                _apply_message(message, at, draft, retained=retained)
+            case Connected(at):
+                draft.state = replace(draft.state, connected_at=at)
+            case Evaluated(name, evaluation):
+                draft.state = with_evaluation(name, evaluation, draft.state)
+            case Restored(snapshot):
+                draft.state = restored(snapshot, draft.state)
+    return draft.state
+
+
+def _apply_message(message: SiteMessage, at: float, draft: _Draft, *, retained: bool) -> None:
     match message:
-        case NodeStatus():
-            return _apply_status(message, at, state)
-        case NodeProfile():
-            return _apply_profile(message, at, state)
-        case ProfileFailure():
-            return _apply_profile_failure(message, state)
-        case LinkReading():
-            return _apply_link(message, at, state, retained=retained)
-        case NodeLoad():
-            return _apply_load(message, at, state, retained=retained)
         case EnergyReading():
-            return state
+            pass
+        case LinkReading():
+            _apply_link(message, at, draft, retained=retained)
+        case NodeLoad():
+            _apply_load(message, at, draft, retained=retained)
         case MachineReading():
-            return _apply_machine(message, state)
-        case InferenceReport():
-            return with_inference(message, at, state)
-        case StageMiss():
-            return with_miss(message, at, state)
+            _apply_machine(message, draft)
         case SpoolReport():
-            return _apply_spool(message, state)
+            _apply_spool(message, draft)
+        case NodeStatus():
+            _apply_status(message, at, draft)
+        case NodeProfile():
+            _apply_profile(message, at, draft)
+        case ProfileFailure():
+            _apply_profile_failure(message, draft)
+        case InferenceReport():
+            draft.state = with_inference(message, at, draft.state)
+        case StageMiss():
+            draft.state = with_miss(message, at, draft.state)
         case PlanReady():
-            return with_ready(message, at, state)
+            draft.state = with_ready(message, at, draft.state)
         case Plan():
-            return with_plan(message, state)
+            draft.state = with_plan(message, draft.state)
 
 
-def _with_sign_of_life(message: SiteMessage, at: float, state: State) -> State:
-    """The state after a sign of life of the node that has published `message` just now."""
+def _note_sign_of_life(message: SiteMessage, at: float, draft: _Draft) -> None:
+    """Note that a node has published `message` just now, and what it tells of the node's clock."""
     match message:
         case Plan():
-            return state
+            return
         case LinkReading(src=name) | InferenceReport(origin=name):
             pass
         case _:
             name = message.node
-    node = state.nodes.get(name)
+    node = draft.state.nodes.get(name)
     if node is None or (isinstance(message, NodeStatus) and message.state == "offline"):
-        return state
-    return replace(state, nodes=_with(state.nodes, name, replace(node, spoke_at=at)))
+        return
+    ahead = ahead_s(message, at) if isinstance(message, Reading) else None
+    clock = node.clock if ahead is None else with_clock_reading(node.clock, ahead, at)
+    draft.put("nodes", name, replace(node, spoke_at=at, clock=clock))
 
 
-def _with_clock(message: SiteMessage, at: float, state: State) -> State:
-    """The state after a reading that tells of its node's clock."""
-    if not isinstance(message, Reading):
-        return state
-    node, ahead = state.nodes.get(message.node), ahead_s(message, at)
-    if node is None or ahead is None:
-        return state
-    clock = with_clock_reading(node.clock, ahead, at)
-    return replace(state, nodes=_with(state.nodes, node.name, replace(node, clock=clock)))
+def _apply_machine(reading: MachineReading, draft: _Draft) -> None:
+    node = draft.state.nodes.get(reading.node)
+    if node is not None and node.session == reading.session:
+        draft.put("nodes", node.name, replace(node, machine=reading))
 
 
-def _apply_machine(reading: MachineReading, state: State) -> State:
-    node = state.nodes.get(reading.node)
-    if node is None or node.session != reading.session:
-        return state
-    return replace(state, nodes=_with(state.nodes, node.name, replace(node, machine=reading)))
-
-
-def _apply_status(status: NodeStatus, at: float, state: State) -> State:
+def _apply_status(status: NodeStatus, at: float, draft: _Draft) -> None:
+    state = draft.state
     known = state.nodes.get(status.node)
     if status.state == "offline":
         if known is None or known.session != status.session:
-            return state
+            return
         node = replace(known, online=False, since=at if known.online else known.since)
     elif status.announcement is None or (known is None and len(state.nodes) >= MAX_NODES):
-        return state
+        return
     elif known is not None and known.online and known.session == status.session:
         # The same birth again, as after every reconnect.
         refused = protocol_refusal(status.announcement)
@@ -221,8 +239,8 @@ def _apply_status(status: NodeStatus, at: float, state: State) -> State:
             heard_at=at,
             clock=known.clock if known is not None else None,
         )
-        state = _without_suspicions(node.name, state)
-    return replace(state, nodes=_with(state.nodes, node.name, node))
+        draft.state = _without_suspicions(node.name, state)
+    draft.put("nodes", node.name, node)
 
 
 def _without_suspicions(name: str, state: State) -> State:
@@ -249,61 +267,59 @@ def protocol_refusal(announcement: NodeAnnouncement) -> str | None:
     )
 
 
-def _apply_profile(profile: NodeProfile, at: float, state: State) -> State:
-    key = (profile.node, profile.model)
+def _apply_profile(profile: NodeProfile, at: float, draft: _Draft) -> None:
+    key, state = (profile.node, profile.model), draft.state
     if not _is_wanted(profile.model, state) or (
         key not in state.profiles and len(state.profiles) >= MAX_NODES * len(state.deployments)
     ):
-        return state
-    failures = {pair: failure for pair, failure in state.unprofiled.items() if pair != key}
-    return replace(state, profiles=_with(state.profiles, key, ProfileState(profile, at)), unprofiled=failures)
+        return
+    draft.put("profiles", key, ProfileState(profile, at))
+    if key in state.unprofiled:
+        left = {pair: failure for pair, failure in state.unprofiled.items() if pair != key}
+        draft.state = replace(draft.state, unprofiled=left)
 
 
-def _apply_profile_failure(failure: ProfileFailure, state: State) -> State:
-    node = state.nodes.get(failure.node)
-    if node is None or not _is_wanted(failure.model, state):
-        return state
-    unprofiled = Unprofiled(node.session, failure.reason or "it gave no reason")
-    return replace(state, unprofiled=_with(state.unprofiled, (failure.node, failure.model), unprofiled))
+def _apply_profile_failure(failure: ProfileFailure, draft: _Draft) -> None:
+    node = draft.state.nodes.get(failure.node)
+    if node is not None and _is_wanted(failure.model, draft.state):
+        unprofiled = Unprofiled(node.session, failure.reason or "it gave no reason")
+        draft.put("unprofiled", (failure.node, failure.model), unprofiled)
 
 
 def _is_wanted(sha256: str, state: State) -> bool:
     return any(each.declared.model.reference.sha256 == sha256 for each in state.deployments.values())
 
 
-def _apply_link(reading: LinkReading, at: float, state: State, *, retained: bool) -> State:
-    key = (reading.src, reading.dst)
-    known = state.links.get(key)
-    if reading.src == reading.dst or (known is None and len(state.links) >= MAX_LINKS):
-        return state
+def _apply_link(reading: LinkReading, at: float, draft: _Draft, *, retained: bool) -> None:
+    key, links = (reading.src, reading.dst), draft.state.links
+    known = links.get(key)
+    if reading.src == reading.dst or (known is None and len(links) >= MAX_LINKS):
+        return
     if retained:
         if known is not None and known.reading == reading:
-            return state
+            return
         at = max(at - KEPT_AGE_S, known.arrived_at) if known is not None else at - KEPT_AGE_S
     if known is None:
         link = LinkState(reading, at, at, first_link_belief(reading, at))
     else:
         belief = with_link_reading(known.belief, known.reading, reading, at)
         link = LinkState(reading, known.first_at, at, belief)
-    return replace(state, links=_with(state.links, key, link))
+    draft.put("links", key, link)
 
 
-def _apply_load(reading: NodeLoad, at: float, state: State, *, retained: bool) -> State:
-    known = state.loads.get(reading.node)
-    if known is None and len(state.loads) >= MAX_NODES:
-        return state
+def _apply_load(reading: NodeLoad, at: float, draft: _Draft, *, retained: bool) -> None:
+    loads = draft.state.loads
+    known = loads.get(reading.node)
+    if known is None and len(loads) >= MAX_NODES:
+        return
     belief = known.belief if known is not None and known.session == reading.session else UNLOADED
     if retained:
         at = max(at - KEPT_AGE_S, belief.stretch.at)
     load = LoadState(reading.session, with_load_reading(belief, reading, at), reading.emulated)
-    return replace(state, loads=_with(state.loads, reading.node, load))
+    draft.put("loads", reading.node, load)
 
 
-def _apply_spool(report: SpoolReport, state: State) -> State:
-    if report.node not in state.spools and len(state.spools) >= MAX_NODES:
-        return state
-    return replace(state, spools=_with(state.spools, report.node, report))
-
-
-def _with(mapping: Mapping[Key, Value], key: Key, value: Value) -> Mapping[Key, Value]:
-    return {**mapping, key: value}
+def _apply_spool(report: SpoolReport, draft: _Draft) -> None:
+    spools = draft.state.spools
+    if report.node in spools or len(spools) < MAX_NODES:
+        draft.put("spools", report.node, report)

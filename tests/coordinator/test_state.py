@@ -9,7 +9,7 @@ from made_site import birth_message, declared, folded, link_message, offline, pr
 from broker.messages import PROTOCOL_VERSION, InferenceReport, NodeStatus
 from coordinator import state as state_module
 from coordinator.site import EMPTY
-from coordinator.state import Received, apply
+from coordinator.state import Received, apply, apply_all
 
 
 def test_birth_brings_a_node_online() -> None:
@@ -71,11 +71,11 @@ def test_a_link_keeps_its_newest_reading_and_when_it_was_first_known() -> None:
 def test_nodes_and_links_are_bounded() -> None:
     """A flood of unknown names does not grow the state; those that are known stay up to date."""
     crowd = [birth_message(f"n{number}") for number in range(state_module.MAX_NODES + 10)]
-    state = folded(received(*crowd))
+    state = apply_all(received(*crowd), EMPTY)
     assert len(state.nodes) == state_module.MAX_NODES
     assert not folded(received(offline("n0")), state).nodes["n0"].online
     pairs = [link_message("pi", f"n{number}") for number in range(state_module.MAX_LINKS + 10)]
-    assert len(folded(received(*pairs)).links) == state_module.MAX_LINKS
+    assert len(apply_all(received(*pairs), EMPTY).links) == state_module.MAX_LINKS
 
 
 def test_readiness_belongs_to_the_plan_in_force() -> None:
