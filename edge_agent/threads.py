@@ -16,7 +16,7 @@ WORTH_MORE: Final = 0.05
 HOPELESS: Final = 0.25
 """Where a count took so much longer than the best before it, larger ones are not tried."""
 POOL_SWITCH_MS: Final = 0.02
-"""What a run takes more at most where another interpreter's threads ran last: LiteRT 2.3, 2 threads on 2 cores, tried."""
+"""What a run takes more at most where another interpreter's threads ran last: LiteRT 2.3 on 2 cores, tried."""
 
 
 class ThreadTime(msgspec.Struct, frozen=True, kw_only=True):
