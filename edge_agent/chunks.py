@@ -13,22 +13,20 @@ from typing import Final, Literal
 import numpy as np
 
 from edge_agent.errors import WireError
-from edge_agent.wire import MAX_MESSAGE_BYTES, MAX_TENSORS, Frame
+from edge_agent.wire import MAX_MESSAGE_BYTES, Frame
 
 CHUNK_BYTES: Final = (
     262_144  # 3 MB and back: 26 ms; 44 in chunks of 64 KB, 40 of 1 MB (loopback, two busy cores, measured)
 )
 WINDOW_BYTES: Final = 2**20
 """How much of one stream may be on its way through the broker, which would keep what its reader is slow to take."""
-MAX_FRAMES: Final = MAX_TENSORS + 2
 MAX_CONTENT_BYTES: Final = MAX_MESSAGE_BYTES + 65_536
-"""Of all frames of a message: its tensors, and what describes them."""
+"""Of a message: its tensors, and what describes them."""
 
 _MAGIC: Final = b"SPLC"
 _VERSION: Final = 1
 _HEAD: Final = struct.Struct("<4sBBQQQQ")  # magic, version, kind, stream, number, heard stream, heard chunks
-_FIRST: Final = struct.Struct("<H")  # frames; their lengths follow
-_LENGTH: Final = struct.Struct("<I")
+_LENGTH: Final = struct.Struct("<Q")  # of the message, ahead of its first part
 _BEGINS, _GOES_ON, _RECEIPT, _AGAIN = range(1, 5)
 _REPLY_FLAG: Final = 0x10
 
@@ -70,7 +68,7 @@ class Arrived:
     """A message whose last part has come."""
 
     sort: Sort
-    frames: list[memoryview]
+    content: memoryview
 
 
 def read_chunk(payload: bytes) -> Chunk:
@@ -109,8 +107,13 @@ class _Kept:
     kind: int
 
     @property
+    def sort(self) -> Sort:
+        """What it is a part of."""
+        return "reply" if self.kind & _REPLY_FLAG else "message"
+
+    @property
     def begins(self) -> bool:
-        """Whether it is the first of its message."""
+        """Whether it is the first of its message, or of its reply."""
         return self.kind & ~_REPLY_FLAG == _BEGINS
 
 
@@ -122,6 +125,8 @@ class Outbound:
         self._kept: deque[_Kept] = deque()
         self.kept_bytes = 0
         """Of what was not heard to its end, sent or not."""
+        self.kept_messages = 0
+        """Chunks of messages, without replies, among it."""
         self._stream = self._first = self._heard = self._next = self._under_way_bytes = 0
         self._begin()
 
@@ -131,10 +136,10 @@ class Outbound:
         return self._next > self._heard
 
     def put(self, sort: Sort, frames: Sequence[Frame]) -> None:
-        """Cut a message, to be sent after all before it; its frames are copied."""
+        """Cut a message, to be sent after all before it; its frames are copied, and arrive as one."""
         flag = _REPLY_FLAG if sort == "reply" else 0
         kind, payload = _BEGINS | flag, bytearray(_HEAD.size)
-        payload += _FIRST.pack(len(frames)) + b"".join(_LENGTH.pack(len(frame)) for frame in frames)
+        payload += _LENGTH.pack(sum(map(len, frames)))
         for frame in frames:
             rest = memoryview(frame)
             while rest:
@@ -168,7 +173,9 @@ class Outbound:
             self._heard += 1
             if self._heard - self._first == len(self._kept) or self._kept[self._heard - self._first].begins:
                 while self._first < self._heard:
-                    self.kept_bytes -= len(self._kept.popleft().payload)
+                    kept = self._kept.popleft()
+                    self.kept_bytes -= len(kept.payload)
+                    self.kept_messages -= kept.sort == "message"
                     self._first += 1
         return self._heard > before
 
@@ -180,17 +187,20 @@ class Outbound:
         else:
             self._begin()
 
-    def withdraw(self) -> list[tuple[Sort, list[bytes]]]:
-        """Take back the messages that were not heard to their end."""
-        messages: list[tuple[Sort, bytearray]] = []
+    def withdraw(self) -> list[bytes]:
+        """Take back the messages, but not the replies, that were not heard to their end."""
+        contents: list[tuple[Sort, bytearray]] = []
         for kept in self._kept:
             if kept.begins:
-                messages.append(("reply" if kept.kind & _REPLY_FLAG else "message", bytearray()))
-            messages[-1][1].extend(memoryview(kept.payload)[_HEAD.size :])
+                contents.append((kept.sort, bytearray()))
+            contents[-1][1].extend(memoryview(kept.payload)[_HEAD.size + (_LENGTH.size if kept.begins else 0) :])
         self._kept.clear()
-        self.kept_bytes = 0
+        self.kept_bytes = self.kept_messages = 0
         self._begin()
-        return [(sort, [bytes(frame) for frame in _frames(memoryview(content))]) for sort, content in messages]
+        for sort, content in contents:
+            if sort == "reply":
+                self.put(sort, (memoryview(content),))
+        return [bytes(content) for sort, content in contents if sort == "message"]
 
     def _begin(self) -> None:
         """Number what is kept anew, under another name: whoever hears it knows nothing of it."""
@@ -198,8 +208,10 @@ class Outbound:
         self._first = self._heard = self._next = self._under_way_bytes = 0
 
     def _keep(self, payload: bytearray, kind: int) -> None:
-        self._kept.append(_Kept(payload, kind))
+        kept = _Kept(payload, kind)
+        self._kept.append(kept)
         self.kept_bytes += len(payload)
+        self.kept_messages += kept.sort == "message"
 
 
 class Inbound:
@@ -211,7 +223,6 @@ class Inbound:
         self.has_gap = False
         """Something was missed since `heard` last went on: it should be asked for again."""
         self._sort: Sort = "message"
-        self._lengths: tuple[int, ...] = ()
         self._memory: memoryview | None = None
         self._filled_bytes = 0
 
@@ -242,12 +253,14 @@ class Inbound:
         if memory is not None:
             raise WireError("a message that begins within another")
         self._sort, self._filled_bytes = part.sort, 0
-        self._lengths, content = _lengths(part.content)
-        size_bytes = sum(self._lengths)
+        if len(part.content) < _LENGTH.size:
+            raise WireError(f"a message that begins with {len(part.content)} bytes")
+        (size_bytes,) = _LENGTH.unpack_from(part.content)
+        content = part.content[_LENGTH.size :]
         if size_bytes > MAX_CONTENT_BYTES:
             raise WireError(f"a message of {size_bytes} bytes, at most {MAX_CONTENT_BYTES} are allowed")
         if size_bytes == len(content):
-            return Arrived(part.sort, _split(content, self._lengths))
+            return Arrived(part.sort, content)
         if size_bytes > room_bytes:
             raise WireError(f"a message of {size_bytes} bytes, while others come in")
         # Untouched memory costs nothing: who only claims much is given little.
@@ -260,28 +273,6 @@ class Inbound:
         memory[self._filled_bytes : until] = content
         self._filled_bytes = until
         if until == len(memory):
-            return Arrived(self._sort, _split(memory, self._lengths))
+            return Arrived(self._sort, memory)
         self._memory = memory
         return None
-
-
-def _lengths(content: memoryview) -> tuple[tuple[int, ...], memoryview]:
-    """The lengths of a message's frames as its first part tells them, and the rest of that part."""
-    count = _FIRST.unpack_from(content)[0] if len(content) >= _FIRST.size else 0
-    until = _FIRST.size + count * _LENGTH.size
-    if not 0 < count <= MAX_FRAMES or len(content) < until:
-        raise WireError(f"a message of {count} frames in a chunk of {len(content)} bytes")
-    return tuple(length for (length,) in _LENGTH.iter_unpack(content[_FIRST.size : until])), content[until:]
-
-
-def _split(content: memoryview, lengths: Sequence[int]) -> list[memoryview]:
-    frames, start = [], 0
-    for length in lengths:
-        frames.append(content[start : start + length])
-        start += length
-    return frames
-
-
-def _frames(content: memoryview) -> list[memoryview]:
-    lengths, rest = _lengths(content)
-    return _split(rest, lengths)

@@ -171,7 +171,7 @@ class MqttWay:
             peer = self._peers.get(name)
             return peer is None or not peer.outbound.kept_bytes
 
-    def withdraw(self, name: str) -> list[tuple[Sort, list[bytes]]]:
+    def withdraw(self, name: str) -> list[bytes]:
         """Take back what `name` has not confirmed, in order; some of it may have arrived, or arrive yet."""
         with self._condition:
             peer = self._peers.get(name)

@@ -20,7 +20,7 @@ from edge_agent.mqtt_way import MqttWay
 SITE = "home"
 LARGE = 5 * CHUNK_BYTES + 17
 
-Told = tuple[str, Sort, list[bytes]]
+Told = tuple[str, Sort, bytes]
 
 
 class Node:
@@ -38,7 +38,7 @@ class Node:
         self._called(peer, self.name)
 
     def _hear(self, peer: str, arrived: Arrived, _at_ns: int) -> None:
-        self.told.append((peer, arrived.sort, [bytes(frame) for frame in arrived.frames]))
+        self.told.append((peer, arrived.sort, bytes(arrived.content)))
 
 
 Pair = tuple[Node, Node]
@@ -94,9 +94,9 @@ def test_nothing_is_connected_before_it_is_needed(pair: Pair) -> None:
 def test_messages_arrive_in_order_though_the_reader_was_not_there(pair: Pair) -> None:
     """The peer is called, connects, and hears all of it."""
     pi, laptop = pair
-    messages: list[Told] = [("pi", "message", [b"head", bytes([number]) * 1_000]) for number in range(20)]
-    for _, sort, frames in messages:
-        pi.way.send("laptop", sort, frames)
+    messages: list[Told] = [("pi", "message", bytes([number]) * 1_000) for number in range(20)]
+    for _, sort, content in messages:
+        pi.way.send("laptop", sort, [content])
     assert eventually(lambda: laptop.told == messages)
     assert pi.calls == 1
     assert eventually(lambda: pi.way.is_idle("laptop"))
@@ -108,7 +108,7 @@ def test_answers_come_back_the_same_way(pair: Pair) -> None:
     pi.way.send("laptop", "message", [b"question"])
     assert eventually(lambda: len(laptop.told) == 1)
     laptop.way.send("pi", "reply", [b"answer"])
-    assert eventually(lambda: pi.told == [("laptop", "reply", [b"answer"])])
+    assert eventually(lambda: pi.told == [("laptop", "reply", b"answer")])
 
 
 def test_large_tensors_come_in_chunks(pair: Pair) -> None:
@@ -117,8 +117,8 @@ def test_large_tensors_come_in_chunks(pair: Pair) -> None:
     here, there = bytes(range(256)) * (LARGE // 256), bytes(reversed(range(256))) * (LARGE // 256)
     pi.way.send("laptop", "message", [b"head", here])
     laptop.way.send("pi", "message", [b"head", there])
-    assert eventually(lambda: laptop.told == [("pi", "message", [b"head", here])])
-    assert eventually(lambda: pi.told == [("laptop", "message", [b"head", there])])
+    assert eventually(lambda: laptop.told == [("pi", "message", b"head" + here)])
+    assert eventually(lambda: pi.told == [("laptop", "message", b"head" + there)])
 
 
 def test_a_broker_that_was_killed_loses_nothing(pair: Pair, broker: PrivateMosquitto) -> None:
@@ -134,8 +134,8 @@ def test_a_broker_that_was_killed_loses_nothing(pair: Pair, broker: PrivateMosqu
         if number == 6:
             broker.start()
     assert eventually(lambda: len(laptop.told) == 11 and len(pi.told) == 10, timeout_s=30.0)
-    assert [frames[0][:1] for _, _, frames in laptop.told[1:]] == [bytes([number]) for number in range(10)]
-    assert [frames[0] for _, _, frames in pi.told] == [bytes([number]) for number in range(10)]
+    assert [content[:1] for _, _, content in laptop.told[1:]] == [bytes([number]) for number in range(10)]
+    assert [content for _, _, content in pi.told] == [bytes([number]) for number in range(10)]
 
 
 def test_a_broker_that_is_not_there_yet_is_waited_for(pair: Pair, broker: PrivateMosquitto) -> None:
@@ -144,7 +144,7 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(pair: Pair, broker: Privat
     broker.stop()
     pi.way.send("laptop", "message", [b"early"])
     broker.start()
-    assert eventually(lambda: laptop.told == [("pi", "message", [b"early"])], timeout_s=30.0)
+    assert eventually(lambda: laptop.told == [("pi", "message", b"early")], timeout_s=30.0)
 
 
 def test_the_broker_keeps_no_more_than_a_window(pair: Pair, stranger: mqtt.Client) -> None:
@@ -201,7 +201,7 @@ def test_hostile_payloads_are_counted_and_change_nothing(pair: Pair, stranger: m
         say(stranger, "pi", "laptop", payload)
     assert eventually(lambda: pi.way.counters.malformed == len(flood))
     laptop.way.send("pi", "message", [b"second"])
-    assert eventually(lambda: [frames for _, _, frames in pi.told] == [[b"first"], [b"second"]])
+    assert eventually(lambda: [content for _, _, content in pi.told] == [b"first", b"second"])
 
 
 def test_it_closes_when_it_is_not_needed_and_opens_again(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,7 +219,7 @@ def test_what_waits_can_be_taken_back(pair: Pair, broker: PrivateMosquitto) -> N
     pi, _ = pair
     broker.stop()
     pi.way.send("laptop", "message", [b"head", b"tensor"])
-    assert pi.way.withdraw("laptop") == [("message", [b"head", b"tensor"])]
+    assert pi.way.withdraw("laptop") == [b"headtensor"]
     assert pi.way.is_idle("laptop")
 
 
