@@ -8,6 +8,7 @@ ModelError (SplitrailError)
 ├── RuntimeMissingError (ImportError) no runtime for .tflite files is installed
 ├── SegmentInputError (ValueError)    arrays that do not fit a segment's inputs
 ├── SegmentRunError (RuntimeError)    the runtime could not load or run a segment
+├── EvaluationError (ValueError)      a model, or a cut, at which codecs cannot be measured
 ├── CodecError (ValueError)           tensors that a codec cannot pack, or that are not what it packed
 ├── CacheError (OSError)              a file or directory of the model cache cannot be used
 ├── FetchError (OSError)              a model could not be downloaded, or is not what was promised
@@ -56,6 +57,10 @@ class SegmentInputError(ModelError, ValueError):
 
 class SegmentRunError(ModelError, RuntimeError):
     """The runtime could not load or run a segment."""
+
+
+class EvaluationError(ModelError, ValueError):
+    """The codecs of a model cannot be measured as asked; the message says why."""
 
 
 class CodecError(ModelError, ValueError):
