@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-PROTOCOL_VERSION = 2  # raised with what two agents, or an agent and its coordinator, cannot do without
+PROTOCOL_VERSION = 3  # raised with what two agents, or an agent and its coordinator, cannot do without
 
 MAX_IMAGE_BYTES = 16_000_000
 MAX_OPS = 20_000
@@ -21,8 +21,8 @@ NonNegative = Annotated[float, Meta(ge=0.0)]
 Positive = Annotated[float, Meta(gt=0.0)]
 Count = Annotated[int, Meta(ge=0)]
 OpIndex = Annotated[int, Meta(ge=0, le=MAX_OPS)]
-PublicKey = Annotated[str, Meta(pattern=r"^[0-9A-Za-z.:+=^!/*?&<>()\[\]{}@%$#-]{40}\Z")]
-"""A CURVE public key as ZeroMQ writes it (Z85)."""
+TensorKey = Annotated[str, Meta(pattern=r"^[0-9A-Za-z+/]{200,2000}={0,2}\Z")]
+"""The certificate of a node's tensor transport, DER in base64."""
 Term = Annotated[int, Meta(ge=0, lt=2**32)]
 """Counts the leaderships of a site; what a leader of a lower term says counts no more."""
 CodecName = Literal[
@@ -95,7 +95,7 @@ class NodeAnnouncement(Message, frozen=True):
     """None for a real node; otherwise what is emulated, in words that are shown wherever its figures are."""
     fallback: Literal["mqtt"] | None = None
     """The way by which it takes tensors of nodes that cannot reach its endpoint; None where it takes no other."""
-    tensor_key: PublicKey | None = None
+    tensor_key: TensorKey | None = None
     """The key that its tensor transport proves to have; None where that is open, which only loopback may be."""
 
 
@@ -305,7 +305,7 @@ class Prediction(Message, frozen=True):
     return_std_ms: NonNegative = 0.0
 
 
-class Plan(Message, frozen=True):
+class Plan(Message, frozen=True, cache_hash=True):
     """A partition plan: its stages cover all ops once, in order; `way_back` leads from the last stage to the origin."""
 
     deployment: Name

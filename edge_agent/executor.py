@@ -160,6 +160,7 @@ class Executor:
             # One run's fault must not end the thread that serves all, whosever it is.
             log.exception("what a run gave could not be taken")
         finally:
+            work.segment.release_outputs()
             with self._changed:
                 self._is_taken = False
                 if self._queue or self._closing.is_set():
@@ -176,7 +177,7 @@ class Executor:
         codec_ns = 0
         try:
             if work.packing is None:
-                outputs = work.segment.run(work.inputs)
+                outputs = work.segment.run_in_place(work.inputs)
             else:
                 outputs, codec_ns = _run_packed(work.segment, work.inputs, work.packing)
         except Exception as fault:  # a runtime's own errors have no common type; the request gets it
@@ -206,7 +207,7 @@ def _run_packed(segment: Segment, inputs: Arrays, packing: Packing) -> tuple[Arr
     started_ns = time.monotonic_ns()
     unpacked = packing.unpack(inputs, segment.inputs)
     unpacked_ns = time.monotonic_ns()
-    outputs = segment.run(unpacked)
+    outputs = segment.run_in_place(unpacked)
     ran_ns = time.monotonic_ns()
     packed = packing.pack(outputs)
     return packed, time.monotonic_ns() - ran_ns + unpacked_ns - started_ns

@@ -135,16 +135,23 @@ class Origin:
         elif then is not None:
             then()
 
-    def handed_on(self, message: TensorsMessage) -> None:
+    def handing_on(self, message: TensorsMessage) -> None:
         """Tensors of a request leave the origin; the first are kept while there is room, for finishing it here."""
         with self._lock:
             request = self._requests.under_way(message.route.request)
             if request is None:
                 return
-            request.handed_on(message, time.monotonic_ns())
+            request.handed_on(message.route.hop, time.monotonic_ns())
             is_first = request.leading is None and leading_stop(request.plan) > 0
             if is_first and self._requests.has_room(sum(tensor.nbytes for tensor in message.tensors)):
                 request.leading = message
+
+    def handed_on(self, where: Route) -> None:
+        """They have left: what is kept of them becomes the origin's own, for they may be the runtime's memory."""
+        with self._lock:
+            request = self._requests.get(where.request)
+            if request is not None:
+                request.own_leading()
 
     def arrived(self, where: Route) -> None:
         """Tensors of a request have come back to the origin."""

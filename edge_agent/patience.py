@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from broker.messages import Plan, StagePrediction
-from edge_agent.routes import route
+from edge_agent.routes import PLANS_KEPT, route
 
 FACTOR: Final = 3.0
 """On the mean: a stage whose processor others take two thirds of, unknown to the plan, is not late yet."""
@@ -46,7 +46,7 @@ class Leg:
         return (self.src, self.dst)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=PLANS_KEPT)
 def legs(plan: Plan) -> tuple[Leg, ...]:
     """Every leg of a request, in order.
 

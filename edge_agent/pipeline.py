@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Protocol
 
 from broker.messages import Plan
@@ -15,6 +14,7 @@ from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
 from models.errors import ModelError
 from models.runtime import Segment
+from models.runtime_memory import own
 
 log = logging.getLogger("splitrail.agent")
 
@@ -22,8 +22,14 @@ log = logging.getLogger("splitrail.agent")
 class Requests(Protocol):
     """The origin's side: where results and failures of its requests end, and who hears how they get on."""
 
-    def handed_on(self, message: TensorsMessage) -> None:
-        """A request's tensors are about to leave the origin, for the hop that the message names."""
+    def handing_on(self, message: TensorsMessage) -> None:
+        """A request's tensors are about to leave the origin, for the hop that the message names.
+
+        They may be the runtime's memory, which is theirs until `handed_on` returns.
+        """
+
+    def handed_on(self, where: Route) -> None:
+        """They have left, so there is time to copy what is to be kept of them."""
 
     def arrived(self, where: Route) -> None:
         """A request's tensors have come back to the origin, which may have more to do with them."""
@@ -80,13 +86,13 @@ class Pipeline:
             self._requests.arrived(where)
         self.carry(plan, message)
 
-    def carry(self, plan: Plan, message: TensorsMessage) -> None:
-        """Do this node's part of a request that is at its hop here."""
+    def carry(self, plan: Plan, message: TensorsMessage, *, here: bool = False) -> None:
+        """Do this node's part of a request that is at its hop here; it may compute `here`, on the caller's thread."""
         hop = route(plan)[message.route.hop]
         if hop.relays:
             self._deliver_or_hand_on(plan, message)
         else:
-            self._compute(plan, hop, message)
+            self._compute(plan, hop, message, here=here)
 
     def pass_failure(self, message: FailureMessage, src: str) -> None:
         """A failure that the agent `src` told: the origin's to know; without the plan, perhaps of a request of ours."""
@@ -96,7 +102,7 @@ class Pipeline:
         elif src in named_nodes(plan):
             self._fail(plan, message.route, message.reason)
 
-    def _compute(self, plan: Plan, hop: Hop, message: TensorsMessage) -> None:
+    def _compute(self, plan: Plan, hop: Hop, message: TensorsMessage, *, here: bool) -> None:
         segment = self._segment_of(plan.model.sha256, hop.start, hop.stop)
         if segment is None:
             self._fail(plan, message.route, f"{self._node} has not loaded ops {hop.start}..{hop.stop - 1}")
@@ -108,6 +114,7 @@ class Pipeline:
                 time.monotonic_ns(),
                 lambda outcome: self._computed(plan, message, outcome),
                 packing=stage_packing(plan, message.route.hop, self._form_of),
+                here=here,
             )
         except ExecutorBusyError as error:
             self._fail(plan, message.route, f"{self._node} is busy: {error}")
@@ -123,23 +130,30 @@ class Pipeline:
         self._deliver_or_hand_on(plan, computed)
 
     def _deliver_or_hand_on(self, plan: Plan, message: TensorsMessage) -> None:
-        """What this hop had to do is done: the last hop's tensors are the result, others go to the next."""
+        """What this hop had to do is done: the last hop's tensors are the result, others go to the next.
+
+        They may be the runtime's memory until this returns.
+        """
         here = message.route
         hops = route(plan)
         if here.hop == len(hops) - 1:
-            self._requests.delivered(message)
+            self._requests.delivered(TensorsMessage(here, own(message.tensors), message.stages))
             return
-        onward = TensorsMessage(replace(here, hop=here.hop + 1), message.tensors, message.stages)
-        to = hops[here.hop + 1].node
+        there = Route(here.deployment, here.epoch, here.request, here.hop + 1, here.plan)
+        to = hops[there.hop].node
         if to == self._node:
-            self.carry(plan, onward)
+            self.carry(plan, TensorsMessage(there, own(message.tensors), message.stages))
             return
-        if plan.origin == self._node:
-            self._requests.handed_on(onward)
+        onward = TensorsMessage(there, own(message.tensors), message.stages)
+        is_ours = plan.origin == self._node
+        if is_ours:
+            self._requests.handing_on(onward)
         try:
             self._send(to, onward)
         except (TransportError, WireError) as error:
-            self._fail(plan, onward.route, f"{self._node}: {error}")
+            self._fail(plan, there, f"{self._node}: {error}")
+        if is_ours:
+            self._requests.handed_on(there)
 
     def _fail(self, plan: Plan, where: Route, reason: str) -> None:
         if plan.origin == self._node:

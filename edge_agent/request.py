@@ -16,6 +16,7 @@ from edge_agent.packing import Arrays, Inputs, inputs_bytes
 from edge_agent.patience import Leg, legs
 from edge_agent.routes import crossings, named_nodes, plan_digest, route
 from edge_agent.wire import Route, StageRecord, TensorsMessage
+from models.runtime_memory import own
 
 Phase = Literal["under way", "at the origin", "stranded", "answered"]
 """On its way through a plan; being finished by the origin alone; waiting for a plan; complete but for its timing."""
@@ -75,7 +76,7 @@ class Request:
     @property
     def is_complete(self) -> bool:
         """Whether its result and the times of all its legs are there."""
-        return self.result is not None and len(self.transfers) >= crossings(route(self.plan))
+        return self.result is not None and len(self.transfers) >= crossings(self.plan)
 
     def first_route(self) -> Route:
         """Where the pipeline begins."""
@@ -87,11 +88,11 @@ class Request:
         behind = whole[min(self.awaited, len(whole)) - 1].hop if self.awaited and whole else 0
         return any(hop.node == node for hop in route(self.plan)[behind:])
 
-    def handed_on(self, message: TensorsMessage, now_ns: int) -> None:
+    def handed_on(self, hop: int, now_ns: int) -> None:
         """The origin's tensors leave for a hop: its leg begins."""
-        numbers = [number for number, leg in enumerate(legs(self.plan)) if leg.hop == message.route.hop]
-        if numbers:
-            self._await(numbers[0], now_ns)
+        for number, leg in enumerate(legs(self.plan)):
+            if leg.hop == hop:
+                self._await(number, now_ns)
 
     def passed(self, hop: int, now_ns: int) -> None:
         """Tensors have reached `hop`, so the legs up to it are done."""
@@ -113,6 +114,12 @@ class Request:
     def abandon(self) -> None:
         """Give the attempt up: what still comes of it belongs to no request."""
         self.attempt = os.urandom(16)
+        self.own_leading()
+
+    def own_leading(self) -> None:
+        """Copy what is kept of the runtime's memory, before that is used for another."""
+        if self.leading is not None:
+            self.leading = TensorsMessage(self.leading.route, own(self.leading.tensors), self.leading.stages)
 
     def _await(self, number: int, since_ns: int | None) -> None:
         self.awaited, self.since_ns, self.asked_ns = number, since_ns, None

@@ -26,6 +26,7 @@ from edge_agent.watch import Watch
 from edge_agent.wire import TensorsMessage
 from models.errors import ModelError
 from models.runtime import Segment
+from models.runtime_memory import own
 
 MOST_ATTEMPTS: Final = 6
 
@@ -121,9 +122,13 @@ class Rescuer:
         begun = stage_reports(request.plan, leading_records(request)) if leading is not None else ()
         request.phase = "at the origin"
         self._requests.abandon(request)
-        return self._run_here(
-            request, segment, leading, lambda outcome: self._finished_here(request, begun, stop, outcome)
-        )
+        kept = request.leading if leading is not None else None
+        kept = request.leading if leading is not None else None
+
+        def done(outcome: Outcome) -> None:
+            self._finished_here(request, begun, stop, outcome)
+
+        return self._run_here(request, segment, kept, done)
 
     def _run_here(
         self, request: Request, segment: Segment, leading: TensorsMessage | None, done: Callable[[Outcome], None]
@@ -179,7 +184,7 @@ class Rescuer:
             energy=outcome.energy,
         )
         report = answered_report(request, (*begun, here), self._power(), self._emulated(), fallback=request.trouble)
-        request.finish(Finished(tuple(outcome.outputs), report))
+        request.finish(Finished(own(outcome.outputs), report))
 
 
 def _nothing() -> None:

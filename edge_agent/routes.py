@@ -9,6 +9,8 @@ import msgspec
 
 from broker.messages import CodecName, Plan, TensorScale
 
+PLANS_KEPT = 256  # every message asks about its plan: answers are kept, by the plan's hash, which it keeps itself
+
 
 @dataclass(frozen=True, slots=True)
 class Hop:
@@ -27,6 +29,7 @@ class Hop:
         return self.start == self.stop
 
 
+@functools.lru_cache(maxsize=PLANS_KEPT)
 def route(plan: Plan) -> tuple[Hop, ...]:
     """Every hop of a request, from the origin to the origin.
 
@@ -52,16 +55,19 @@ def computing_segments(plan: Plan, node: str) -> tuple[tuple[int, int], ...]:
     return tuple((hop.start, hop.stop) for hop in route(plan) if hop.node == node and not hop.relays)
 
 
+@functools.lru_cache(maxsize=PLANS_KEPT)
 def named_nodes(plan: Plan) -> frozenset[str]:
     """Every node that a request of this plan passes through."""
     return frozenset(hop.node for hop in route(plan))
 
 
-def crossings(hops: tuple[Hop, ...]) -> int:
+@functools.lru_cache(maxsize=PLANS_KEPT)
+def crossings(plan: Plan) -> int:
     """How many times a request goes from one node to another."""
-    return sum(here.node != there.node for here, there in itertools.pairwise(hops))
+    return sum(here.node != there.node for here, there in itertools.pairwise(route(plan)))
 
 
+@functools.lru_cache(maxsize=PLANS_KEPT)
 def leading_stop(plan: Plan) -> int:
     """The op before which the origin hands on for the first time: what it has computed by itself ends there."""
     stop = 0
@@ -77,7 +83,7 @@ def ops_of(plan: Plan) -> int:
     return plan.stages[-1].stop
 
 
-@functools.lru_cache(maxsize=256)
+@functools.lru_cache(maxsize=PLANS_KEPT)
 def plan_digest(plan: Plan) -> int:
     """A 32-bit digest of what a plan does, whoever says it: tensors carry it beside the epoch."""
     told = (plan.model.sha256, plan.origin, plan.stages, plan.way_back)

@@ -15,26 +15,34 @@ from edge_agent.pipeline import Pipeline
 from edge_agent.routes import plan_digest
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, TensorsMessage
-from models.runtime import Segment
+from models.runtime import Segment, TensorSpec
 
 INPUT = (np.zeros(3, np.float32),)
 
 
+class FakeSegment:
+    """What the executor needs of a segment beside its run."""
+
+    def release_outputs(self) -> None:
+        """They are copies."""
+
+
 @dataclass
-class CountingSegment:
+class CountingSegment(FakeSegment):
     """Adds the number of its ops, so that a chain's result tells which ops ran."""
 
     ops: int
+    inputs = (TensorSpec("cut", (3,), "float32", (3,)),)
 
-    def run(self, arrays: Any) -> list[Any]:
+    def run_in_place(self, arrays: Any) -> list[Any]:
         """Add one for each op."""
         return [array + self.ops for array in arrays]
 
 
-class BrokenSegment:
+class BrokenSegment(FakeSegment):
     """A segment whose runtime fails."""
 
-    def run(self, arrays: Any) -> list[Any]:
+    def run_in_place(self, arrays: Any) -> list[Any]:
         """Fail as a runtime does."""
         raise RuntimeError("out of arena")
 

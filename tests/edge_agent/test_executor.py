@@ -16,10 +16,17 @@ from models.runtime import Segment
 INPUT = (np.ones(2, np.float32),)
 
 
-class Doubling:
+class FakeSegment:
+    """What the executor needs of a segment beside its run."""
+
+    def release_outputs(self) -> None:
+        """They are copies."""
+
+
+class Doubling(FakeSegment):
     """Doubles its inputs."""
 
-    def run(self, arrays: Any) -> list[Any]:
+    def run_in_place(self, arrays: Any) -> list[Any]:
         """Twice each array."""
         return [2 * array for array in arrays]
 
@@ -27,12 +34,12 @@ class Doubling:
 class Spinning(Doubling):
     """Spends about 5 ms of CPU time."""
 
-    def run(self, arrays: Any) -> list[Any]:
+    def run_in_place(self, arrays: Any) -> list[Any]:
         """Spin, then double."""
         until = time.thread_time_ns() + 5_000_000
         while time.thread_time_ns() < until:
             pass
-        return super().run(arrays)
+        return super().run_in_place(arrays)
 
 
 class Held(Doubling):
@@ -41,17 +48,17 @@ class Held(Doubling):
     def __init__(self) -> None:
         self.started, self.let_go = threading.Event(), threading.Event()
 
-    def run(self, arrays: Any) -> list[Any]:
+    def run_in_place(self, arrays: Any) -> list[Any]:
         """Wait, then double."""
         self.started.set()
         self.let_go.wait(10)
-        return super().run(arrays)
+        return super().run_in_place(arrays)
 
 
-class Failing:
+class Failing(FakeSegment):
     """Fails as a runtime does."""
 
-    def run(self, arrays: Any) -> list[Any]:
+    def run_in_place(self, arrays: Any) -> list[Any]:
         """Raise."""
         raise ValueError("wrong shape")
 
@@ -260,8 +267,8 @@ def test_an_emulated_machine_is_closed_while_it_is_slow() -> None:
     spun = threading.Event()
 
     class Telling(Spinning):
-        def run(self, arrays: Any) -> list[Any]:
-            outputs = super().run(arrays)
+        def run_in_place(self, arrays: Any) -> list[Any]:
+            outputs = super().run_in_place(arrays)
             spun.set()
             return outputs
 

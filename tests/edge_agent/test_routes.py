@@ -19,7 +19,7 @@ def test_relays_stand_in_the_way_out_and_the_way_back() -> None:
     plan = plan_of(("pi", 0, 4), ("laptop", 4, 4), ("pc", 4, 10), way_back=("pc", "laptop", "pi"))
     assert [hop.node for hop in route(plan)] == ["pi", "laptop", "pc", "laptop", "pi"]
     assert [hop.relays for hop in route(plan)] == [False, True, False, True, True]
-    assert crossings(route(plan)) == 4
+    assert crossings(plan) == 4
     assert named_nodes(plan) == {"pi", "laptop", "pc"}
 
 

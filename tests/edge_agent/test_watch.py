@@ -1,7 +1,5 @@
 """What is overdue of an origin's requests, and who is to blame; all times are told."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from plans import plan_of, predicted
@@ -9,7 +7,6 @@ from plans import plan_of, predicted
 from edge_agent.patience import legs
 from edge_agent.request import Request, new_request
 from edge_agent.watch import LONGEST_LOADING_NS, LONGEST_START_NS, STOOD_STILL_NS, Watch
-from edge_agent.wire import TensorsMessage
 
 MS = 1_000_000
 LONGEST_NS = 15_000 * MS
@@ -19,8 +16,7 @@ THREE = predicted(plan_of(("pi", 0, 3), ("laptop", 3, 7), ("pc", 7, 10), way_bac
 def on_its_way(at_ns: int) -> Request:
     """A request whose tensors left the Pi then."""
     request = new_request(THREE, (np.zeros(3, np.float32),), lambda _: None, 0.0)
-    hop = replace(request.first_route(), hop=1)
-    request.handed_on(TensorsMessage(hop, ()), at_ns)
+    request.handed_on(1, at_ns)
     return request
 
 
@@ -157,7 +153,7 @@ def test_a_leg_teaches_what_it_took_also_where_the_origin_computes_next() -> Non
     request = new_request(plan, (np.zeros(3, np.float32),), lambda _: None, 0.0)
     hour_ns = 3_600_000 * MS
     seen = Watch("pi", lambda _: False, hour_ns, longest_ns=LONGEST_NS)
-    request.handed_on(TensorsMessage(replace(request.first_route(), hop=1), ()), hour_ns)
+    request.handed_on(1, hour_ns)
     before_ms = [seen.allowed_ms(leg) for leg in legs(plan)]
     seen.passed(request, 1, [request], hour_ns + 5 * MS)
     seen.passed(request, 2, [request], hour_ns + 30 * MS)

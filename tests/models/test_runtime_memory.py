@@ -57,7 +57,7 @@ def test_a_run_in_place_equals_one_that_copies(tmp_path: Path, shape: tuple[int,
             arrays[0][...] = values
         [output] = in_place.run_in_place(arrays)
         assert np.array_equal(output, copying.run([values])[0])
-        in_place.let_go()
+        in_place.release_outputs()
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_every_kind_of_segment_gives_the_same_in_place(small_model: Models, tmp_
                 array[...] = value
         outputs = in_place.run_in_place(arrays or values)
         assert all(map(np.array_equal, outputs, expected))
-        in_place.let_go()
+        in_place.release_outputs()
 
 
 def test_large_tensors_are_not_copied(carrier: Segment) -> None:
@@ -133,7 +133,7 @@ def test_nothing_is_lent_while_outputs_are_in_use(carrier: Segment) -> None:
     outputs = carrier.run_in_place([filled(1.0)])
     assert carrier.lend_inputs() is None
     assert outputs[0].max() == -1.0
-    carrier.let_go()
+    carrier.release_outputs()
     assert carrier.lend_inputs() is not None
 
 
@@ -145,7 +145,7 @@ def test_a_run_between_leaves_what_is_being_written_alone(carrier: Segment) -> N
     arrays[0][0, 40:] = 7.0
     [output] = carrier.run_in_place(arrays)
     assert output.min() == output.max() == -7.0
-    carrier.let_go()
+    carrier.release_outputs()
     assert carrier.lend_inputs() is None
 
 
