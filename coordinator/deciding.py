@@ -171,6 +171,10 @@ def _need(situation: Situation, problem: Problem, standing: _Standing) -> str | 
 
 def _advantage(situation: Situation, account: Account, seen: Comparison) -> str:
     cause = account.preference.cause if account.preference else seen.cause
+    if [(stage.node, stage.start, stage.stop) for stage in seen.standing] == [
+        (stage.node, stage.start, stage.stop) for stage in seen.best
+    ]:
+        cause += "; the same split with other codecs"
     epoch = situation.plan.epoch if situation.plan is not None else situation.deployment.epoch
     return f"{cause}; {1.0 - seen.best_value / seen.standing_value:.0%} better than plan {epoch} by the model"
 

@@ -160,6 +160,7 @@ STAGE = Measurement(
     ),
     (
         Field("compute_ms", "number", "ms", "time to compute"),
+        Field("codec_ms", "number", "ms", "what of it went into unpacking and packing tensors"),
         Field("wait_ms", "number", "ms", "from the arrival of its tensors to the start of its compute"),
         Field("start", "count", "", "first op"),
         Field("stop", "count", "", "first op after it"),
@@ -210,6 +211,7 @@ PLAN_STAGE = Measurement(
         _EPOCH,
         Field("start", "count", "", "first op"),
         Field("stop", "count", "", "first op after it; `start` where it relays"),
+        Field("codec", "text", "", "how the tensors are packed that it takes in, `raw` if they are not"),
         Field("modelled_compute_ms", "number", "ms", "what the cost model expects of its compute"),
         Field("modelled_transfer_ms", "number", "ms", "what the cost model expects of the transfer into it"),
     ),

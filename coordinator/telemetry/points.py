@@ -81,9 +81,11 @@ def route_of(report: InferenceReport) -> str:
 
 
 def split_in_words(stages: tuple[PlanStage, ...]) -> str:
-    """The stages of a plan with their first and last ops."""
+    """The stages of a plan with their first and last ops, and the codecs of what they take in where it is packed."""
     return ", ".join(
-        f"{stage.node} {stage.start}-{stage.stop - 1}" if stage.start < stage.stop else f"{stage.node} relays"
+        f"{stage.node} {stage.start}-{stage.stop - 1}{f' ({stage.codec})' if stage.codec != 'raw' else ''}"
+        if stage.start < stage.stop
+        else f"{stage.node} relays"
         for stage in stages
     )
 
@@ -215,6 +217,7 @@ def _of_stage(report: InferenceReport, stage: StageReport, position: int, time_n
         ),
         (
             ("compute_ms", stage.compute_ms),
+            ("codec_ms", stage.codec_ms),
             ("wait_ms", stage.wait_ms),
             ("start", stage.start),
             ("stop", stage.stop),
@@ -271,6 +274,7 @@ def _of_plan_stage(plan: Plan, position: int, time_ns: int) -> Sample:
             ("epoch", plan.epoch),
             ("start", stage.start),
             ("stop", stage.stop),
+            ("codec", stage.codec),
             ("modelled_compute_ms", expected.compute_ms if expected is not None else None),
             ("modelled_transfer_ms", expected.transfer_ms if expected is not None else None),
         ),

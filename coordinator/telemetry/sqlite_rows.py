@@ -49,7 +49,7 @@ _INFERENCE = _into(
 )
 _STAGE = _into(
     "inference_stage",
-    "inference position node start stop compute_ms wait_ms"
+    "inference position node start stop compute_ms codec_ms wait_ms"
     " energy_j energy_j_std energy_method energy_source energy_scope energy_meter",
 )
 _TRANSFER = _into("inference_transfer", "inference position src dst size_bytes transfer_ms")
@@ -59,7 +59,7 @@ _PLAN = _into(
     " modelled_latency_ms modelled_latency_ms_std modelled_origin_energy_j modelled_total_energy_j",
 )
 _PLAN_STAGE = _into(
-    "plan_stage", "deployment epoch created_at position node start stop modelled_compute_ms modelled_transfer_ms"
+    "plan_stage", "deployment epoch created_at position node start stop codec modelled_compute_ms modelled_transfer_ms"
 )
 _PROFILE = _into(
     "profile",
@@ -255,7 +255,7 @@ def _insert_inference(connection: sqlite3.Connection, report: InferenceReport, r
 
 
 def _stage_row(stage: StageReport) -> tuple[object, ...]:
-    row = (stage.node, stage.start, stage.stop, stage.compute_ms, stage.wait_ms)
+    row = (stage.node, stage.start, stage.stop, stage.compute_ms, stage.codec_ms, stage.wait_ms)
     energy = stage.energy
     if energy is None:
         return (*row, None, None, None, None, None, None)
@@ -290,7 +290,7 @@ def _insert_plan(connection: sqlite3.Connection, plan: Plan, recorded_at: float)
     for position, stage in enumerate(plan.stages):
         expected = predicted(plan, position)
         times = (expected.compute_ms, expected.transfer_ms) if expected is not None else (None, None)
-        rows.append((*key, position, stage.node, stage.start, stage.stop, *times))
+        rows.append((*key, position, stage.node, stage.start, stage.stop, stage.codec, *times))
     connection.executemany(_PLAN_STAGE, rows)
 
 

@@ -187,6 +187,8 @@ DROP TABLE node_event;
 """
 _FOURTH = f"""
 ALTER TABLE link ADD COLUMN way TEXT NOT NULL DEFAULT 'direct';
+ALTER TABLE inference_stage ADD COLUMN codec_ms REAL NOT NULL DEFAULT 0;
+ALTER TABLE plan_stage ADD COLUMN codec TEXT NOT NULL DEFAULT 'raw';
 {WITHOUT_VIEWS}
 {VIEWS}
 """

@@ -30,7 +30,7 @@ FROM inference""",
     "stage": f"""
 SELECT time_ns, deployment, node, printf('%03d', position) AS position, energy_method, energy_source, energy_scope,
     nullif(energy_meter, '') AS energy_meter, {_EMULATED} AS emulated,
-    compute_ms, wait_ms, start, stop, epoch, energy_j, energy_j_std
+    compute_ms, codec_ms, wait_ms, start, stop, epoch, energy_j, energy_j_std
 FROM inference JOIN inference_stage ON inference = id""",
     "transfer": f"""
 SELECT time_ns, deployment, src, dst, printf('%03d', position) AS position, {_EMULATED} AS emulated,
@@ -43,7 +43,7 @@ SELECT time_ns, deployment, strategy, model_name AS model, epoch, term,
 FROM plan""",
     "plan_stage": """
 SELECT time_ns, deployment, node, printf('%03d', position) AS position,
-    epoch, start, stop, modelled_compute_ms, modelled_transfer_ms
+    epoch, start, stop, codec, modelled_compute_ms, modelled_transfer_ms
 FROM plan JOIN plan_stage USING (deployment, epoch, created_at)""",
     "profile": f"""
 SELECT time_ns, node, substr(model, 1, 12) AS model, {_EMULATED} AS emulated,

@@ -256,7 +256,15 @@ def _deployment(
     plan = deployment.plan
     if plan is not None:
         title.append(f", plan {plan.epoch}, {_age(now - plan.created_at)} old")
-        lines += [plan_strip(plan.stages, deployment.ops, max(20, width - 4), nodes=nodes), _text(plan.reason, "dim")]
+        lines.append(plan_strip(plan.stages, deployment.ops, max(20, width - 4), nodes=nodes))
+        packed = [
+            f"{stage.codec} to {stage.node} at {stage.start}"
+            for stage in plan.stages
+            if stage.codec != "raw" and stage.start < stage.stop
+        ]
+        if packed:
+            lines.append(_text(f"packed: {', '.join(packed)}"))
+        lines.append(_text(plan.reason, "dim"))
         # Nobody is known to be ready right after a plan was published, or right after the coordinator was started.
         waiting = {stage.node for stage in plan.stages} - set(plan.ready)
         if plan.ready and waiting:

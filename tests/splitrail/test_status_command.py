@@ -91,6 +91,18 @@ def test_a_live_site_is_shown(
         assert report["deployments"][0]["plan"]["epoch"] == 1
 
 
+def test_a_plan_tells_what_travels_packed() -> None:
+    """By codec, with the node that takes it in and the op; a relay takes nothing in."""
+    plan = plan_message(3, ("pi", 0, 1), ("laptop", 1, 1), ("pc", 1, 4))
+    packed = tuple(msgspec.structs.replace(stage, codec="int8+zstd") for stage in plan.stages[1:])
+    message = msgspec.structs.replace(plan, stages=(plan.stages[0], *packed))
+    state = folded([declared(), *whole_site(at=100.0), *received(message, at=100.0)])
+    report = status_report("lab", state, now=105.0, power=(), inferences={"photos": NONE_YET}, lost_telemetry=0)
+    text = drawn(report)
+    assert "packed: int8+zstd to pc at 1" in text
+    assert "laptop at" not in text
+
+
 def test_a_plan_is_drawn_with_its_reason() -> None:
     """The strip, the age and the reason of the plan in force are shown."""
     text = drawn(made_report())

@@ -226,6 +226,17 @@ def test_a_plan_and_its_stages() -> None:
     assert "modelled_compute_ms" not in fields(stages[1])
 
 
+def test_what_travels_packed() -> None:
+    """The codec of what a stage takes in, in words too; and what packing took of a stage's compute."""
+    plan = plan_with_predictions()
+    packed = tuple(replace(stage, codec="int8") for stage in plan.stages[1:])
+    whole, *stages = samples(replace(plan, stages=(plan.stages[0], *packed)), 0.0)
+    assert fields(whole)["split"] == "pi 0-0, laptop relays, pc 1-3 (int8)"
+    assert [fields(stage)["codec"] for stage in stages] == ["raw", "int8", "int8"]
+    slow = tuple(replace(stage, codec_ms=3.0) for stage in REPORT.stages)
+    assert [fields(part).get("codec_ms") for part in samples(replace(REPORT, stages=slow))[1:4]] == [3.0, 3.0, 3.0]
+
+
 def test_a_profile() -> None:
     """By node and the beginning of the model's content."""
     (sample,) = samples(profile_message("pi"))
