@@ -35,6 +35,7 @@ from edge_agent.prober import LinkProber
 from edge_agent.probes import LinkSettings
 from edge_agent.transport import Transport
 from edge_agent.wire import FailureMessage, Route, TensorsMessage, TransferRecord
+from edge_agent.wire_tensors import TensorSpec
 
 NEAR, FAR = "splitrail-near", "splitrail-far"
 NEAR_ADDRESS, FAR_ADDRESS = "10.213.7.1", "10.213.7.2"
@@ -57,6 +58,9 @@ class Taking:
     def __init__(self, delivered: Callable[[Delivery], None] = lambda _: None) -> None:
         """Call `delivered` on the transport's thread."""
         self._delivered = delivered
+
+    def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> None:
+        """New memory each time."""
 
     def on_tensors(self, message: TensorsMessage, src: str) -> None:
         """Nothing is done with them."""
@@ -304,7 +308,7 @@ def main() -> None:
     conditions += [("paced tensors", float(share)) for share in chosen.shares.split(",")]
     try:
         with namespaces():
-            print(f"link: {MBPS} Mbit/s (tbf, emulated, one machine); tensors of {TENSOR_BYTES / 1e6:g} MB with CURVE,")
+            print(f"link: {MBPS} Mbit/s (tbf, emulated, one machine); tensors of {TENSOR_BYTES / 1e6:g} MB under TLS,")
             print(f"{IN_FLIGHT} under way, over {chosen.congestion}; messages of 60 bytes there and back, QoS 1")
             print(f"{'condition':<18} {'share':>6} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'Mbit/s':>7} {'told':>6}")
             results = [measured(*condition, chosen.seconds, chosen.congestion) for condition in conditions]

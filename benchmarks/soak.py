@@ -246,9 +246,7 @@ def tell_growth(samples: Sequence[Sample], say: Say) -> bool:
     for kind in last.files_mb:
         sizes_mb = [sample.files_mb[kind] for sample in samples]
         say(f"{kind}: {sizes_mb[0]:.2f} MB at first, {max(sizes_mb):.2f} at most, {sizes_mb[-1]:.2f} at the end")
-    say(
-        "threads and files: at first -> at the end; an agent's first large tensor starts three threads of pyzmq's, once"
-    )
+    say("threads and files: at first -> at the end")
     say(
         f"+- is half a 95 % interval of the slope, from {len(half)} samples; flat: no growth within it, or less than "
         f"{FLAT_SHARE:.0%} of the memory over the second half"

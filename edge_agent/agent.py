@@ -8,6 +8,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Sequence
 
 from broker.messages import (
     DeploymentNotice,
@@ -60,7 +61,8 @@ from edge_agent.routes import named_nodes
 from edge_agent.spool import spool_file
 from edge_agent.telemetry_outbox import TelemetryOutbox
 from edge_agent.transport import Delivery, Transport
-from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
+from edge_agent.wire import FailureMessage, Route, TensorsMessage, TransferRecord
+from edge_agent.wire_tensors import Tensor, TensorSpec
 from models.cache import ModelCache
 from splitrail.log_lines import log_to_stderr
 from splitrail.standstill import standstill
@@ -261,7 +263,10 @@ class Agent:
             return f"{self._node} has not joined its site yet"
         return None if self._session.connected else "the MQTT broker is away"
 
-    # --- from the tensor transport, on its I/O thread
+    # --- from the tensor transport, on its threads
+
+    def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> Sequence[Tensor] | None:
+        """New memory each time."""
 
     def on_tensors(self, message: TensorsMessage, src: str) -> None:
         """Tensors have arrived for one of our hops."""

@@ -13,7 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 from edge_agent.errors import WireError
-from edge_agent.wire import MAX_MESSAGE_BYTES, Frame
+from edge_agent.wire_tensors import MAX_MESSAGE_BYTES, Frame
 
 CHUNK_BYTES: Final = (
     262_144  # 3 MB and back: 26 ms; 44 in chunks of 64 KB, 40 of 1 MB (loopback, two busy cores, measured)

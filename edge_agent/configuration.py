@@ -24,15 +24,15 @@ class TensorSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Meta(description="Address that other agents should use, where it is not `listen` (NAT, several interfaces)."),
     ] = None
     security: Annotated[
-        Literal["curve", "open"],
+        Literal["tls", "open"],
         Meta(
-            description="`curve` encrypts tensors and admits only agents of the site; `open` does neither, and is "
+            description="`tls` encrypts tensors and admits only agents of the site; `open` does neither, and is "
             "refused unless `listen` is on loopback."
         ),
-    ] = "curve"
+    ] = "tls"
     key_file: Annotated[
         Path | None,
-        Meta(description="This node's CURVE key, made at the first start; left out: `keys/<node>.curve` in `cache`."),
+        Meta(description="This node's tensor key, made at the first start; left out: `keys/<node>.pem` in `cache`."),
     ] = None
     pacing: Annotated[
         Annotated[float, Meta(gt=0.0, le=1.0)] | None,

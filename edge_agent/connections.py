@@ -1,111 +1,127 @@
-"""The TCP connections of a tensor transport: how many strangers there are, and what has come in but makes no message.
+"""Every TCP connection of a transport, and the bounds on them: strangers, unfinished messages, and who was sent away.
 
-ZeroMQ bounds frames and complete messages itself; here is what it does not bound: connections, and frames without end.
+What one connection does is `edge_agent.connection`'s.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import Final
 
-from edge_agent.tcp import SUPPORTED, TcpConnection
-from edge_agent.wire import MAX_MESSAGE_BYTES
+from edge_agent.connection import Connection, Phase
+from edge_agent.errors import WireError
+from edge_agent.wire_tensors import MAX_MESSAGE_BYTES, Frame
 
+HANDSHAKE_S: Final = 5.0  # on the thinnest link of 0.05 Mbit/s a handshake of 4 KB takes 0.7 s and some round trips
 MAX_STRANGERS: Final = 128
-MAX_UNREAD_BYTES: Final = MAX_MESSAGE_BYTES + 2**20
-MAX_UNREAD_REPLY_BYTES: Final = 2**20
-MAX_UNREAD_BYTES_IN_ALL: Final = 2 * MAX_MESSAGE_BYTES
+MAX_UNDER_WAY_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 
 
-@dataclass(slots=True)
-class _Held:
-    tcp: TcpConnection
-    is_called: bool
-    """This node called the other, which sends short replies only."""
-    speaker: str | None = None
-    """The node that spoke on it, None for a stranger."""
-    has_told: bool = False
-    """A whole message has come since the last look."""
-    counted_bytes: int = 0
-    """How much had come in when the last message was whole."""
-    unread_bytes: int = 0
-    was_over: bool = False
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Bytes that went over connections, all together."""
+
+    sent_bytes: int
+    received_bytes: int
+    dropped: int
 
 
 class Connections:
-    """Every connection that ZeroMQ holds for a transport, by its descriptor; for one thread.
+    """The connections by their descriptors; may be used by several threads.
 
-    At most MAX_STRANGERS have not said anything yet: the one that is silent for longest makes place. What came in since
-    the last whole message may be MAX_UNREAD_BYTES (of replies MAX_UNREAD_REPLY_BYTES) on one connection, and
-    MAX_UNREAD_BYTES_IN_ALL on all; beyond that, strangers and then the fullest are cut, one at each look.
+    At most MAX_STRANGERS have not said who they are yet: the one of longest standing makes place, and each has to
+    do so within HANDSHAKE_S. Messages that are under way here may have MAX_UNDER_WAY_BYTES together; beyond that, the
+    connection with the largest is cut.
     """
 
     def __init__(self) -> None:
         """No connection is there yet."""
-        self._held: dict[int, _Held] = {}
-        self._was_over_in_all = False
+        self._lock = threading.Lock()
+        self._held: dict[int, Connection] = {}
+        self._gone = Passed(0, 0, 0)
         self.cut = 0
         """How many were cut for these bounds, or because their speaker is not admitted any more."""
 
-    def opened(self, descriptor: int, *, is_called: bool) -> TcpConnection:
-        """ZeroMQ has a new connection under this descriptor."""
-        # The number may have been another's, whose end was not told.
-        self._held.pop(descriptor, None)
-        strangers = [held for held in self._held.values() if held.speaker is None and not held.is_called]
-        if len(strangers) >= MAX_STRANGERS:
-            self._cut(strangers[0])
-        tcp = TcpConnection(descriptor)
-        self._held[descriptor] = _Held(tcp, is_called)
-        return tcp
+    def get(self, descriptor: int) -> Connection | None:
+        """The connection that has this descriptor now."""
+        return self._held.get(descriptor)
 
-    def closed(self, descriptor: int) -> None:
-        """The connection has ended."""
-        self._held.pop(descriptor, None)
+    @property
+    def passed(self) -> Passed:
+        """What went over all connections, those that have ended too."""
+        with self._lock:
+            held, gone = list(self._held.values()), self._gone
+        return Passed(
+            gone.sent_bytes + sum(each.sent_bytes for each in held),
+            gone.received_bytes + sum(each.reader.received_bytes for each in held if each.reader is not None),
+            gone.dropped + sum(each.dropped for each in held),
+        )
 
-    def took(self, descriptor: int) -> None:
-        """A whole message has come."""
-        held = self._held.get(descriptor)
-        if held is not None:
-            held.has_told = True
+    def opened(self, connection: Connection) -> None:
+        """A connection is there now; one that had its number has ended."""
+        old = self._held.get(connection.descriptor)
+        if old is not None:
+            self.ended(old)
+        with self._lock:
+            self._held[connection.descriptor] = connection
+            strangers = [each for each in self._held.values() if _is_strange(each)]
+        if len(strangers) > MAX_STRANGERS:
+            self.refuse(strangers[0])
 
-    def spoke(self, descriptor: int, speaker: str) -> None:
-        """What has come is a message of `speaker`, who is no stranger any more."""
-        held = self._held.get(descriptor)
-        if held is not None:
-            held.speaker = speaker
+    def ended(self, connection: Connection) -> list[Frame]:
+        """Forget a connection, and end it if it has not; the messages of which nothing was sent."""
+        unsent = connection.cut()
+        with self._lock:
+            if self._held.get(connection.descriptor) is connection:
+                del self._held[connection.descriptor]
+                gone, reader = self._gone, connection.reader
+                self._gone = Passed(
+                    gone.sent_bytes + connection.sent_bytes,
+                    gone.received_bytes + (reader.received_bytes if reader is not None else 0),
+                    gone.dropped + connection.dropped,
+                )
+        return unsent
 
-    def refuse(self, descriptor: int) -> None:
-        """Cut a connection whose speaker is not who it claims to be, or is not admitted any more."""
-        held = self._held.get(descriptor)
-        if held is not None:
-            self._cut(held)
+    def refuse(self, connection: Connection) -> None:
+        """Cut a connection for what it does, or for who speaks on it."""
+        with self._lock:
+            is_new = not connection.is_over
+            self.cut += is_new
+        self.ended(connection)
 
     def dismiss(self, speaker: str) -> None:
         """Cut every connection on which `speaker` called this node."""
-        for held in [held for held in self._held.values() if held.speaker == speaker and not held.is_called]:
-            self._cut(held)
+        with self._lock:
+            theirs = [each for each in self._held.values() if each.speaker == speaker]
+        for each in theirs:
+            self.refuse(each)
 
-    def look(self) -> None:
-        """Cut what is too large, now and at the look before; to be called after the messages were taken."""
-        if not SUPPORTED:
-            return
-        for descriptor, held in list(self._held.items()):
-            received = held.tcp.received_bytes()
-            if received is None:
-                self._held.pop(descriptor)
-                continue
-            if held.has_told:
-                held.counted_bytes, held.has_told = received, False
-            held.unread_bytes = received - held.counted_bytes
-            is_over = held.unread_bytes > (MAX_UNREAD_REPLY_BYTES if held.is_called else MAX_UNREAD_BYTES)
-            # Once may be this process's own pause, in which nothing was taken.
-            if is_over and held.was_over:
-                self._cut(held)
-            held.was_over = is_over
-        is_over = sum(held.unread_bytes for held in self._held.values()) > MAX_UNREAD_BYTES_IN_ALL
-        if is_over and self._was_over_in_all:
-            self._cut(max(self._held.values(), key=lambda held: (held.speaker is None, held.unread_bytes)))
-        self._was_over_in_all = is_over
+    def reserve(self, newcomer: Connection, size_bytes: int) -> None:
+        """A message of this size begins on `newcomer`; WireError if that one was cut for it."""
+        with self._lock:
+            sizes = {
+                each: each.reader.under_way_bytes
+                for each in self._held.values()
+                if each.reader is not None and each.reader.under_way_bytes
+            }
+        sizes[newcomer] = size_bytes
+        while sum(sizes.values()) > MAX_UNDER_WAY_BYTES:
+            largest = max(sizes, key=lambda each: sizes[each])
+            del sizes[largest]
+            self.refuse(largest)
+        if newcomer.is_over:
+            raise WireError(f"a message of {size_bytes} bytes beside others that are under way")
 
-    def _cut(self, held: _Held) -> None:
-        held.tcp.cut()
-        self._held.pop(held.tcp.descriptor, None)
-        self.cut += 1
+    def overdue(self, at_s: float) -> list[Connection]:
+        """Those that take too long to be made, or to say who is there."""
+        with self._lock:
+            held = list(self._held.values())
+        return [each for each in held if each.phase is not Phase.OPEN and at_s - each.since_s > HANDSHAKE_S]
+
+    def close(self) -> None:
+        """End them all."""
+        for each in list(self._held.values()):
+            self.ended(each)
+
+
+def _is_strange(connection: Connection) -> bool:
+    return connection.peer is None and connection.speaker is None

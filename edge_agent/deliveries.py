@@ -1,10 +1,12 @@
 """What the tensor transport tells of: deliveries and probes, and the two kinds of listeners that it tells."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from edge_agent.links import Slope
 from edge_agent.wire import FailureMessage, Route, TensorsMessage, TransferRecord
+from edge_agent.wire_tensors import Tensor, TensorSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +35,20 @@ class ProbeResult:
 
 
 class TensorReceiver(Protocol):
-    """Who takes what other agents send; called on the I/O thread, so every method must return at once."""
+    """Who takes what other agents send; called on the transport's threads, so every method must return at once.
+
+    Only `on_tensors` may take its time, once `Transport.may_stay` said so.
+    """
+
+    def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> Sequence[Tensor] | None:
+        """Where the tensors of `route` that are coming in shall be: an array for each, which is written from now on.
+
+        Each is contiguous, writable, and of the spec's type and shape. None: new ones are made. What was asked for may
+        never become whole: then `on_tensors` is not called for it.
+        """
 
     def on_tensors(self, message: TensorsMessage, src: str) -> None:
-        """Tensors have arrived from `src`, and were acknowledged."""
+        """Tensors have arrived from `src`, and were acknowledged; they are in the memory that was given for them."""
 
     def on_failure(self, message: FailureMessage, src: str) -> None:
         """`src` gave a request up."""
@@ -49,7 +61,7 @@ class TensorReceiver(Protocol):
 
 
 class LinkObserver(Protocol):
-    """Who learns from the times of a link; called on the I/O thread, so every method must return at once."""
+    """Who learns from the times of a link; called on the transport's threads, so every method must return at once."""
 
     def on_round_trip(self, dst: str, rtt_ms: float) -> None:
         """A ping on an idle line has come back."""

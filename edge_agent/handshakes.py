@@ -1,74 +1,64 @@
-"""Answers ZeroMQ's question whether the holder of a key may connect (ZAP, RFC 27 of zeromq.org). Has no thread.
+"""How a node proves itself on the tensor plane, and whom it trusts there: TLS 1.3 with certificates on both ends.
 
-Who is admitted is `edge_agent.admission`'s concern.
+Which certificates those are is `edge_agent.admission`'s concern; when hands are shaken, `edge_agent.sockets`'.
 """
 
-import time
-from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
+import base64
+import binascii
+import ssl
+import threading
 
-import zmq
-from zmq.utils import z85
-
-DOMAIN: Final = "splitrail"
-HANDSHAKE_S: Final = 5.0  # on the thinnest link of 0.05 Mbit/s a handshake of 1 KB takes 0.2 s and some round trips
-MAX_WAITING: Final = 64
-
-_ADDRESS: Final = "inproc://zeromq.zap.01"
-_FRAMES: Final = 7  # version, request, domain, address, identity, mechanism, key
-_KEY_BYTES: Final = 32
+from edge_agent.admission import Admission
+from edge_agent.errors import TransportError
+from edge_agent.keys import NodeKey
 
 
 class Handshakes:
-    """The handshakes of a context's sockets. A key that is not known yet waits: its birth may be on its way.
+    """The TLS contexts of a node. Every certificate that was announced is trusted, and none beside.
 
-    At most MAX_WAITING wait; then the one that waits longest is sent away. Who is sent away, or has waited for
-    HANDSHAKE_S, is disconnected and may try again.
+    Whose it is has to be compared after the handshake: a certificate stands for one node only.
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", admits: Callable[[str], bool]) -> None:
-        """Let in those whose public key (Z85) `admits` says yes to; to be made before the sockets that listen."""
-        self._admits = admits
-        self.socket = context.socket(zmq.ROUTER)
-        self.socket.setsockopt(zmq.LINGER, 0)
-        self.socket.bind(_ADDRESS)
-        self._waiting: OrderedDict[tuple[bytes, ...], tuple[str, float]] = OrderedDict()
+    def __init__(self, key: NodeKey, admission: Admission) -> None:
+        """Prove to be the holder of `key`, to and by those that are admitted."""
+        self._key, self._admission = key, admission
+        self._lock = threading.Lock()
+        self._trusted: frozenset[bytes] | None = None
+        self._contexts: tuple[ssl.SSLContext, ssl.SSLContext] | None = None
 
-    def answer(self) -> None:
-        """Answer what has been asked; ask again whenever `socket` is readable."""
-        while True:
-            try:
-                frames = self.socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            # The envelope ends with an empty frame; behind it is what libzmq itself asks, which is well formed.
-            boundary = frames.index(b"") + 1
-            envelope, question = frames[:boundary], frames[boundary:]
-            place = (*envelope, question[1])
-            if len(question) < _FRAMES or question[5] != b"CURVE" or len(question[6]) != _KEY_BYTES:
-                self._reply(place, None)
-                continue
-            key = z85.encode(question[6]).decode("ascii")
-            if self._admits(key):
-                self._reply(place, key)
-                continue
-            if len(self._waiting) >= MAX_WAITING:
-                self._reply(self._waiting.popitem(last=False)[0], None)
-            self._waiting[place] = (key, time.monotonic() + HANDSHAKE_S)
+    def context(self, *, is_called: bool) -> ssl.SSLContext:
+        """For a connection on which this node was called, or for one on which it calls."""
+        with self._lock:
+            trusted = self._admission.certificates
+            if self._contexts is None or self._trusted is not trusted:
+                self._contexts = (
+                    _context(ssl.PROTOCOL_TLS_CLIENT, self._key, trusted),
+                    _context(ssl.PROTOCOL_TLS_SERVER, self._key, trusted),
+                )
+                self._trusted = trusted
+            return self._contexts[is_called]
 
-    def reconsider(self) -> None:
-        """Somebody was admitted, or time has passed: let in whose key is known now, forget who was timed out."""
-        for place, (key, until) in list(self._waiting.items()):
-            if self._admits(key):
-                self._reply(place, key)
-            elif time.monotonic() < until:
-                continue
-            del self._waiting[place]
 
-    def _reply(self, place: tuple[bytes, ...], key: str | None) -> None:
-        """Let `key` in as itself; None sends away, with a status (300) that lets the caller try again."""
-        *envelope, request = place
-        status, text = (b"300", b"this key is not admitted") if key is None else (b"200", b"")
-        user = b"" if key is None else key.encode("ascii")
-        self.socket.send_multipart([*envelope, b"1.0", request, status, text, user, b""], zmq.NOBLOCK)
+def checked_certificate(peer: str, key: str) -> bytes:
+    """The certificate (DER) that `peer` announced as `key`, in base64. TransportError if that is none."""
+    try:
+        certificate = base64.b64decode(key, validate=True)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificate)
+    except (binascii.Error, ssl.SSLError, ValueError):
+        raise TransportError(peer, "what it announces as its tensor key is no certificate") from None
+    return certificate
+
+
+def _context(protocol: int, key: NodeKey, trusted: frozenset[bytes]) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.check_hostname = False  # certificates are compared whole; names in them say nothing
+    context.verify_mode = ssl.CERT_REQUIRED
+    # Each is trusted as it stands: else OpenSSL takes another one of the same subject for its issuer, and refuses it.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    if protocol == ssl.PROTOCOL_TLS_SERVER:
+        context.num_tickets = 0
+    if trusted:
+        context.load_verify_locations(cadata=b"".join(trusted))
+    key.show(context)
+    return context

@@ -1,33 +1,44 @@
-"""A node's CURVE key pair: made at the first start, kept in a file that only its owner may read.
+"""A node's tensor key: a secret and the certificate that it signs itself, made at the first start, kept for its owner.
 
-How the keys are used is `edge_agent.sockets`' concern, whom to admit `edge_agent.admission`'s.
+How they are used is `edge_agent.handshakes`' concern, whom to admit `edge_agent.admission`'s.
 """
 
+import base64
 import contextlib
 import os
+import re
 import secrets
+import ssl
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import zmq
-
 from edge_agent.configuration import AgentSettings
 from edge_agent.errors import NodeKeyError
 
-KEY_CHARACTERS: Final = 40  # 32 bytes in ZeroMQ's Z85
-
-_PREFIX: Final = b"splitrail-curve-secret "
-_MOST_BYTES: Final = 200
+_MOST_BYTES: Final = 4_000
+_CERTIFICATE: Final = re.compile(r"-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]{1,3000}-----END CERTIFICATE-----")
+_MEMORY_FILE: Final = "/proc/self/fd/{}"
 
 
 @dataclass(frozen=True, slots=True)
 class NodeKey:
-    """A pair of CURVE keys in Z85, 40 characters each; the secret is left out of the `repr`."""
+    """A node's certificate, which others are told, and its secret, which is left out of the `repr`."""
 
     public: str
-    secret: str = field(repr=False)
+    """The certificate, DER in base64."""
+    pem: str = field(repr=False)
+    """The secret and the certificate."""
+
+    def show(self, context: ssl.SSLContext) -> None:
+        """Let connections of this context prove to be this node's. ssl.SSLError if the two do not belong together."""
+        # OpenSSL takes them from a file only: this one touches no disk.
+        descriptor = os.memfd_create("tensor-key", os.MFD_CLOEXEC)
+        with os.fdopen(descriptor, "wb") as memory:
+            memory.write(self.pem.encode("ascii"))
+            memory.flush()
+            context.load_cert_chain(_MEMORY_FILE.format(descriptor), password="")  # never to ask at a terminal
 
 
 def tensor_key(settings: AgentSettings) -> NodeKey | None:
@@ -37,7 +48,12 @@ def tensor_key(settings: AgentSettings) -> NodeKey | None:
     """
     if settings.tensors.security == "open":
         return None
-    return load_or_make_key(settings.tensors.key_file or settings.cache / "keys" / f"{settings.node}.curve")
+    return load_or_make_key(key_file(settings))
+
+
+def key_file(settings: AgentSettings) -> Path:
+    """Where the key of this node lies, or will."""
+    return settings.tensors.key_file or settings.cache / "keys" / f"{settings.node}.pem"
 
 
 def load_or_make_key(path: Path) -> NodeKey:
@@ -56,9 +72,18 @@ def load_or_make_key(path: Path) -> NodeKey:
 
 
 def make_key() -> NodeKey:
-    """A new key pair, kept nowhere."""
-    public, secret = zmq.curve_keypair()
-    return NodeKey(public.decode("ascii"), secret.decode("ascii"))
+    """A new key, kept nowhere."""
+    from edge_agent.new_certificate import new_certificate  # noqa: PLC0415  # its library is for the first start only
+
+    return _key_of(new_certificate())
+
+
+def _key_of(pem: str) -> NodeKey:
+    certificate = _CERTIFICATE.search(pem)
+    if certificate is None:
+        raise ValueError("there is no certificate in it")
+    der = ssl.PEM_cert_to_DER_cert(certificate[0])
+    return NodeKey(base64.b64encode(der).decode("ascii"), pem)
 
 
 def _load(path: Path) -> NodeKey:
@@ -68,10 +93,11 @@ def _load(path: Path) -> NodeKey:
         content = source.read(_MOST_BYTES + 1)
     if mode & 0o077:
         raise NodeKeyError(path, f"others may read the tensor key (mode {mode:04o}): run chmod 600 on it")
-    secret = content.removeprefix(_PREFIX).strip()
-    with contextlib.suppress(zmq.ZMQError, UnicodeDecodeError):
-        if content.startswith(_PREFIX) and len(secret) == KEY_CHARACTERS:
-            return NodeKey(zmq.curve_public(secret).decode("ascii"), secret.decode("ascii"))
+    with contextlib.suppress(ValueError, ssl.SSLError):
+        if len(content) <= _MOST_BYTES:
+            key = _key_of(content.decode("ascii"))
+            key.show(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+            return key
     raise NodeKeyError(path, "is not a tensor key: remove it, and the agent makes a new one")
 
 
@@ -81,7 +107,7 @@ def _keep(path: Path, key: NodeKey) -> None:
     descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as sink:
-            sink.write(_PREFIX + key.secret.encode("ascii") + b"\n")
+            sink.write(key.pem.encode("ascii"))
             sink.flush()
             os.fsync(sink.fileno())
         with contextlib.suppress(FileExistsError):

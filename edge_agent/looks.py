@@ -6,7 +6,7 @@ Pure: times come as arguments, in nanoseconds. `edge_agent.transport` sends what
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from edge_agent.wire import Frame
+from edge_agent.wire_tensors import Frame
 
 Messages = Sequence[Sequence[Frame]]
 
@@ -23,8 +23,8 @@ class Look:
     def __init__(self, ping: int, probe: int, messages: Messages) -> None:
         """The tokens of its ping and probe, which are owed on the line already, and the probe's messages."""
         self.ping, self.probe, self.messages = ping, probe, messages
-        self.held: list[Messages] = []
-        """What is to be sent after it, in order."""
+        self.held: list[bytes] = []
+        """The messages that are to be sent after it, in order."""
         self.step: Literal["draining", "pinging", "probing"] = "draining"
         self._since_ns = 0
 

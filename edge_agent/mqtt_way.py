@@ -19,7 +19,7 @@ from broker.errors import ConnectionFailedError
 from broker.topics import TENSORS
 from edge_agent.chunks import WINDOW_BYTES, Arrived, Chunk, Inbound, Outbound, Part, Sort, read_chunk, receipt
 from edge_agent.errors import SendError, WireError
-from edge_agent.wire import MAX_MESSAGE_BYTES, Frame
+from edge_agent.wire_tensors import MAX_MESSAGE_BYTES, Frame
 
 log = logging.getLogger("splitrail.transport")
 

@@ -1,354 +1,432 @@
-"""The ZeroMQ sockets of the tensor plane: one that listens, and one to each peer. All but `wake` is for one thread.
+"""TCP, the way of a node's tensors: it listens, calls each peer, and serves all connections by a few threads.
 
-What is sent and received are frames; their meaning is `edge_agent.wire`'s.
+What the messages mean is `edge_agent.transport`'s; what is known of a peer that is called, `edge_agent.dialling`'s.
 """
 
+import errno
 import logging
 import os
-import secrets
-import struct
+import select
+import socket
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from contextlib import suppress
+from socket import socket as new_socket
 from typing import Final
 
-import zmq
-
+from edge_agent import tcp
+from edge_agent.admission import Admission
+from edge_agent.channels import SecureChannel
+from edge_agent.connection import Connection, Phase
 from edge_agent.connections import Connections
-from edge_agent.endpoints import check_listening_endpoint
-from edge_agent.errors import TransportError
-from edge_agent.handshakes import DOMAIN, HANDSHAKE_S, Handshakes
+from edge_agent.dialling import Address, Dialled, resolved
+from edge_agent.endpoints import check_listening_endpoint, listening_socket
+from edge_agent.errors import WireError
+from edge_agent.handshakes import Handshakes
 from edge_agent.keys import NodeKey
-from edge_agent.tcp import TcpConnection
-from edge_agent.wire import MAX_TENSOR_BYTES, Frame
+from edge_agent.stream import REPLY_BUFFER_BYTES, MessageReader
+from edge_agent.ways import Incoming
+from edge_agent.wire import Hello, Welcome, WireMessage
+from edge_agent.wire_tensors import Frame
 
 log = logging.getLogger("splitrail.transport")
 
-MAX_UNTAKEN_MESSAGES: Final = 8  # of one peer, beside the one that is coming in: as many as a probe has
-MAX_QUEUED_REPLIES: Final = 1_000
-MAX_QUEUED_MESSAGES: Final = 1_000
+THREADS: Final = 2
+ATTEND_S: Final = 0.25
+MAX_COMPLAINTS: Final = 100
 
-_MAX_REPLY_BYTES: Final = 4_096
-_RECEIVED_PER_TURN: Final = 64
+_TAKEN_PER_TURN: Final = 64
 _BACKLOG: Final = 128
-_NO_DESCRIPTOR: Final = -1
-_EVENT: Final = struct.Struct("=HI")
-_EVENTS: Final = zmq.EVENT_ACCEPTED | zmq.EVENT_CONNECTED | zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
-
-
-@dataclass(frozen=True, slots=True)
-class Arrived:
-    """The frames of one message; from a peer that this node called, or from one that called this node (None)."""
-
-    peer: str | None
-    frames: list[Frame]
-    """Where `peer` is None, the first one is the caller's routing id."""
-    at_ns: int
-    key: str | None
-    """The public key (Z85) whose secret the caller has proved to hold; None where `peer` is set or tensors run open."""
-    descriptor: int
-    """Of the connection on which it came."""
-
-
-@dataclass(slots=True)
-class _Dialled:
-    """One peer's socket, what tells of its connection, and that connection, which comes and goes."""
-
-    dealer: "zmq.Socket[bytes]"
-    monitor: "zmq.Socket[bytes]"
-    tcp: TcpConnection | None = None
-    is_ready: bool = False
-    """The connection is held to its pace, and its handshake is done."""
-    waiting: deque[Sequence[Frame]] = field(default_factory=deque)
-    """What is sent once it is ready: ZeroMQ would send it on a new connection before that is held to its pace."""
-
-
-@dataclass(slots=True)
-class _Unopened:
-    """A peer for which there was no socket: ZeroMQ frees those of former peers a moment after they are closed."""
-
-    endpoint: str
-    key: str | None
-    waiting: deque[Sequence[Frame]] = field(default_factory=deque)
 
 
 class TensorSockets:
-    """The sockets of one node; the thread that made it may hand it over to another one, once.
+    """The connections of one node, and the threads that serve them from `start` on.
 
-    Their queues are bounded: what finds one full is dropped, and counted if it was this node's own. A peer that sends
-    faster than it is served is slowed down by TCP, once MAX_UNTAKEN_MESSAGES of its messages wait here.
+    What waits to be sent is bounded: what finds its place full is dropped, and counted. A peer that sends faster than
+    it is served is slowed down by TCP. A thread that takes a message may keep it, and compute, once `may_stay` let it.
     """
 
-    def __init__(self, node: str, listen: str, key: NodeKey | None, admits: Callable[[str], bool]) -> None:
-        """Listen on `tcp://host:port`, to holders of keys (Z85) that are admitted, or to all if `key` is None.
+    def __init__(self, node: str, listen: str, key: NodeKey | None, admission: Admission) -> None:
+        """Listen on `tcp://host:port`, to holders of certificates that are admitted, or to all if `key` is None.
 
         TransportError if that is not an address, cannot be listened on, or is open to more than this machine.
         """
         check_listening_endpoint(listen, is_open=key is None)
-        self._node, self._key = node, key
-        self._context = zmq.Context()
-        self._poller = zmq.Poller()
-        self._handshakes: Handshakes | None = None
-        self._router = self._context.socket(zmq.ROUTER)
-        self._router.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a peer that reconnects takes its own old place
-        self._router.setsockopt(zmq.MAXMSGSIZE, MAX_TENSOR_BYTES)
-        self._router.setsockopt(zmq.RCVHWM, MAX_UNTAKEN_MESSAGES)
-        self._router.setsockopt(zmq.SNDHWM, MAX_QUEUED_REPLIES)
-        self._router.setsockopt(zmq.BACKLOG, _BACKLOG)
-        _set_options(self._router, ipv6=listen.startswith(("tcp://[", "tcp://*")))
-        if key is not None:
-            self._handshakes = Handshakes(self._context, admits)
-            self._poller.register(self._handshakes.socket, zmq.POLLIN)
-            _set_key(self._router, key)
-            self._router.setsockopt(zmq.CURVE_SERVER, 1)
-            self._router.setsockopt_string(zmq.ZAP_DOMAIN, DOMAIN)
-        self._monitors: dict[zmq.Socket[bytes], str | None] = {}
-        self._monitors[self._monitor(self._router)] = None
-        try:
-            self._router.bind(listen)
-        except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
-            raise TransportError(listen, f"cannot listen for tensors there: {error.strerror}") from None
-        self.endpoint = self._router.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._node, self._admission = node, admission
+        self._handshakes = Handshakes(key, admission) if key is not None else None
+        self._listener, self.endpoint = listening_socket(listen, _BACKLOG)
         """Where this node listens, with the port that was taken."""
-        self._dialled: dict[str, _Dialled] = {}
-        self._unopened: dict[str, _Unopened] = {}
-        self._names: dict[zmq.Socket[bytes], str] = {}
-        self._rates: dict[str, float] = {}
-        self._connections = Connections()
+        self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._poller.register(self._router, zmq.POLLIN)
-        self._poller.register(self._wake, zmq.POLLIN)
-        self.sent_bytes = self.received_bytes = 0
-        self.dropped = 0
-        """How many messages found their connection's queue full."""
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._poll.register(self._listener, select.EPOLLIN | select.EPOLLONESHOT)
+        self._dialled: dict[str, Dialled] = {}
+        self._connections = Connections()
+        self._handed_over: deque[Connection] = deque()
+        self._incoming: Incoming
+        self._threads: list[threading.Thread] = []
+        self._serving = threading.local()
+        self._lock = threading.Lock()
+        self._lent = 0
+        self._closing = False
+        self._is_deaf = False
+        self._attend_at_s = time.monotonic() + ATTEND_S
+        self._attending = threading.Lock()
+        self._complained: set[str] = set()
+        self.malformed = self.refused = 0
+        self._dropped = 0
 
     @property
     def cut(self) -> int:
-        """How many connections were cut, for their bounds or for their keys."""
+        """How many connections were cut, for their bounds, for what came on them, or for who spoke there."""
         return self._connections.cut
 
-    def wake(self) -> None:
-        """Let the `receive` that another thread waits in return; not to be called after `close`."""
+    @property
+    def passed(self) -> tuple[int, int, int]:
+        """The bytes that were sent and received, and the messages that were dropped for want of room."""
+        passed = self._connections.passed
+        return passed.sent_bytes, passed.received_bytes, passed.dropped + self._dropped
+
+    def start(self, incoming: Incoming) -> None:
+        """Serve from now on; call once."""
+        self._incoming = incoming
+        self._threads = [
+            threading.Thread(target=self._run, name=f"tensor-transport-{number}", daemon=True)
+            for number in range(THREADS)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Close every connection and end the threads; what waits is dropped. Not to be called by one of them."""
+        self._closing = True
         os.eventfd_write(self._wake, 1)
+        for thread in self._threads:
+            thread.join()
+        for dialled in self._dialled.values():
+            dialled.forget()
+        self._connections.close()
+        self._listener.close()
+        self._poll.close()
+        os.close(self._wake)
 
-    def open(self, peer: str, endpoint: str, key: str | None) -> None:
-        """Connect to `peer`, in place of an earlier connection to it; ZeroMQ tries until the peer is there.
+    def may_stay(self) -> bool:
+        """Whether the calling thread, which took a message, may compute before it returns: another one serves.
 
-        Only who holds the secret of `key` (Z85) is spoken to; None where tensors run open.
+        From then on that one may take the next message of the same peer. False on any other thread than these, and
+        where too many have stayed already: then what takes long has to be done elsewhere.
         """
-        self.shut(peer)
-        wanted = _Unopened(endpoint, key)
-        try:
-            self._dial(peer, wanted)
-        except zmq.ZMQError as error:
-            # Of too many peers some have to do without for now: the thread that serves the others goes on.
-            log.warning("cannot connect to %s at %s: %s", peer, endpoint, error.strerror)
-            self._unopened[peer] = wanted
+        serving = self._serving
+        connection: Connection | None = getattr(serving, "connection", None)
+        if connection is None:
+            return getattr(serving, "is_lent", False)
+        with self._lock:
+            if self._lent >= THREADS - 1:
+                return False
+            self._lent += 1
+        serving.connection, serving.is_lent = None, True
+        self._hand_over(connection)
+        return True
+
+    # --- the way, for any thread
+
+    def open(self, peer: str, endpoint: str) -> None:
+        """Reach `peer` at `endpoint`, in place of an earlier connection to it; tried until the peer is there."""
+        dialled = Dialled(peer, endpoint)
+        with self._lock:
+            old = self._dialled.get(peer)
+            self._dialled = {**self._dialled, peer: dialled}
+        self._forget(old)
+        self._dial(dialled)
 
     def shut(self, peer: str) -> None:
-        """Drop the connection to `peer` and what is queued on it."""
-        self._unopened.pop(peer, None)
-        dialled = self._dialled.pop(peer, None)
-        if dialled is not None:
-            self._poller.unregister(dialled.dealer)
-            del self._names[dialled.dealer]
-            self._discard(dialled.dealer, dialled.monitor)
+        """Drop the connection to `peer` and what waits for it, and end those on which it called this node."""
+        with self._lock:
+            old = self._dialled.get(peer)
+            self._dialled = {name: each for name, each in self._dialled.items() if name != peer}
+        self._forget(old)
+        self._connections.dismiss(peer)
 
     def pace(self, peer: str, bytes_per_s: float | None) -> None:
         """Send to `peer` no faster than this from now on, on its later connections too; None lifts that."""
-        if bytes_per_s is None:
-            self._rates.pop(peer, None)
-        else:
-            self._rates[peer] = bytes_per_s
-        dialled = self._dialled.get(peer)
-        if dialled is not None and dialled.tcp is not None:
-            dialled.tcp.pace(bytes_per_s)
-
-    def admission_changed(self) -> None:
-        """Let in at once who waits for it."""
-        if self._handshakes is not None:
-            self._handshakes.reconsider()
-
-    def dismiss(self, peer: str) -> None:
-        """End every connection on which `peer` called this node, and what was known of it."""
-        self._connections.dismiss(peer)
-        self._rates.pop(peer, None)
-
-    def spoke(self, descriptor: int, speaker: str) -> None:
-        """What came on this connection is a message of `speaker`."""
-        self._connections.spoke(descriptor, speaker)
-
-    def refuse(self, descriptor: int) -> None:
-        """End a connection whose speaker is not who it claims to be, or is not admitted any more."""
-        self._connections.refuse(descriptor)
-
-    def look_after(self) -> None:
-        """End connections that hold too much and handshakes that take too long, and open what could not be opened.
-
-        To be called several times a second.
-        """
-        self._connections.look()
-        for peer, wanted in list(self._unopened.items()):
-            with suppress(zmq.ZMQError):
-                self._dial(peer, wanted)
-                del self._unopened[peer]
-        self.admission_changed()
-
-    def send(self, peer: str, frames: Sequence[Frame]) -> None:
-        """Queue a message to `peer`; to one that was not opened, or with a full queue, it is counted as dropped.
-
-        It leaves at once, or when the peer is reached.
-        """
         dialled = self._dialled.get(peer)
         if dialled is not None:
-            self._follow(dialled.monitor)  # the connection may have ended a moment ago
-            if dialled.is_ready:
-                self._transmit(dialled.dealer, frames)
-                return
-        to = dialled or self._unopened.get(peer)
-        if to is not None and len(to.waiting) < MAX_QUEUED_MESSAGES:
-            to.waiting.append(frames)
-        else:
-            self.dropped += 1
+            dialled.pace(bytes_per_s)
 
-    def reply(self, identity: bytes, frames: Sequence[Frame]) -> None:
-        """Answer the caller with this routing id; nothing happens if it has gone or takes no replies."""
-        self._transmit(self._router, [identity, *frames])
+    def is_ready(self, peer: str) -> bool:
+        """Whether `peer` is called, has been reached, and has welcomed this node."""
+        dialled = self._dialled.get(peer)
+        return dialled is not None and dialled.is_ready
 
-    def receive(self, timeout_ms: int) -> Iterator[Arrived]:
-        """What has come in, after waiting for it `timeout_ms` at most; each message is stamped as it is taken."""
-        for socket, _ in self._poller.poll(timeout_ms):
-            if socket == self._wake:
-                os.eventfd_read(self._wake)
-            elif self._handshakes is not None and socket == self._handshakes.socket:
-                self._handshakes.answer()
-            elif socket in self._monitors:
-                self._follow(socket)
-            else:
-                yield from self._messages(socket)
+    def send(self, peer: str, frames: Sequence[Frame]) -> None:
+        """Send to `peer`, or keep a copy until it is reached; what finds no room there is counted as dropped."""
+        dialled = self._dialled.get(peer)
+        if dialled is None or not dialled.send(frames):
+            with self._lock:
+                self._dropped += 1
 
-    def close(self) -> None:
-        """Close every socket; what is queued is dropped."""
-        for dialled in self._dialled.values():
-            dialled.dealer.monitor(None, 0)
-        self._router.monitor(None, 0)
-        self._context.destroy(linger=0)
-        os.close(self._wake)
+    # --- on the threads that serve
 
-    def _dial(self, peer: str, wanted: _Unopened) -> None:
-        with ExitStack() as undo:
-            dealer = self._context.socket(zmq.DEALER)
-            undo.callback(dealer.close, linger=0)
-            self._set_up(dealer, wanted.key)
-            monitor = self._monitor(dealer)
-            undo.callback(self._discard, dealer, monitor)
-            dealer.connect(wanted.endpoint)
-            undo.pop_all()
-        self._dialled[peer] = _Dialled(dealer, monitor, waiting=wanted.waiting)
-        self._monitors[monitor] = self._names[dealer] = peer
-        self._poller.register(dealer, zmq.POLLIN)
+    def _run(self) -> None:
+        serving = self._serving
+        serving.connection, serving.is_lent = None, False
+        poll, connections = self._poll, self._connections
+        while not self._closing:
+            now_s = time.monotonic()
+            if now_s >= self._attend_at_s:
+                self._attend(now_s)
+                continue
+            for descriptor, events in poll.poll(self._attend_at_s - now_s, 1):
+                connection = connections.get(descriptor)
+                if connection is not None:
+                    self._serve(connection, events)
+                elif descriptor == self._wake:
+                    self._take_over()
+                elif descriptor == self._listener.fileno():
+                    self._accept()
 
-    def _set_up(self, dealer: "zmq.Socket[bytes]", key: str | None) -> None:
-        # Each has a routing id of its own, which no other peer can know: two lives of one name never clash, and nobody
-        # takes another's place.
-        dealer.setsockopt(zmq.ROUTING_ID, f"{self._node}/{secrets.token_hex(16)}".encode())
-        dealer.setsockopt(zmq.MAXMSGSIZE, _MAX_REPLY_BYTES)
-        dealer.setsockopt(zmq.SNDHWM, MAX_QUEUED_MESSAGES)
-        dealer.setsockopt(zmq.RCVHWM, MAX_QUEUED_REPLIES)
-        dealer.setsockopt(zmq.RECONNECT_IVL, 100)
-        dealer.setsockopt(zmq.RECONNECT_IVL_MAX, 2_000)
-        dealer.setsockopt(zmq.CONNECT_TIMEOUT, 5_000)
-        _set_options(dealer, ipv6=True)
-        if self._key is not None and key is not None:
-            _set_key(dealer, self._key)
-            dealer.setsockopt_string(zmq.CURVE_SERVERKEY, key)
+    def _take_over(self) -> None:
+        """Go on with a connection that another thread left though there is more to be taken on it."""
+        if self._closing:
+            return  # the other threads have to be woken too
+        with suppress(BlockingIOError):
+            os.eventfd_read(self._wake)
+        with suppress(IndexError):
+            self._serve(self._handed_over.popleft(), 0)
 
-    def _messages(self, socket: "zmq.Socket[bytes]") -> Iterator[Arrived]:
-        peer = self._names.get(socket)
-        is_secure = peer is None and self._key is not None
-        # One busy socket must not starve the others.
-        for _ in range(_RECEIVED_PER_TURN):
-            try:
-                received = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
-                return
-            at_ns = time.monotonic_ns()
-            self.received_bytes += sum(map(len, received))
-            last = received[-1]
-            try:
-                descriptor = int(last.get(zmq.SRCFD))
-                key = str(last.get("User-Id")) if is_secure else None
-            except zmq.ZMQError:
-                descriptor, key = _NO_DESCRIPTOR, None  # a peer of ZeroMQ's first protocol tells nothing of itself
-            self._connections.took(descriptor)
-            yield Arrived(peer, [frame.buffer for frame in received], at_ns, key, descriptor)
-
-    def _monitor(self, socket: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
-        address = f"inproc://monitor-{secrets.token_hex(8)}"
-        socket.monitor(address, _EVENTS)
-        monitor = self._context.socket(zmq.PAIR)
-        monitor.setsockopt(zmq.LINGER, 0)
-        monitor.connect(address)
-        self._poller.register(monitor, zmq.POLLIN)
-        return monitor
-
-    def _follow(self, monitor: "zmq.Socket[bytes]") -> None:
-        peer = self._monitors[monitor]
-        while True:
-            try:
-                event, descriptor = _EVENT.unpack(monitor.recv_multipart(zmq.NOBLOCK)[0])
-            except zmq.Again:
-                return
-            dialled = self._dialled.get(peer) if peer is not None else None
-            if event == zmq.EVENT_DISCONNECTED:
-                self._connections.closed(descriptor)
-                if dialled is not None and dialled.tcp is not None and dialled.tcp.descriptor == descriptor:
-                    dialled.tcp, dialled.is_ready = None, False
-            elif event == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                if dialled is not None:
-                    self._is_ready(dialled)
-            else:
-                tcp = self._connections.opened(descriptor, is_called=peer is not None)
-                if dialled is not None and peer is not None:
-                    dialled.tcp = tcp
-                    if peer in self._rates:
-                        tcp.pace(self._rates[peer])
-
-    def _is_ready(self, dialled: _Dialled) -> None:
-        dialled.is_ready = True
-        while dialled.waiting:
-            self._transmit(dialled.dealer, dialled.waiting.popleft())
-
-    def _discard(self, dealer: "zmq.Socket[bytes]", monitor: "zmq.Socket[bytes]") -> None:
-        self._poller.unregister(monitor)
-        self._monitors.pop(monitor, None)
-        dealer.monitor(None, 0)
-        monitor.close(linger=0)
-        dealer.close(linger=0)
-
-    def _transmit(self, socket: "zmq.Socket[bytes]", frames: Sequence[Frame]) -> None:
+    def _serve(self, connection: Connection, events: int) -> None:
+        if events & select.EPOLLOUT:
+            connection.flush()
+        if not connection.claim():
+            return
+        self._serving.connection = connection
+        has_more = False
         try:
-            socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
-        except zmq.Again:
-            self.dropped += 1
+            has_more = self._go_on(connection)
+        except WireError as error:
+            self._complain(connection, error)
+            self._connections.refuse(connection)
+            self._lost(connection)
+        except OSError:
+            self._lost(connection)
+        except Exception:
+            # One faulty connection must not end the thread that serves them all.
+            log.exception("a connection failed")
+            self._lost(connection)
+        if self._serving.is_lent:
+            self._serving.is_lent = False
+            with self._lock:
+                self._lent -= 1
+            return
+        self._serving.connection = None
+        if has_more:
+            self._hand_over(connection)
         else:
-            self.sent_bytes += sum(map(len, frames))
+            connection.release()
 
+    def _go_on(self, connection: Connection) -> bool:
+        """Do what can be done on it now; whether there is more than one turn's."""
+        if connection.phase is Phase.CONNECTING:
+            self._connected(connection)
+        if connection.phase is Phase.SECURING and not self._is_secured(connection):
+            return False
+        reader, channel, serving = connection.reader, connection.channel, self._serving
+        if reader is None:
+            return False
+        for _ in range(_TAKEN_PER_TURN):
+            message = reader.take(channel.fill)
+            if message is None:
+                return False
+            self._take(connection, message)
+            if serving.is_lent or connection.is_over:
+                return False
+            if reader.is_drained and not channel.has_pending:
+                return False
+        return True
 
-def _set_key(socket: "zmq.Socket[bytes]", key: NodeKey) -> None:
-    socket.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)
-    socket.setsockopt_string(zmq.CURVE_SECRETKEY, key.secret)
+    def _take(self, connection: Connection, message: WireMessage) -> None:
+        at_ns = time.monotonic_ns()
+        if connection.peer is None:
+            if connection.speaker is None:
+                self._hear(connection, message)
+            elif not self._incoming.take(connection, connection.speaker, message, at_ns):
+                raise WireError(f"a {type(message).__name__} is nothing that a caller says")
+        elif connection.phase is not Phase.OPEN:
+            dialled = self._dialled.get(connection.peer)
+            if not isinstance(message, Welcome):
+                raise WireError(f"a {type(message).__name__} in place of a welcome")
+            connection.phase = Phase.OPEN
+            if dialled is not None:
+                dialled.welcomed(connection)
+        elif not self._incoming.take_reply(connection.peer, message, at_ns):
+            raise WireError(f"a {type(message).__name__} is no reply")
 
+    def _hear(self, connection: Connection, message: WireMessage) -> None:
+        if not isinstance(message, Hello):
+            raise WireError(f"a {type(message).__name__} before any hello")
+        connection.speaker = message.node  # before it is judged: from here on it may be dismissed
+        if not self._admission.may_speak(message.node, connection.channel.certificate()):
+            with self._lock:
+                self.refused += 1
+            self._connections.refuse(connection)
+            return
+        connection.phase = Phase.OPEN
+        connection.reply(Welcome())
 
-def _set_options(socket: "zmq.Socket[bytes]", *, ipv6: bool) -> None:
-    socket.setsockopt(zmq.LINGER, 0)
-    socket.setsockopt(zmq.IPV6, ipv6)
-    socket.setsockopt(zmq.HANDSHAKE_IVL, round(HANDSHAKE_S * 1_000))
-    # ZeroMQ's own heartbeats would take a thin line with a large frame on it for dead; `edge_agent.lines` knows better.
-    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, 30)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_INTVL, 10)
-    socket.setsockopt(zmq.TCP_KEEPALIVE_CNT, 3)
+    def _connected(self, connection: Connection) -> None:
+        number = connection.channel.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if number:
+            raise OSError(number, os.strerror(number))
+        connection.await_room(False)
+        self._secure(connection)
+        dialled = self._dialled.get(connection.peer or "")
+        if dialled is not None:
+            dialled.connected(connection)
+
+    def _secure(self, connection: Connection) -> None:
+        """The other end is there: shake hands with it, if tensors are secret here."""
+        connection.begin(Phase.SECURING)
+        if self._handshakes is not None:
+            is_called = connection.peer is None
+            secured = self._handshakes.context(is_called=is_called).wrap_socket(
+                connection.channel.socket,
+                server_side=is_called,
+                do_handshake_on_connect=False,
+                suppress_ragged_eofs=False,
+            )
+            connection.channel = SecureChannel(secured)
+
+    def _is_secured(self, connection: Connection) -> bool:
+        step = connection.channel.handshake()
+        connection.await_room(step == "writes")
+        if step != "done":
+            return False
+        if connection.peer is not None:
+            if not self._admission.may_speak(connection.peer, connection.channel.certificate()):
+                raise ConnectionRefusedError("another holds the address of this peer")
+            connection.reader = MessageReader(None, lambda _: None, REPLY_BUFFER_BYTES)
+            connection.begin(Phase.GREETING)
+            connection.reply(Hello(self._node))
+        else:
+            connection.reader = MessageReader(self._incoming, lambda size: self._connections.reserve(connection, size))
+            connection.begin(Phase.GREETING)
+        return True
+
+    def _accept(self) -> None:
+        try:
+            while True:
+                accepted, _ = self._listener.accept()
+                connection = Connection(accepted, self._poll, peer=None)
+                self._connections.opened(connection)
+                try:
+                    tcp.set_up(accepted)
+                    self._secure(connection)
+                    connection.watch()
+                except OSError:
+                    self._connections.ended(connection)  # it has gone already
+        except BlockingIOError:
+            self._poll.modify(self._listener, select.EPOLLIN | select.EPOLLONESHOT)
+        except OSError as error:
+            # Most likely there are no descriptors left: those who call are let in when the next look comes.
+            log.warning("cannot let in who calls at %s: %s", self.endpoint, error.strerror)
+            self._is_deaf = True
+
+    def _hand_over(self, connection: Connection) -> None:
+        """Let any thread read it; what is here already is told of, as the poll knows nothing of that."""
+        reader = connection.reader
+        has_more = reader is not None and (reader.has_buffered or connection.channel.has_pending)
+        connection.release()
+        if has_more:
+            self._handed_over.append(connection)
+            os.eventfd_write(self._wake, 1)
+
+    def _lost(self, connection: Connection) -> None:
+        unsent = self._connections.ended(connection)
+        dialled = self._dialled.get(connection.peer) if connection.peer is not None else None
+        if dialled is not None:
+            due_s = dialled.lost(connection, unsent, time.monotonic())
+            if due_s is not None:
+                self._attend_at_s = min(self._attend_at_s, due_s)
+
+    def _complain(self, connection: Connection, error: WireError) -> None:
+        """Once of each node, and of so many: a log is not to be filled from outside."""
+        who = connection.peer or connection.speaker or "a stranger"
+        with self._lock:
+            self.malformed += 1
+            is_new = who not in self._complained and len(self._complained) < MAX_COMPLAINTS
+            if is_new:
+                self._complained.add(who)
+        if is_new:
+            log.warning("cut a connection with %s: %s", who, error)
+
+    # --- peers that are called
+
+    def _attend(self, now_s: float) -> None:
+        if not self._attending.acquire(blocking=False):
+            return
+        try:
+            self._attend_at_s = now_s + ATTEND_S
+            for connection in self._connections.overdue(now_s):
+                self._lost(connection)
+            for dialled in self._dialled.values():
+                self._dial(dialled)
+            if self._is_deaf:
+                self._is_deaf = False
+                self._accept()
+            self._incoming.attend()
+        except Exception:
+            # What fails for one peer must not end the thread that serves them all.
+            log.exception("the connections could not be looked after")
+        finally:
+            self._attending.release()
+
+    def _dial(self, dialled: Dialled) -> None:
+        if not dialled.begin(time.monotonic()):
+            return
+        address = dialled.address()
+        if address is None:
+            # A name service may take seconds to answer.
+            threading.Thread(target=self._find, args=(dialled,), name="tensor-resolver", daemon=True).start()
+        else:
+            self._call(dialled, address)
+
+    def _find(self, dialled: Dialled) -> None:
+        try:
+            dialled.found(resolved(dialled.endpoint))
+        except OSError as error:
+            self._cannot_call(dialled, error)
+            return
+        address = dialled.address()
+        if address is not None:
+            self._call(dialled, address)
+
+    def _call(self, dialled: Dialled, address: Address) -> None:
+        try:
+            calling = new_socket(address[0], socket.SOCK_STREAM)
+        except OSError as error:
+            self._cannot_call(dialled, error)
+            return
+        connection = Connection(calling, self._poll, peer=dialled.peer)
+        if not dialled.called(connection):
+            calling.close()
+            return
+        self._connections.opened(connection)
+        tcp.set_up(calling)
+        if self._closing or calling.connect_ex(address[1]) not in (0, errno.EINPROGRESS):
+            self._lost(connection)
+        else:
+            connection.watch()
+
+    def _cannot_call(self, dialled: Dialled, error: OSError) -> None:
+        """Nothing could even be tried: said once."""
+        dialled.failed(time.monotonic())
+        if not dialled.has_complained:
+            dialled.has_complained = True
+            log.warning("cannot connect to %s at %s: %s", dialled.peer, dialled.endpoint, error.strerror)
+
+    def _forget(self, dialled: Dialled | None) -> None:
+        connection = dialled.forget() if dialled is not None else None
+        if connection is not None:
+            self._connections.ended(connection)

@@ -1,56 +1,53 @@
-"""The tensor plane's messages and their fixed binary form: one header frame, then raw frames, never pickled.
+"""The tensor plane's messages and their fixed binary form: a prefix, a header, then the tensors' bytes, never pickled.
 
-Every field is checked against bounds and against the frames' real lengths before an array is made of it.
+Every field is checked against bounds before memory is taken for it. How tensors lie in it: `edge_agent.wire_tensors`.
 """
 
-import math
 import re
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, TypeAlias, assert_never
 
 import numpy as np
-import numpy.typing as npt
 
 from broker.messages import StageEnergy
 from edge_agent.errors import WireError
 from edge_agent.wire_energy import ENERGY_FORM, pack_energy, unpack_energy
+from edge_agent.wire_tensors import (
+    DESCRIPTOR_BYTES,
+    MAX_MESSAGE_BYTES,
+    MAX_TENSORS,
+    Frame,
+    Tensor,
+    TensorSpec,
+    describe,
+    payload,
+    specs_of,
+)
 
 MAGIC: Final = b"SPLT"
 WIRE_VERSION: Final = 4
 
-MAX_TENSORS: Final = 64
-MAX_DIMENSIONS: Final = 8
 MAX_STAGE_RECORDS: Final = 256
-MAX_TENSOR_BYTES: Final = 64 * 2**20
-MAX_MESSAGE_BYTES: Final = 128 * 2**20
 MAX_REASON_BYTES: Final = 500
 MAX_CHUNK_BYTES: Final = 65_536
 REQUEST_BYTES: Final = 16
 
-Frame: TypeAlias = bytes | memoryview
-Tensor: TypeAlias = npt.NDArray[Any]
-
-# The codes are part of the protocol: never renumber, only append.
-_DTYPES: Final = tuple(
-    np.dtype(code)
-    for code in ("<f4", "<f2", "<f8", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "|b1", "<c8", "<c16")
-)
-_DTYPE_CODES: Final = {dtype: code for code, dtype in enumerate(_DTYPES)}
-
-_PREFIX: Final = struct.Struct("<4sBB")  # magic, version, kind
+_PREFIX: Final = struct.Struct("<4sBBHQ")  # magic, version, kind, bytes of the header, bytes of what follows it
+PREFIX_BYTES: Final = _PREFIX.size
 _ROUTE: Final = struct.Struct("<64sI16sHI")  # deployment, epoch, request, hop, plan
-_COUNTS: Final = struct.Struct("<HH")  # tensors, stage records
-_TENSOR: Final = struct.Struct("<BB8IQ")  # dtype code, dimensions in use, dimensions, bytes
+_TENSORS_HEAD: Final = struct.Struct("<64sI16sHIHH")  # a route, tensors, stage records
 _STAGE: Final = struct.Struct("<HQQQ" + ENERGY_FORM)  # hop, compute_ns, wait_ns, codec_ns, and the energy
 _TIMED: Final = struct.Struct("<QQ")  # bytes, nanoseconds
 _TOKEN: Final = struct.Struct("<Q")
 _CHUNK: Final = struct.Struct("<QHH")  # probe, index, count
 
-_TENSORS, _FAILURE, _TRANSFER, _ACK, _PING, _PONG, _CHUNKS, _PROBE_REPLY = range(1, 9)
+MAX_HEADER_BYTES: Final = _TENSORS_HEAD.size + MAX_TENSORS * DESCRIPTOR_BYTES + MAX_STAGE_RECORDS * _STAGE.size
 
-_DEPLOYMENT_FORM: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_TENSORS, _FAILURE, _TRANSFER, _ACK, _PING, _PONG, _CHUNKS, _PROBE_REPLY, _HELLO, _WELCOME = range(1, 11)
+
+_NAME_FORM: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,13 +146,63 @@ class ProbeReply:
     counted_ns: int
 
 
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message of whoever calls: which node it is."""
+
+    node: str
+    """A name as `broker.messages` has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The answer to a Hello that was believed: from now on messages are taken."""
+
+
 WireMessage: TypeAlias = (
-    TensorsMessage | FailureMessage | TransferRecord | Acknowledgement | Ping | Pong | ProbeChunk | ProbeReply
+    TensorsMessage
+    | FailureMessage
+    | TransferRecord
+    | Acknowledgement
+    | Ping
+    | Pong
+    | ProbeChunk
+    | ProbeReply
+    | Hello
+    | Welcome
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """What a message says of its own size before it begins; within the bounds of its kind."""
+
+    kind: int
+    header_bytes: int
+    payload_bytes: int
+
+    @property
+    def holds_tensors(self) -> bool:
+        """Whether the header is one for `tensors_header`."""
+        return self.kind == _TENSORS
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the whole message."""
+        return PREFIX_BYTES + self.header_bytes + self.payload_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TensorsHeader:
+    """A message of tensors without their bytes, which follow in the order of `specs`."""
+
+    route: Route
+    specs: tuple[TensorSpec, ...]
+    stages: tuple[StageRecord, ...]
+
+
 def encode(message: WireMessage) -> list[Frame]:
-    """The frames of a message; large tensors are not copied, so they must not change until they are delivered.
+    """The bytes of a message: prefix and header, then the tensors' own memory, not copied.
 
     WireError where a field is out of its bounds or a dtype has no code.
     """
@@ -165,148 +212,162 @@ def encode(message: WireMessage) -> list[Frame]:
         raise WireError(f"a field of {type(message).__name__} is out of its range: {error}") from None
 
 
-def decode(frames: Sequence[Frame]) -> WireMessage:
-    """The message in these frames; its arrays are read-only or writable views on them, as the frames are.
+def read_prefix(packed: Frame, at: int = 0) -> Prefix:
+    """The prefix that begins at `at`, where at least PREFIX_BYTES are.
 
     WireError says what does not fit; a peer of another version is told apart and both versions are named.
     """
-    if not frames:
-        raise WireError("a message without frames")
-    header = bytes(frames[0][: _PREFIX.size + 600])
-    if len(header) < _PREFIX.size or not header.startswith(MAGIC):
-        raise WireError("the first frame does not begin with Splitrail's magic bytes")
-    _, version, kind = _PREFIX.unpack_from(header)
+    magic, version, kind, header_bytes, payload_bytes = _PREFIX.unpack_from(packed, at)
+    if magic != MAGIC:
+        raise WireError("a message does not begin with Splitrail's magic bytes")
     if version != WIRE_VERSION:
         raise WireError(
             f"the peer speaks version {version} of the tensor protocol, this agent speaks {WIRE_VERSION}: "
             f"update Splitrail on {'the peer' if version < WIRE_VERSION else 'this node'}"
         )
-    if len(header) != len(frames[0]):
-        raise WireError(f"a header of {len(frames[0])} bytes is too long")
-    return _decode(kind, header[_PREFIX.size :], frames[1:])
+    if header_bytes > MAX_HEADER_BYTES:
+        raise WireError(f"a header of {header_bytes} bytes, at most {MAX_HEADER_BYTES} are allowed")
+    allowed = MAX_MESSAGE_BYTES if kind == _TENSORS else MAX_CHUNK_BYTES if kind == _CHUNKS else 0
+    if payload_bytes > allowed:
+        raise WireError(f"a message of kind {kind} with {payload_bytes} bytes behind its header, {allowed} are allowed")
+    return Prefix(kind, header_bytes, payload_bytes)
+
+
+def decode(packed: Frame) -> WireMessage:
+    """The message that these bytes are, no more and no less; its arrays are views on them. WireError as above."""
+    if len(packed) < PREFIX_BYTES:
+        raise WireError(f"a message of {len(packed)} bytes, a prefix alone has {PREFIX_BYTES}")
+    whole = memoryview(packed)
+    prefix = read_prefix(whole)
+    if prefix.size_bytes != len(whole):
+        raise WireError(f"a message of {len(whole)} bytes says that it has {prefix.size_bytes}")
+    end = PREFIX_BYTES + prefix.header_bytes
+    header, rest = bytes(whole[PREFIX_BYTES:end]), whole[end:]
+    if prefix.kind != _TENSORS:
+        return small_message(prefix, header, rest)
+    described = tensors_header(prefix, header)
+    arrays: list[Tensor] = []
+    at = 0
+    for spec in described.specs:
+        arrays.append(np.ndarray(spec.shape, spec.dtype, buffer=rest[at : at + spec.size_bytes]))
+        at += spec.size_bytes
+    return TensorsMessage(described.route, tuple(arrays), described.stages)
+
+
+def tensors_header(prefix: Prefix, header: bytes) -> TensorsHeader:
+    """What a message of tensors says of them; WireError where that is not what its prefix announced."""
+    if len(header) < _TENSORS_HEAD.size:
+        raise WireError(f"a tensors' header of {len(header)} bytes, it has at least {_TENSORS_HEAD.size}")
+    name, epoch, request, hop, plan, tensor_count, stage_count = _TENSORS_HEAD.unpack_from(header)
+    _check_counts(tensor_count, stage_count)
+    boundary = _TENSORS_HEAD.size + tensor_count * DESCRIPTOR_BYTES
+    expected = boundary + stage_count * _STAGE.size
+    if len(header) != expected:
+        raise WireError(f"a tensors' header of {len(header)} bytes, {expected} are needed")
+    specs, size_bytes = specs_of(header[_TENSORS_HEAD.size : boundary])
+    if size_bytes != prefix.payload_bytes:
+        raise WireError(f"tensors of {size_bytes} bytes in a message of {prefix.payload_bytes}")
+    stages = tuple(
+        StageRecord(each_hop, compute_ns, wait_ns, unpack_energy(energy), codec_ns)
+        for each_hop, compute_ns, wait_ns, codec_ns, *energy in _STAGE.iter_unpack(header[boundary:])
+    )
+    return TensorsHeader(Route(_name(name), epoch, request, hop, plan), specs, stages)
+
+
+def small_message(prefix: Prefix, header: bytes, rest: Frame) -> WireMessage:  # noqa: PLR0911  # one for each kind
+    """The message of any kind but tensors; a probe's chunk keeps `rest`. WireError says what does not fit."""
+    kind = prefix.kind
+    if kind == _ACK:
+        return Acknowledgement(_unpack_route(header))
+    if kind == _CHUNKS:
+        probe, index, count = _unpack(_CHUNK, header)
+        _check_chunk(index, count, len(rest))
+        return ProbeChunk(probe, index, count, rest)
+    if kind == _FAILURE:
+        if len(header) > _ROUTE.size + MAX_REASON_BYTES:
+            raise WireError(f"a reason of {len(header) - _ROUTE.size} bytes, at most {MAX_REASON_BYTES} are allowed")
+        return FailureMessage(_unpack_route(header[: _ROUTE.size]), header[_ROUTE.size :].decode(errors="replace"))
+    if kind == _TRANSFER:
+        size_bytes, transfer_ns = _unpack(_TIMED, header[_ROUTE.size :])
+        return TransferRecord(_unpack_route(header[: _ROUTE.size]), size_bytes, transfer_ns)
+    if kind == _PING:
+        return Ping(*_unpack(_TOKEN, header))
+    if kind == _PONG:
+        return Pong(*_unpack(_TOKEN, header))
+    if kind == _PROBE_REPLY:
+        probe = _unpack(_TOKEN, header[: _TOKEN.size])
+        return ProbeReply(*probe, *_unpack(_TIMED, header[_TOKEN.size :]))
+    if kind == _HELLO:
+        if not _NAME_FORM.fullmatch(header):
+            raise WireError("a hello without a node's name")
+        return Hello(header.decode("ascii"))
+    if kind == _WELCOME and not header:
+        return Welcome()
+    raise WireError(f"unknown kind of message {kind}")
 
 
 def _encode(message: WireMessage) -> list[Frame]:  # noqa: PLR0911  # one return for each kind of message
     match message:
         case TensorsMessage():
             return _encode_tensors(message)
+        case Acknowledgement():
+            return [_small(_ACK, _pack_route(message.route))]
         case FailureMessage():
             reason = message.reason.encode(errors="replace")[:MAX_REASON_BYTES]
-            return [_prefix(_FAILURE) + _pack_route(message.route) + reason]
+            return [_small(_FAILURE, _pack_route(message.route) + reason)]
         case TransferRecord():
             timed = _TIMED.pack(message.size_bytes, message.transfer_ns)
-            return [_prefix(_TRANSFER) + _pack_route(message.route) + timed]
-        case Acknowledgement():
-            return [_prefix(_ACK) + _pack_route(message.route)]
+            return [_small(_TRANSFER, _pack_route(message.route) + timed)]
         case Ping():
-            return [_prefix(_PING) + _TOKEN.pack(message.token)]
+            return [_small(_PING, _TOKEN.pack(message.token))]
         case Pong():
-            return [_prefix(_PONG) + _TOKEN.pack(message.token)]
+            return [_small(_PONG, _TOKEN.pack(message.token))]
         case ProbeChunk():
-            _check_chunk(message.index, message.count, len(message.payload))
-            return [_prefix(_CHUNKS) + _CHUNK.pack(message.probe, message.index, message.count), message.payload]
+            size_bytes = len(message.payload)
+            _check_chunk(message.index, message.count, size_bytes)
+            header = _CHUNK.pack(message.probe, message.index, message.count)
+            prefix = _PREFIX.pack(MAGIC, WIRE_VERSION, _CHUNKS, len(header), size_bytes)
+            return [prefix + header, message.payload]
         case ProbeReply():
             timed = _TIMED.pack(message.counted_bytes, message.counted_ns)
-            return [_prefix(_PROBE_REPLY) + _TOKEN.pack(message.probe) + timed]
+            return [_small(_PROBE_REPLY, _TOKEN.pack(message.probe) + timed)]
+        case Hello():
+            return [_small(_HELLO, _packed_name(message.node))]
+        case Welcome():
+            return [_small(_WELCOME, b"")]
         case _:
             assert_never(message)
 
 
-def _decode(kind: int, body: bytes, rest: Sequence[Frame]) -> WireMessage:  # noqa: PLR0911  # one for each kind
-    if kind == _TENSORS:
-        return _decode_tensors(body, rest)
-    if kind == _CHUNKS:
-        if len(rest) != 1:
-            raise WireError(f"a probe chunk has one payload frame, not {len(rest)}")
-        probe, index, count = _unpack(_CHUNK, body)
-        _check_chunk(index, count, len(rest[0]))
-        return ProbeChunk(probe, index, count, rest[0])
-    if rest:
-        raise WireError(f"a message of kind {kind} has one frame, not {1 + len(rest)}")
-    if kind == _FAILURE:
-        if len(body) > _ROUTE.size + MAX_REASON_BYTES:
-            raise WireError(f"a reason of {len(body) - _ROUTE.size} bytes, at most {MAX_REASON_BYTES} are allowed")
-        reason = body[_ROUTE.size :].decode(errors="replace")
-        return FailureMessage(_unpack_route(body[: _ROUTE.size]), reason)
-    if kind == _TRANSFER:
-        size_bytes, transfer_ns = _unpack(_TIMED, body[_ROUTE.size :])
-        return TransferRecord(_unpack_route(body[: _ROUTE.size]), size_bytes, transfer_ns)
-    if kind == _ACK:
-        return Acknowledgement(_unpack_route(body))
-    if kind == _PING:
-        return Ping(*_unpack(_TOKEN, body))
-    if kind == _PONG:
-        return Pong(*_unpack(_TOKEN, body))
-    if kind == _PROBE_REPLY:
-        probe = _unpack(_TOKEN, body[: _TOKEN.size])
-        return ProbeReply(*probe, *_unpack(_TIMED, body[_TOKEN.size :]))
-    raise WireError(f"unknown kind of message {kind}")
-
-
 def _encode_tensors(message: TensorsMessage) -> list[Frame]:
     _check_counts(len(message.tensors), len(message.stages))
-    counts = _COUNTS.pack(len(message.tensors), len(message.stages))
-    descriptors = bytearray()
+    route = message.route
+    _check_request(route.request)
+    parts = [b"", b""]  # filled when the counts are known
     payloads: list[Frame] = []
+    size_bytes = 0
     for tensor in message.tensors:
-        code = _DTYPE_CODES.get(tensor.dtype.newbyteorder("<"))
-        if code is None:
-            raise WireError(f"a tensor of type {tensor.dtype} cannot be sent")
-        _check_shape(tensor.shape, _DTYPES[code])
-        dimensions = tensor.shape + (0,) * (MAX_DIMENSIONS - tensor.ndim)
-        descriptors += _TENSOR.pack(code, tensor.ndim, *dimensions, tensor.nbytes)
-        flat = np.ascontiguousarray(tensor, dtype=_DTYPES[code]).reshape(-1)
-        payloads.append(flat.view(np.uint8).data)
-    _check_size(payloads)
+        parts.append(describe(tensor.dtype, tensor.shape))
+        frame = payload(tensor)
+        size_bytes += len(frame)
+        payloads.append(frame)
+    if size_bytes > MAX_MESSAGE_BYTES:
+        raise WireError(f"tensors of {size_bytes} bytes, at most {MAX_MESSAGE_BYTES} are allowed in one message")
     for record in message.stages:
         energy = pack_energy(record.energy)
-        descriptors += _STAGE.pack(record.hop, record.compute_ns, record.wait_ns, record.codec_ns, *energy)
-    header = _prefix(_TENSORS) + _pack_route(message.route) + counts
-    return [header, bytes(descriptors), *payloads]
-
-
-def _decode_tensors(body: bytes, rest: Sequence[Frame]) -> TensorsMessage:
-    route = _unpack_route(body[: _ROUTE.size])
-    tensor_count, stage_count = _unpack(_COUNTS, body[_ROUTE.size :])
-    _check_counts(tensor_count, stage_count)
-    if len(rest) != 1 + tensor_count:
-        raise WireError(f"{tensor_count} tensors need {2 + tensor_count} frames, not {1 + len(rest)}")
-    descriptors, payloads = rest[0], rest[1:]
-    _check_size(payloads)
-    boundary = tensor_count * _TENSOR.size
-    expected = boundary + stage_count * _STAGE.size
-    if len(descriptors) != expected:
-        raise WireError(f"a descriptor frame of {len(descriptors)} bytes, {expected} are needed")
-    tensors = tuple(
-        _view(record, payload)
-        for record, payload in zip(_TENSOR.iter_unpack(descriptors[:boundary]), payloads, strict=True)
+        parts.append(_STAGE.pack(record.hop, record.compute_ns, record.wait_ns, record.codec_ns, *energy))
+    header_bytes = _TENSORS_HEAD.size + len(message.tensors) * DESCRIPTOR_BYTES + len(message.stages) * _STAGE.size
+    parts[0] = _PREFIX.pack(MAGIC, WIRE_VERSION, _TENSORS, header_bytes, size_bytes)
+    parts[1] = _TENSORS_HEAD.pack(
+        _packed_name(route.deployment),
+        route.epoch,
+        route.request,
+        route.hop,
+        route.plan,
+        len(message.tensors),
+        len(message.stages),
     )
-    stages = tuple(
-        StageRecord(hop, compute_ns, wait_ns, unpack_energy(energy), codec_ns)
-        for hop, compute_ns, wait_ns, codec_ns, *energy in _STAGE.iter_unpack(descriptors[boundary:])
-    )
-    return TensorsMessage(route, tensors, stages)
-
-
-def _view(record: tuple[int, ...], payload: Frame) -> Tensor:
-    code, used, *dimensions, size_bytes = record
-    if code >= len(_DTYPES):
-        raise WireError(f"unknown tensor type code {code}")
-    if used > MAX_DIMENSIONS or any(dimensions[used:]):
-        raise WireError(f"a tensor of {used} dimensions with {dimensions}")
-    dtype, shape = _DTYPES[code], tuple(dimensions[:used])
-    _check_shape(shape, dtype)
-    if not math.prod(shape) * dtype.itemsize == size_bytes == len(payload):
-        raise WireError(f"a tensor of shape {shape} and type {dtype} in a frame of {len(payload)} bytes")
-    return np.ndarray(shape, dtype, buffer=payload)
-
-
-def _check_shape(shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if len(shape) > MAX_DIMENSIONS:
-        raise WireError(f"a tensor of {len(shape)} dimensions, at most {MAX_DIMENSIONS} are allowed")
-    # Dimensions beside a zero count too: numpy refuses shapes whose other dimensions overflow.
-    if math.prod(max(dimension, 1) for dimension in shape) * dtype.itemsize > MAX_TENSOR_BYTES:
-        raise WireError(f"a tensor of shape {shape} and type {dtype} is larger than {MAX_TENSOR_BYTES} bytes")
+    return [b"".join(parts), *payloads]
 
 
 def _check_counts(tensors: int, stages: int) -> None:
@@ -316,10 +377,9 @@ def _check_counts(tensors: int, stages: int) -> None:
         raise WireError(f"{stages} stage records, at most {MAX_STAGE_RECORDS} are allowed")
 
 
-def _check_size(payloads: Sequence[Frame]) -> None:
-    size_bytes = sum(map(len, payloads))
-    if size_bytes > MAX_MESSAGE_BYTES:
-        raise WireError(f"tensors of {size_bytes} bytes, at most {MAX_MESSAGE_BYTES} are allowed in one message")
+def _check_request(request: bytes) -> None:
+    if len(request) != REQUEST_BYTES:
+        raise WireError(f"a request id of {len(request)} bytes, {REQUEST_BYTES} are needed")
 
 
 def _check_chunk(index: int, count: int, size_bytes: int) -> None:
@@ -329,28 +389,37 @@ def _check_chunk(index: int, count: int, size_bytes: int) -> None:
         raise WireError(f"a probe chunk of {size_bytes} bytes, 1 to {MAX_CHUNK_BYTES} are allowed")
 
 
-def _prefix(kind: int) -> bytes:
-    return _PREFIX.pack(MAGIC, WIRE_VERSION, kind)
+def _small(kind: int, header: bytes) -> bytes:
+    return _PREFIX.pack(MAGIC, WIRE_VERSION, kind, len(header), 0) + header
 
 
 def _pack_route(route: Route) -> bytes:
-    deployment = route.deployment.encode(errors="replace")
-    if not _DEPLOYMENT_FORM.fullmatch(deployment):
-        raise WireError(f"{route.deployment!r} is not a deployment's name")
-    if len(route.request) != REQUEST_BYTES:
-        raise WireError(f"a request id of {len(route.request)} bytes, {REQUEST_BYTES} are needed")
-    return _ROUTE.pack(deployment, route.epoch, route.request, route.hop, route.plan)
+    _check_request(route.request)
+    return _ROUTE.pack(_packed_name(route.deployment), route.epoch, route.request, route.hop, route.plan)
 
 
 def _unpack_route(packed: bytes) -> Route:
     padded, epoch, request, hop, plan = _unpack(_ROUTE, packed)
-    deployment = padded.rstrip(b"\0")
-    if not _DEPLOYMENT_FORM.fullmatch(deployment):
+    return Route(_name(padded), epoch, request, hop, plan)
+
+
+@lru_cache(256)
+def _packed_name(name: str) -> bytes:
+    packed = name.encode(errors="replace")
+    if not _NAME_FORM.fullmatch(packed):
+        raise WireError(f"{name!r} is not the name of a deployment or a node")
+    return packed
+
+
+@lru_cache(256)
+def _name(padded: bytes) -> str:
+    name = padded.rstrip(b"\0")
+    if not _NAME_FORM.fullmatch(name):
         raise WireError("a message without a valid deployment name")
-    return Route(deployment.decode("ascii"), epoch, request, hop, plan)
+    return name.decode("ascii")
 
 
-def _unpack(layout: struct.Struct, packed: bytes) -> tuple[Any, ...]:
+def _unpack(layout: struct.Struct, packed: Frame) -> tuple[Any, ...]:
     if len(packed) != layout.size:
         raise WireError(f"a field group of {len(packed)} bytes, {layout.size} are needed")
     return layout.unpack(packed)

@@ -147,8 +147,8 @@ def agent_settings(
         tensors=TensorSettings(
             fallback="none",  # the links are emulated between the agents, the broker's are not
             listen=f"tcp://{LOOPBACK}:{port}",
-            security="open" if place.locks is None else "curve",
-            key_file=place.directory / f"{node.name}.curve",
+            security="open" if place.locks is None else "tls",
+            key_file=place.directory / f"{node.name}.pem",
             pacing=None,  # the links do not carry the broker's messages: there is nothing to pace tensors for
             peers=dict(peers),
         ),

@@ -3,7 +3,8 @@
 import queue
 
 from edge_agent.transport import Delivery, ProbeResult
-from edge_agent.wire import FailureMessage, TensorsMessage, TransferRecord
+from edge_agent.wire import FailureMessage, Route, TensorsMessage, TransferRecord
+from edge_agent.wire_tensors import TensorSpec
 
 
 class Received:
@@ -17,6 +18,9 @@ class Received:
         self.deliveries: queue.Queue[Delivery] = queue.Queue()
         self.round_trips: queue.Queue[tuple[str, float]] = queue.Queue()
         self.probes: queue.Queue[ProbeResult] = queue.Queue()
+
+    def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> None:
+        """New memory each time."""
 
     def on_tensors(self, message: TensorsMessage, src: str) -> None:
         """Tensors have arrived."""

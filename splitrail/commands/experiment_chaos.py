@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seed", type=whole_number(0, 2**32 - 1), default=1, metavar="N", help="draws the moments and durations (1)"
     )
     parser.add_argument(
-        "--secured", action="store_true", help="a site of `splitrail site init`: TLS, passwords, topic rights, CURVE"
+        "--secured", action="store_true", help="a site of `splitrail site init`: TLS, passwords, topic rights"
     )
     parser.add_argument("--model", type=Path, metavar="FILE", help="your own .tflite image classifier (MobileNetV2)")
     parser.add_argument(

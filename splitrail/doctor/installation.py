@@ -14,7 +14,7 @@ from splitrail.doctor.finding import Finding, Verdict
 from splitrail.doctor.subject import Kind
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
-    "agent": ("numpy", "paho-mqtt", "pillow", "prometheus-client", "psutil", "pyyaml", "pyzmq"),
+    "agent": ("cryptography", "numpy", "paho-mqtt", "pillow", "prometheus-client", "psutil", "pyyaml"),
     "coordinator": (
         "cryptography",
         "influxdb-client",

@@ -67,11 +67,9 @@ def port_findings(
 
 def _key_findings(settings: "AgentSettings") -> Iterator[Finding]:
     if settings.tensors.security == "open":
-        yield Finding(
-            "tensor key", "note", "tensors run open, which only loopback may", "set tensors.security to curve"
-        )
+        yield Finding("tensor key", "note", "tensors run open, which only loopback may", "set tensors.security to tls")
         return
-    file = (settings.tensors.key_file or settings.cache / "keys" / f"{settings.node}.curve").expanduser()
+    file = (settings.tensors.key_file or settings.cache / "keys" / f"{settings.node}.pem").expanduser()
     if not file.exists():
         yield Finding("tensor key", "ok", f"made at the first start, in {file}")
         return

@@ -13,7 +13,7 @@ import msgspec
 PROC = Path("/proc")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 # What is meant to stay in a cache; anything else there is unfinished business.
-_FINISHED = (".tflite", ".json", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock", ".curve")
+_FINISHED = (".tflite", ".json", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock", ".pem")
 
 
 class Holdings(msgspec.Struct, frozen=True, kw_only=True):

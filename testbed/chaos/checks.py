@@ -15,9 +15,6 @@ from testbed.chaos.witness import Heard
 MOST_TOLD = 3
 KEPT_SEGMENTS = 4
 """Of the plan in force, of the one that drains, and a fallback for each."""
-COLLECTOR = {"threads": 3, "descriptors": 7}
-"""What pyzmq takes, once, when an agent first sends a large tensor without copying it: a context and a thread of its
-own. Counted in /proc of an agent before and after."""
 
 Answer = tuple[tuple[int, float], ...]
 """The classes of an answer with their scores, best first."""
@@ -95,15 +92,14 @@ def in_order_of_terms(plans: Sequence[Plan]) -> str:
 def nothing_held(before: Mapping[str, Holdings], after: Mapping[str, Holdings], agents: Collection[str]) -> str:
     """No process holds more threads or descriptors than before the first fault, or segments of plans that are gone.
 
-    Agents are one program: each is held to the most that any of them held, as its part in the plan may have changed,
-    and it may have sent its first large tensor since.
+    Agents are one program: each is held to the most that any of them held, as its part in the plan may have changed.
     """
     faults = []
     for name, held in sorted(after.items()):
         alike = [before[each] for each in (agents if name in agents else (name,)) if each in before]
         for what in ("threads", "descriptors"):
             most = max((getattr(each, what) for each in alike), default=None)
-            if most is not None and getattr(held, what) > most + (COLLECTOR[what] if name in agents else 0):
+            if most is not None and getattr(held, what) > most:
                 faults.append(f"{name} has {getattr(held, what)} {what}, had {most}")
         if held.segments > KEPT_SEGMENTS:
             faults.append(f"{name} holds {held.segments} segments")

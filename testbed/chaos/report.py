@@ -27,7 +27,7 @@ def circumstances(results: Results) -> tuple[str, ...]:
     return (
         f"Emulated: {conditions.emulated}.",
         f"{conditions.model}, {conditions.rate_per_s:g} requests/s; the site is "
-        f"{'secured: TLS, passwords, topic rights, CURVE' if conditions.secured else 'open, on loopback alone'}; "
+        f"{'secured: TLS, passwords, topic rights' if conditions.secured else 'open, on loopback alone'}; "
         f"the spool's full disk is {conditions.spool_disk}; seed {conditions.seed}; Splitrail {results.version}.",
         "Leases, heartbeats, probes and planning are quicker than by default (2 s, 0.5 s, 1 s and 1 s).",
     )

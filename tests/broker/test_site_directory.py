@@ -96,7 +96,7 @@ def test_a_nodes_settings_start_it_wherever_they_are_copied(path: Path, tmp_path
     settings = load_settings(elsewhere / "agent.yaml", AgentSettings)
     assert (settings.site, settings.node, settings.tier) == ("home", "pi", "edge")
     assert settings.broker.username == "pi"
-    assert settings.tensors.security == "curve"
+    assert settings.tensors.security == "tls"
     files = (
         settings.broker.password_file,
         settings.broker.ca_file,

@@ -19,7 +19,7 @@ from edge_agent.keys import tensor_key
 
 
 def settings_of(
-    node: str, site: str, mosquitto: PrivateMosquitto, directory: Path, security: Literal["curve", "open"] = "curve"
+    node: str, site: str, mosquitto: PrivateMosquitto, directory: Path, security: Literal["tls", "open"] = "tls"
 ) -> AgentSettings:
     """An agent on loopback with a cache of its own."""
     return AgentSettings(

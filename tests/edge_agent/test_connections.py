@@ -1,47 +1,62 @@
-"""The bounds on what a transport's connections may hold, and that none of them is mistaken for another."""
+"""The bounds on a transport's connections, and what one of them owes to whoever sends on it."""
 
 import contextlib
-import os
+import select
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from edge_agent.connections import MAX_STRANGERS, Connections
-from edge_agent.tcp import TcpConnection
+from edge_agent.connection import MAX_WAITING_MESSAGES, Connection, Phase
+from edge_agent.connections import HANDSHAKE_S, MAX_STRANGERS, Connections
+from edge_agent.errors import WireError
+from edge_agent.stream import MessageReader
 
 
 class Pair:
-    """Both ends of a TCP connection on loopback."""
+    """Both ends of a TCP connection on loopback, the near one a transport's."""
 
-    def __init__(self) -> None:
+    def __init__(self, poll: "select.epoll") -> None:
         """Connect them."""
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.far = socket.create_connection(listener.getsockname())
-            self.near, _ = listener.accept()
-        self.near.settimeout(20)
+            near, _ = listener.accept()
+        near.setblocking(False)
+        self.far.settimeout(20)
+        self.near = Connection(near, poll, peer=None)
+        self.near.watch()
 
     @property
     def is_cut(self) -> bool:
-        """Whether the near end reads the end of the connection, though the far one is open."""
-        self.near.setblocking(False)
+        """Whether the far end reads the end of the connection."""
+        self.far.setblocking(False)
         with contextlib.suppress(BlockingIOError):
-            return self.near.recv(1) == b""
+            return self.far.recv(1) == b""
         return False
 
-    def close(self) -> None:
-        """Close both ends."""
-        self.near.close()
-        self.far.close()
+    def holds(self, size_bytes: int) -> "Pair":
+        """A message of this size is under way on it."""
+        self.near.reader = MessageReader(None, lambda _: None)
+        self.near.reader.under_way_bytes = size_bytes
+        return self
 
 
 @pytest.fixture
-def pairs() -> Iterator[list[Pair]]:
+def poll() -> Iterator["select.epoll"]:
+    """What waits for all of them."""
+    with select.epoll() as poll:
+        yield poll
+
+
+@pytest.fixture
+def pairs(poll: "select.epoll") -> Iterator[list[Pair]]:
     """A few connections."""
-    made = [Pair() for _ in range(3)]
+    made = [Pair(poll) for _ in range(3)]
     yield made
     for pair in made:
-        pair.close()
+        pair.near.cut()
+        pair.far.close()
 
 
 def test_the_silent_stranger_of_longest_standing_makes_place(
@@ -52,10 +67,10 @@ def test_the_silent_stranger_of_longest_standing_makes_place(
     assert MAX_STRANGERS > 1
     connections = Connections()
     speaker, stranger, newcomer = pairs
-    connections.opened(speaker.near.fileno(), is_called=False)
-    connections.spoke(speaker.near.fileno(), "pi")
-    connections.opened(stranger.near.fileno(), is_called=False)
-    connections.opened(newcomer.near.fileno(), is_called=False)
+    connections.opened(speaker.near)
+    speaker.near.speaker = "pi"
+    connections.opened(stranger.near)
+    connections.opened(newcomer.near)
     assert [pair.is_cut for pair in pairs] == [False, True, False]
     assert connections.cut == 1
 
@@ -63,52 +78,83 @@ def test_the_silent_stranger_of_longest_standing_makes_place(
 def test_a_dismissed_speaker_is_cut_and_no_other(pairs: list[Pair]) -> None:
     """Every connection on which it called, not those on which it was called."""
     connections = Connections()
-    for pair, speaker in zip(pairs, ("pi", "pi", "fog"), strict=True):
-        connections.opened(pair.near.fileno(), is_called=pair is pairs[1])
-        connections.spoke(pair.near.fileno(), speaker)
+    for pair, speaker in zip(pairs, ("pi", None, "fog"), strict=True):
+        connections.opened(pair.near)
+        pair.near.speaker = speaker
+    pairs[1].near.peer = "pi"
     connections.dismiss("pi")
     assert [pair.is_cut for pair in pairs] == [True, False, False]
 
 
-def test_what_is_unread_for_two_looks_is_cut(monkeypatch: pytest.MonkeyPatch, pairs: list[Pair]) -> None:
-    """Once may be a pause of this process; a whole message that came meanwhile starts the count anew."""
-    monkeypatch.setattr("edge_agent.connections.MAX_UNREAD_BYTES", 1_000)
+def test_the_largest_message_makes_place_for_others(monkeypatch: pytest.MonkeyPatch, pairs: list[Pair]) -> None:
+    """Even if it is the one that has just begun."""
+    monkeypatch.setattr("edge_agent.connections.MAX_UNDER_WAY_BYTES", 1_000)
     connections = Connections()
-    for pair in pairs[:2]:
-        connections.opened(pair.near.fileno(), is_called=False)
-        pair.far.sendall(bytes(2_000))
-        pair.near.recv(2_000)
-    connections.look()
-    assert connections.cut == 0
-    connections.took(pairs[1].near.fileno())
-    connections.look()
-    assert [pair.is_cut for pair in pairs] == [True, False, False]
+    for pair, size_bytes in zip(pairs, (300, 600, 0), strict=True):
+        connections.opened(pair.holds(size_bytes).near)
+    with pytest.raises(WireError, match="a message of 700 bytes beside others"):
+        connections.reserve(pairs[2].near, 700)
+    assert [pair.is_cut for pair in pairs] == [False, False, True]
+    connections.reserve(pairs[0].near, 500)
+    assert [pair.is_cut for pair in pairs] == [False, True, True]
 
 
-def test_a_number_that_was_given_away_again_is_left_alone(pairs: list[Pair]) -> None:
-    """A connection that ended unnoticed is not confused with the one that has its descriptor now."""
-    old, new, _ = pairs
-    tcp = TcpConnection(old.near.fileno())
-    descriptor = old.near.fileno()
-    old.near.close()
-    replacement = socket.socket(fileno=new.near.detach())
-    try:
-        if replacement.fileno() != descriptor:
-            os.dup2(replacement.fileno(), descriptor)
-        tcp.cut()
-        tcp.pace(1_000_000)
-        assert tcp.received_bytes() is None
-        new.far.sendall(b"still here")
-        assert replacement.recv(10) == b"still here"
-    finally:
-        if replacement.fileno() != descriptor:
-            os.close(descriptor)
-        replacement.close()
+def test_who_takes_too_long_to_say_who_it_is_is_overdue(pairs: list[Pair]) -> None:
+    """Counted from the last step of the opening; an open connection may be silent for as long as it likes."""
+    connections = Connections()
+    for pair, phase in zip(pairs, (Phase.SECURING, Phase.GREETING, Phase.OPEN), strict=True):
+        connections.opened(pair.near)
+        pair.near.begin(phase)
+    now_s = time.monotonic()
+    assert connections.overdue(now_s) == []
+    assert connections.overdue(now_s + HANDSHAKE_S + 1) == [pairs[0].near, pairs[1].near]
 
 
-def test_what_is_no_connection_is_no_fault(tmp_path: object) -> None:
-    """A descriptor that is closed, or a file's."""
-    tcp = TcpConnection(10_000)
-    tcp.cut()
-    tcp.pace(None)
-    assert tcp.received_bytes() is None
+def test_what_the_kernel_does_not_take_is_copied_and_sent_in_order(pairs: list[Pair], poll: "select.epoll") -> None:
+    """The frames may change at once; the poll tells when there is room."""
+    near, far = pairs[0].near, pairs[0].far
+    frames = [bytearray([number]) * 6_000_000 for number in range(3)]
+    for frame in frames:
+        assert near.send((b"head", memoryview(frame)))
+        frame[:] = b"x" * len(frame)
+    received = bytearray()
+    while len(received) < 3 * 6_000_004:
+        for descriptor, events in poll.poll(0):
+            if descriptor == near.descriptor and events & select.EPOLLOUT:
+                near.flush()
+                assert near.claim()
+                near.release()
+        received += far.recv(1_000_000)
+    assert received == b"".join(b"head" + bytes([number]) * 6_000_000 for number in range(3))
+    assert near.sent_bytes == len(received)
+
+
+def test_what_was_not_begun_is_given_back(pairs: list[Pair]) -> None:
+    """When the connection ends, so that it can be sent on the next one; what was begun is lost."""
+    near = pairs[0].near
+    near.send((bytes(50_000_000),))
+    near.send((b"second", b"message"))
+    near.send((b"third",))
+    assert [bytes(message) for message in near.cut()] == [b"secondmessage", b"third"]
+    assert not near.send((b"fourth",))
+
+
+def test_what_waits_on_one_connection_is_bounded(pairs: list[Pair]) -> None:
+    """In number; what is too much is dropped and counted."""
+    near = pairs[0].near
+    near.send((bytes(50_000_000),))
+    assert all(near.send((b"reply",)) for _ in range(MAX_WAITING_MESSAGES - 1))
+    assert not near.send((b"reply",))
+    assert near.dropped == 1
+
+
+def test_a_connection_that_is_read_is_closed_by_its_reader(pairs: list[Pair]) -> None:
+    """Until then its number belongs to no other."""
+    near = pairs[0].near
+    assert near.claim()
+    assert not near.claim()
+    near.cut()
+    assert near.channel.socket.fileno() == near.descriptor
+    near.release()
+    assert near.channel.socket.fileno() < 0
+    assert not near.claim()

@@ -1,8 +1,9 @@
 """Who may send tensors to whom, over real sockets: keys, stolen names, revoked and restarted nodes, and strangers."""
 
+import base64
 import contextlib
-import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -10,15 +11,15 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import psutil
 import pytest
-import zmq
 from eventually import eventually
 from received import Received
+from wire_speaker import WireSpeaker, packed, port_of
 
 from edge_agent.connections import MAX_STRANGERS
 from edge_agent.errors import TransportError
 from edge_agent.keys import NodeKey, make_key
 from edge_agent.transport import Transport
-from edge_agent.wire import Route, TensorsMessage, encode
+from edge_agent.wire import Acknowledgement, Hello, Ping, Pong, Route, TensorsMessage
 
 PATIENCE_S = 30
 SHORTLY_S = 0.7
@@ -61,35 +62,6 @@ def start() -> Iterator[Callable[..., Node]]:
             return node
 
         yield start_node
-
-
-@pytest.fixture
-def attacker() -> Iterator[Callable[..., "zmq.Socket[bytes]"]]:
-    """Makes sockets that speak to a transport with a key of their own, or with none, under any routing id."""
-    context = zmq.Context()
-    dealers: list[zmq.Socket[bytes]] = []
-
-    def connect(endpoint: str, identity: bytes, key: NodeKey | None, server_key: str | None) -> "zmq.Socket[bytes]":
-        dealer = context.socket(zmq.DEALER)
-        dealer.setsockopt(zmq.ROUTING_ID, identity)
-        dealer.setsockopt(zmq.RECONNECT_IVL, 50)
-        if key is not None and server_key is not None:
-            dealer.setsockopt_string(zmq.CURVE_PUBLICKEY, key.public)
-            dealer.setsockopt_string(zmq.CURVE_SECRETKEY, key.secret)
-            dealer.setsockopt_string(zmq.CURVE_SERVERKEY, server_key)
-        dealer.connect(endpoint)
-        dealers.append(dealer)
-        return dealer
-
-    yield connect
-    for dealer in dealers:
-        dealer.close(linger=0)
-    context.destroy(linger=0)
-
-
-def frames_of(number: int) -> list[bytes]:
-    """A message of tensors as it goes over the wire."""
-    return [bytes(frame) for frame in encode(tensors(number))]
 
 
 def test_nodes_that_know_each_others_keys_exchange_tensors(start: Callable[..., Node]) -> None:
@@ -149,24 +121,12 @@ def test_an_unknown_key_cannot_connect(start: Callable[..., Node]) -> None:
     assert fog.transport.counters.received_bytes == 0
 
 
-def test_a_key_that_becomes_known_gets_in_at_once(start: Callable[..., Node]) -> None:
-    """The birth may come after the first attempt to connect, without any help or loss."""
+def test_a_key_that_becomes_known_gets_in(start: Callable[..., Node]) -> None:
+    """The birth may come after the first attempts to connect, without any help or loss."""
     edge, fog = start("edge"), start("fog")
     edge.knows(fog)
     edge.transport.send("fog", tensors(1))
     time.sleep(SHORTLY_S)
-    fog.knows(edge)
-    assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == tensors(1).route
-
-
-def test_a_key_that_becomes_known_late_gets_in(start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
-    """After handshakes that were given up too."""
-    monkeypatch.setattr("edge_agent.sockets.HANDSHAKE_S", 0.3)
-    monkeypatch.setattr("edge_agent.handshakes.HANDSHAKE_S", 0.3)
-    edge, fog = start("edge"), start("fog")
-    edge.knows(fog)
-    edge.transport.send("fog", tensors(1))
-    time.sleep(1.5)
     fog.knows(edge)
     assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == tensors(1).route
 
@@ -181,51 +141,45 @@ def test_another_servers_key_is_not_spoken_to(start: Callable[..., Node]) -> Non
     assert impostor.received.tensors.empty()
 
 
-def test_a_stolen_name_is_refused(start: Callable[..., Node], attacker: Callable[..., "zmq.Socket[bytes]"]) -> None:
+def test_another_members_key_is_not_spoken_to(start: Callable[..., Node]) -> None:
+    """Nor does a node of the site that listens at another's address, whatever it may do in its own name."""
+    edge, fog, mallory = start("edge"), start("fog"), start("mallory")
+    edge.knows(mallory)
+    mallory.knows(edge)
+    edge.transport.connect("fog", mallory.transport.endpoint, fog.key.public)
+    edge.transport.send("fog", tensors(1))
+    time.sleep(SHORTLY_S)
+    assert mallory.received.tensors.empty()
+
+
+def test_a_stolen_name_is_refused(start: Callable[..., Node]) -> None:
     """A node of the site that speaks in another's name is not heard, loses its connection, and harms nobody."""
     edge, fog, mallory = start("edge"), start("fog"), start("mallory")
     fog.knows(edge)
     fog.knows(mallory)
     edge.knows(fog)
-    thief = attacker(fog.transport.endpoint, b"edge/0123456789abcdef", mallory.key, fog.key.public)
-    thief.send_multipart(frames_of(13))
-    assert eventually(lambda: fog.transport.counters.refused > 0, PATIENCE_S)
-    assert fog.transport.counters.cut > 0
+    with WireSpeaker.calling(fog.transport.endpoint, mallory.key, fog.key.public) as thief:
+        thief.socket.sendall(packed(Hello("edge")) + packed(tensors(13)))
+        assert thief.is_cut
+    assert fog.transport.counters.refused == 1
+    assert fog.transport.counters.cut == 1
     edge.transport.send("fog", tensors(1))
     assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == tensors(1).route
     assert fog.numbers() == []
 
 
-def test_a_routing_id_is_told_to_nobody_else(start: Callable[..., Node]) -> None:
-    """Two peers of a node see different ids of it, so that neither can take its place at the other."""
-    edge, fog = start("edge"), start("fog")
-    seen: list[bytes] = []
-    context = zmq.Context()
-    listeners = [context.socket(zmq.ROUTER) for _ in range(2)]
-    for number, listener in enumerate(listeners):
-        listener.setsockopt(zmq.CURVE_SERVER, 1)
-        listener.setsockopt_string(zmq.CURVE_SECRETKEY, fog.key.secret)
-        port = listener.bind_to_random_port("tcp://127.0.0.1")
-        edge.transport.connect(f"peer{number}", f"tcp://127.0.0.1:{port}", fog.key.public)
-        edge.transport.ping(f"peer{number}")
-        assert listener.poll(PATIENCE_S * 1_000)
-        seen.append(listener.recv_multipart()[0])
-    context.destroy(linger=0)
-    first, second = (identity.removeprefix(b"edge/") for identity in seen)
-    assert len(first) == len(second) == 32
-    assert sum(one == other for one, other in zip(first, second, strict=True)) < 16
-
-
-def test_a_replayed_key_proves_nothing(
-    start: Callable[..., Node], attacker: Callable[..., "zmq.Socket[bytes]"]
-) -> None:
-    """A node that announces another's public key can neither speak as that one nor silence it."""
+def test_a_replayed_key_proves_nothing(start: Callable[..., Node]) -> None:
+    """A node that announces another's certificate can neither speak as that one nor silence it."""
     edge, fog, mallory = start("edge"), start("fog"), start("mallory")
     fog.knows(edge)
     edge.knows(fog)
     fog.knows(mallory, edge.key.public)
-    thief = attacker(fog.transport.endpoint, b"edge/0123456789abcdef", mallory.key, fog.key.public)
-    thief.send_multipart(frames_of(13))
+    with (
+        contextlib.suppress(OSError),
+        WireSpeaker.calling(fog.transport.endpoint, mallory.key, fog.key.public) as thief,
+    ):
+        thief.socket.sendall(packed(Hello("edge")) + packed(tensors(13)))
+        assert thief.is_cut
     edge.transport.send("fog", tensors(1))
     message, src = fog.received.tensors.get(timeout=PATIENCE_S)
     assert (message.route, src) == (tensors(1).route, "edge")
@@ -233,26 +187,41 @@ def test_a_replayed_key_proves_nothing(
     assert fog.numbers() == []
 
 
-def test_a_revoked_node_is_cut_off_at_once(
-    start: Callable[..., Node], attacker: Callable[..., "zmq.Socket[bytes]"]
-) -> None:
+def test_a_revoked_node_is_cut_off_at_once(start: Callable[..., Node]) -> None:
     """Its open connection ends, what it still sends is dropped, and it does not come back; the others stay."""
     fog, mallory, edge = start("fog"), start("mallory"), start("edge")
     fog.knows(mallory)
     fog.knows(edge)
     edge.knows(fog)
-    dealer = attacker(fog.transport.endpoint, b"mallory/0123456789abcdef", mallory.key, fog.key.public)
-    dealer.send_multipart(frames_of(1))
-    assert fog.received.tensors.get(timeout=PATIENCE_S)[1] == "mallory"
-    fog.transport.disconnect("mallory")
-    for number in range(2, 30):
-        with contextlib.suppress(zmq.Again):
-            dealer.send_multipart(frames_of(number), zmq.NOBLOCK)
-        time.sleep(0.02)
-    assert eventually(lambda: fog.transport.counters.cut > 0, PATIENCE_S)
+    with WireSpeaker.calling(fog.transport.endpoint, mallory.key, fog.key.public) as open_line:
+        open_line.greet("mallory")
+        open_line.say(tensors(1))
+        assert open_line.hear() == Acknowledgement(tensors(1).route)
+        assert fog.received.tensors.get(timeout=PATIENCE_S)[1] == "mallory"
+        fog.transport.disconnect("mallory")
+        with contextlib.suppress(OSError):
+            open_line.say(tensors(2))
+        assert open_line.is_cut
+    assert fog.transport.counters.cut == 1
+    with pytest.raises(OSError), WireSpeaker.calling(fog.transport.endpoint, mallory.key, fog.key.public) as again:
+        again.greet("mallory")
     assert fog.numbers() == []
     edge.transport.send("fog", tensors(1))
     assert fog.received.tensors.get(timeout=PATIENCE_S)[1] == "edge"
+
+
+def test_a_certificate_of_another_ones_making_is_worth_nothing(start: Callable[..., Node]) -> None:
+    """What is announced must be the whole certificate that is shown; text that is none is refused with a sentence."""
+    edge, fog = start("edge"), start("fog")
+    two = base64.b64encode(base64.b64decode(edge.key.public) + base64.b64decode(make_key().public)).decode()
+    fog.knows(edge, two)
+    edge.knows(fog)
+    edge.transport.send("fog", tensors(1))
+    time.sleep(SHORTLY_S)
+    assert fog.received.tensors.empty()
+    for noise in ("noise", "bm9pc2U=", ""):
+        with pytest.raises(TransportError, match="edge: what it announces as its tensor key is no certificate"):
+            fog.transport.connect("edge", "tcp://127.0.0.1:5757", noise)
 
 
 def test_a_node_that_restarts_with_a_new_key_is_reached(start: Callable[..., Node]) -> None:
@@ -294,17 +263,31 @@ def test_of_two_nodes_of_one_name_the_announced_one_is_heard(start: Callable[...
     assert fog.numbers() == []
 
 
-def test_who_encrypts_nothing_is_refused(
-    start: Callable[..., Node], attacker: Callable[..., "zmq.Socket[bytes]"]
-) -> None:
+def test_who_encrypts_nothing_is_refused(start: Callable[..., Node]) -> None:
     """A socket without any key gets nothing in, whatever its name."""
     edge, fog = start("edge"), start("fog")
     fog.knows(edge)
-    dealer = attacker(fog.transport.endpoint, b"edge/1", None, None)
-    dealer.send_multipart(frames_of(1))
-    time.sleep(SHORTLY_S)
+    with WireSpeaker.calling(fog.transport.endpoint) as plain:
+        plain.socket.sendall(packed(Hello("edge")) + packed(tensors(1)))
+        assert plain.is_cut
     assert fog.received.tensors.empty()
     assert fog.transport.counters.received_bytes == 0
+
+
+def test_an_older_tls_is_refused(start: Callable[..., Node]) -> None:
+    """Both ends speak version 1.3 or not at all."""
+    edge, fog = start("edge"), start("fog")
+    fog.knows(edge)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    edge.key.show(context)
+    with (
+        socket.create_connection(("127.0.0.1", port_of(fog.transport.endpoint)), PATIENCE_S) as connected,
+        pytest.raises(ssl.SSLError),
+    ):
+        context.wrap_socket(connected)
 
 
 def test_an_encrypting_node_does_not_speak_to_an_open_one(start: Callable[..., Node]) -> None:
@@ -323,12 +306,12 @@ def test_an_encrypting_node_does_not_speak_to_an_open_one(start: Callable[..., N
 def test_a_peer_without_a_key_is_not_connected_to(start: Callable[..., Node]) -> None:
     """Nor one with a key from an open node; both are told what to set."""
     edge = start("edge")
-    with pytest.raises(TransportError, match=r"fog announces no tensor key: set tensors\.security to curve there"):
+    with pytest.raises(TransportError, match=r"fog announces no tensor key: set tensors\.security to tls there"):
         edge.transport.connect("fog", "tcp://127.0.0.1:5757")
     assert edge.transport.peers == ()
     with (
         Transport("pi", LOOPBACK) as open_pi,
-        pytest.raises(TransportError, match=r"fog encrypts its tensors: set tensors\.security to curve here"),
+        pytest.raises(TransportError, match=r"fog encrypts its tensors: set tensors\.security to tls here"),
     ):
         open_pi.connect("fog", "tcp://127.0.0.1:5757", make_key().public)
 
@@ -376,46 +359,77 @@ def test_a_crowd_of_strangers_is_bounded(start: Callable[..., Node]) -> None:
         assert eventually(lambda: connections_at(port) <= MAX_STRANGERS + 5, PATIENCE_S)
 
 
-# ZMTP 3.0, RFC 23 of zeromq.org: signature, version, NULL mechanism; READY with the type of the socket and its id.
-GREETING = bytes.fromhex("ff00000000000000017f0300") + b"NULL".ljust(20, b"\0") + bytes(32)
-PROPERTIES = (
-    b"\x05READY"
-    + (b"\x0bSocket-Type" + (6).to_bytes(4, "big") + b"DEALER")
-    + (b"\x08Identity" + (6).to_bytes(4, "big") + b"edge/1")
-)
-READY = b"\x04" + bytes([len(PROPERTIES)]) + PROPERTIES
-MORE = b"\x03" + (1_000_000).to_bytes(8, "big")
+def test_who_says_nothing_loses_the_connection(monkeypatch: pytest.MonkeyPatch, start: Callable[..., Node]) -> None:
+    """However slowly it goes on with its first words: these have a time, open and under TLS."""
+    monkeypatch.setattr("edge_agent.connections.HANDSHAKE_S", 0.3)
+    fog = start("fog")
+    with Transport("open", LOOPBACK) as open_fog:
+        open_fog.start(Received())
+        for endpoint in (fog.transport.endpoint, open_fog.endpoint):
+            with WireSpeaker.calling(endpoint) as silent, WireSpeaker.calling(endpoint) as slow:
+                slow.socket.sendall(packed(Hello("edge"))[:10] if endpoint == open_fog.endpoint else b"\x16\x03\x01")
+                assert silent.is_cut
+                assert slow.is_cut
 
 
-def test_a_message_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who sends frame after frame of one message loses the connection, whatever the frames' own sizes."""
-    monkeypatch.setattr("edge_agent.connections.MAX_UNREAD_BYTES", 20_000_000)
-    with Transport("fog", LOOPBACK) as fog, contextlib.ExitStack() as sending:
+class Stranger:
+    """Speaks to an open transport, which lets in everybody."""
+
+    def __init__(self, transport: Transport) -> None:
+        """Say hello."""
+        self.speaker = WireSpeaker.calling(transport.endpoint)
+        self.speaker.greet("edge")
+
+    def begins(self, size_bytes: int, sends: int) -> None:
+        """Announce tensors of this size, and send so much of them."""
+        large = TensorsMessage(tensors(1).route, (np.zeros(size_bytes, np.uint8),))
+        with contextlib.suppress(OSError):
+            self.speaker.socket.sendall(packed(large)[: sends - size_bytes])
+
+
+@pytest.mark.parametrize("size_bytes", [2**28, 2**63])
+def test_a_message_that_would_be_too_large_is_cut_off(size_bytes: int) -> None:
+    """By what it says of itself, before anything of it is kept."""
+    with Transport("fog", LOOPBACK) as fog:
         fog.start(Received())
-        hostile = sending.enter_context(
-            socket.create_connection(("127.0.0.1", int(fog.endpoint.rsplit(":", 1)[1])), PATIENCE_S)
-        )
-        sending.enter_context(contextlib.suppress(ConnectionError))
-        hostile.sendall(GREETING + READY)
-        chunk, sent_bytes = MORE + os.urandom(1_000_000), 0
-        while sent_bytes < 2_000_000_000:
-            hostile.sendall(chunk)
-            sent_bytes += len(chunk)
-            time.sleep(0.002)
-    assert sent_bytes < 2_000_000_000
-    assert fog.counters.cut == 1
+        hostile = Stranger(fog)
+        with hostile.speaker as speaker:
+            prefix = packed(tensors(1))[:16]
+            speaker.socket.sendall(prefix[:8] + size_bytes.to_bytes(8, "little"))
+            assert speaker.is_cut
+    assert (fog.counters.cut, fog.counters.malformed) == (1, 1)
 
 
 def test_many_unfinished_messages_are_bounded_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each of many connections stays below its own bound: those that fill the memory together are cut until it fits."""
-    monkeypatch.setattr("edge_agent.connections.MAX_UNREAD_BYTES_IN_ALL", 20_000_000)
+    """Each of many connections stays below its own bound: the largest are cut until the rest fits into the memory."""
+    monkeypatch.setattr("edge_agent.connections.MAX_UNDER_WAY_BYTES", 20_000_000)
+    with Transport("fog", LOOPBACK) as fog, contextlib.ExitStack() as sending:
+        received = Received()
+        fog.start(received)
+        for number in range(8):
+            hostile = Stranger(fog)
+            sending.enter_context(hostile.speaker)
+            hostile.begins(9_000_000 + number, sends=1_000_000)
+        assert eventually(lambda: fog.counters.cut == 6, PATIENCE_S)
+        with WireSpeaker.calling(fog.endpoint) as honest:
+            honest.greet("pi")
+            honest.say(tensors(1))
+            assert honest.hear() == Acknowledgement(tensors(1).route)
+        assert fog.counters.cut == 6
+
+
+def test_a_caller_that_reads_no_replies_is_bounded() -> None:
+    """What waits for it is dropped beyond a number; nobody else waits for it."""
     with Transport("fog", LOOPBACK) as fog, contextlib.ExitStack() as sending:
         fog.start(Received())
-        port = int(fog.endpoint.rsplit(":", 1)[1])
-        for _ in range(8):
-            hostile = sending.enter_context(socket.create_connection(("127.0.0.1", port), PATIENCE_S))
-            with contextlib.suppress(ConnectionError):
-                hostile.sendall(GREETING + READY + (MORE + os.urandom(1_000_000)) * 5)
-        assert eventually(lambda: fog.counters.cut >= 4, PATIENCE_S)
-        time.sleep(SHORTLY_S)
-        assert fog.counters.cut < 8
+        deaf = WireSpeaker(socket.socket())
+        deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+        deaf.socket.connect(("127.0.0.1", port_of(fog.endpoint)))
+        sending.enter_context(deaf)
+        deaf.greet("edge")
+        asked = packed(Ping(1)) * 1_000
+        assert eventually(lambda: deaf.socket.send(asked) > 0 and fog.counters.undelivered > 0, PATIENCE_S)
+        with WireSpeaker.calling(fog.endpoint) as other:
+            other.greet("pi")
+            other.say(Ping(2))
+            assert other.hear() == Pong(2)

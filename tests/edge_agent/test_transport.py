@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
-import zmq
 from received import Received
+from wire_speaker import WireSpeaker, packed
 
 from edge_agent.errors import SendError, TransportError
 from edge_agent.outgoing import MAX_OWED_MESSAGES
@@ -19,14 +19,19 @@ from edge_agent.transport import Transport
 from edge_agent.wire import (
     MAGIC,
     WIRE_VERSION,
+    Acknowledgement,
     FailureMessage,
+    Hello,
     Ping,
+    Pong,
     Route,
     StageRecord,
     TensorsMessage,
     TransferRecord,
+    Welcome,
     encode,
 )
+from edge_agent.wire_tensors import Tensor, TensorSpec
 
 PATIENCE_S = 30
 
@@ -70,15 +75,6 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
-
-
-def stranger(endpoint: str, identity: bytes) -> "tuple[zmq.Context[zmq.Socket[bytes]], zmq.Socket[bytes]]":
-    """A socket that speaks to a transport without being one."""
-    context = zmq.Context()
-    dealer = context.socket(zmq.DEALER)
-    dealer.setsockopt(zmq.ROUTING_ID, identity)
-    dealer.connect(endpoint)
-    return context, dealer
 
 
 def test_tensors_arrive_and_are_acknowledged(start: Callable[..., Node]) -> None:
@@ -194,10 +190,10 @@ def test_what_a_restart_lost_is_noticed(start: Callable[..., Node], monkeypatch:
         edge.transport.connect("fog", f"tcp://127.0.0.1:{port}")
         edge.transport.send("fog", tensors(1, 1_000_000))
         taken, _ = dying.accept()
-        # ZeroMQ's greeting and handshake, by which the tensors are let out; then the peer dies with them.
+        # A welcome, by which the tensors are let out; then the peer dies with them.
         with taken:
             taken.settimeout(PATIENCE_S)
-            taken.sendall(NULL_GREETING + NULL_READY)
+            taken.sendall(packed(Welcome()))
             received = 0
             with contextlib.suppress(TimeoutError):
                 while data := taken.recv(1_000_000):
@@ -279,51 +275,170 @@ def test_a_queue_is_bounded_in_bytes(start: Callable[..., Node]) -> None:
                 edge.transport.send("cloud", TensorsMessage(route(number), large.tensors))
 
 
-def test_a_peer_of_another_version_is_dropped(start: Callable[..., Node], caplog: pytest.LogCaptureFixture) -> None:
-    """A message of another version is counted, named once in the log, and harms nobody else."""
+def test_arrays_may_change_once_they_are_sent(start: Callable[..., Node]) -> None:
+    """Before the peer is reached, while the kernel takes them, and after: what arrives is what they were."""
+    edge, fog = start("edge"), start("fog")
+    values = np.full(1_500_000, 7, np.int32)
+    edge.transport.connect("fog", fog.transport.endpoint)
+    for number in range(8):
+        values[:] = number
+        edge.transport.send("fog", TensorsMessage(route(number), (values,)))
+    values[:] = -1
+    for number in range(8):
+        message, _ = fog.received.tensors.get(timeout=PATIENCE_S)
+        assert message.route == route(number)
+        assert set(np.unique(message.tensors[0])) == {number}
+
+
+def test_tensors_come_into_the_memory_that_the_receiver_gives() -> None:
+    """Small ones and large ones, each into its own array; where it gives none, new ones are made."""
+
+    class Giving(Received):
+        def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> "list[Tensor] | None":
+            asked.append((route, specs))
+            return places.get(route.request)
+
+    asked: list[tuple[Route, tuple[TensorSpec, ...]]] = []
+    sizes = (100, 1_000_000, 10)
+    places = {route(n).request: [np.zeros(size, np.float32), np.zeros(3, np.int8)] for n, size in enumerate(sizes[:2])}
+    receiver = Giving()
+    with Transport("fog", "tcp://127.0.0.1:0") as fog, Transport("edge", "tcp://127.0.0.1:0") as edge:
+        fog.start(receiver)
+        edge.start(Received())
+        edge.connect("fog", fog.endpoint)
+        for number, size in enumerate(sizes):
+            values = np.arange(size, dtype=np.float32)
+            edge.send("fog", TensorsMessage(route(number), (values, np.arange(3, dtype=np.int8))))
+            message, _ = receiver.tensors.get(timeout=PATIENCE_S)
+            assert np.array_equal(message.tensors[0], values)
+            assert message.tensors[1].tolist() == [0, 1, 2]
+            given = places.get(route(number).request)
+            assert given is None or all(a is b for a, b in zip(given, message.tensors, strict=True))
+            assert asked[number] == (
+                route(number),
+                (TensorSpec((size,), np.dtype(np.float32), 4 * size), TensorSpec((3,), np.dtype(np.int8), 3)),
+            )
+
+
+def test_memory_that_does_not_fit_is_a_fault_of_the_receiver(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged, and the tensors get memory of their own."""
+
+    class Wrong(Received):
+        def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> "list[Tensor]":
+            return [np.zeros(1, np.int8)]
+
+    receiver = Wrong()
+    with Transport("fog", "tcp://127.0.0.1:0") as fog, Transport("edge", "tcp://127.0.0.1:0") as edge:
+        fog.start(receiver)
+        edge.start(Received())
+        edge.connect("fog", fog.endpoint)
+        edge.send("fog", tensors(1))
+        assert receiver.tensors.get(timeout=PATIENCE_S)[0].tensors[0].tolist() == [1] * 1_000
+    assert "memory of (1,) int8 for a tensor of (1000,) float32" in caplog.text
+
+
+def test_a_thread_may_stay_while_another_one_serves() -> None:
+    """It computes within `on_tensors`; meanwhile the same peer's next tensors are acknowledged and its pings answered.
+
+    Only one may: the next one's tensors come on a thread that is needed.
+    """
+
+    class Computing(Received):
+        def on_tensors(self, message: TensorsMessage, src: str) -> None:
+            super().on_tensors(message, src)
+            stays.append(fog.may_stay())
+            if stays[-1]:
+                assert fog.may_stay()
+                computed.wait(PATIENCE_S)
+
+    stays: list[bool] = []
+    computed = threading.Event()
+    receiver, sender, seen = Computing(), Received(), Received()
+    with Transport("fog", "tcp://127.0.0.1:0") as fog, Transport("edge", "tcp://127.0.0.1:0") as edge:
+        fog.start(receiver)
+        edge.start(sender, seen)
+        edge.connect("fog", fog.endpoint)
+        try:
+            for number in range(5):
+                edge.send("fog", tensors(number))
+            for number in range(5):
+                assert sender.deliveries.get(timeout=PATIENCE_S).route == route(number)
+                assert receiver.tensors.get(timeout=PATIENCE_S)[0].route == route(number)
+            edge.ping("fog")
+            assert seen.round_trips.get(timeout=PATIENCE_S)
+            assert stays == [True, False, False, False, False]
+            assert not fog.may_stay()
+        finally:
+            computed.set()
+
+        def stays_again() -> bool:
+            edge.send("fog", tensors(9))
+            receiver.tensors.get(timeout=PATIENCE_S)
+            return stays[-1]
+
+        eventually(stays_again)
+
+
+def test_a_peer_of_another_version_is_cut_off(start: Callable[..., Node], caplog: pytest.LogCaptureFixture) -> None:
+    """It is counted, said once in the log with both versions, and harms nobody else."""
     fog, edge = start("fog"), start("edge")
-    context, dealer = stranger(fog.transport.endpoint, b"newer/1")
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            dealer.send_multipart([MAGIC + bytes([9, 1]) + bytes(90)])
+            with WireSpeaker.calling(fog.transport.endpoint) as newer:
+                newer.socket.sendall(MAGIC + bytes([9, 1]) + bytes(90))
+                assert newer.is_cut
         eventually(lambda: fog.transport.counters.malformed == 3)
     assert [record.getMessage() for record in caplog.records] == [
-        "dropped a message from newer/1: the peer speaks version 9 of the tensor protocol, "
+        "cut a connection with a stranger: the peer speaks version 9 of the tensor protocol, "
         f"this agent speaks {WIRE_VERSION}: update Splitrail on this node"
     ]
-    context.destroy(linger=0)
     edge.transport.connect("fog", fog.transport.endpoint)
     edge.transport.send("fog", tensors(1))
     assert fog.received.tensors.get(timeout=PATIENCE_S)[1] == "edge"
 
 
 @pytest.mark.parametrize(
-    ("identity", "frames"),
+    "said",
     [
-        (b"edge/1", [b"noise"]),
-        (b"edge/1", [b""]),
-        (b"edge/1", [bytes(frame) for frame in encode(tensors(1))][:-1]),
-        (b"a name with spaces/1", [bytes(frame) for frame in encode(Ping(1))]),
-        (b"no-session", [bytes(frame) for frame in encode(Ping(1))]),
+        b"noise that is longer than any prefix",
+        packed(Ping(1)),
+        packed(Hello("edge"))[:-4] + b"a ro",
+        packed(Hello("edge")) + packed(Pong(1)),
+        packed(Hello("edge")) + packed(Hello("fog")),
+        packed(Hello("edge")) + MAGIC + bytes([WIRE_VERSION, 99]) + bytes(10),
     ],
-    ids=["noise", "empty", "frame missing", "bad name", "no session"],
+    ids=["noise", "no hello", "bad name", "reply", "two hellos", "unknown kind"],
 )
-def test_strange_messages_are_counted_and_dropped(
-    start: Callable[..., Node], identity: bytes, frames: list[bytes]
-) -> None:
+def test_strange_messages_end_their_connection(start: Callable[..., Node], said: bytes) -> None:
     """Noise from a stranger ends in a counter; the transport serves on."""
     fog, edge = start("fog"), start("edge")
-    context, dealer = stranger(fog.transport.endpoint, identity)
-    dealer.send_multipart(frames)
-    eventually(lambda: fog.transport.counters.malformed == 1)
-    context.destroy(linger=0)
+    with WireSpeaker.calling(fog.transport.endpoint) as stranger:
+        stranger.socket.sendall(said)
+        assert stranger.is_cut
+    assert (fog.transport.counters.malformed, fog.transport.counters.cut) == (1, 1)
     edge.transport.connect("fog", fog.transport.endpoint)
     edge.transport.ping("fog")
     assert edge.observed.round_trips.get(timeout=PATIENCE_S)
 
 
+def test_a_message_may_come_byte_by_byte(start: Callable[..., Node]) -> None:
+    """And several at once: where the stream is cut into packets says nothing."""
+    fog = start("fog")
+    with WireSpeaker.calling(fog.transport.endpoint) as slow:
+        for byte in packed(Hello("edge")) + packed(tensors(1, 20)):
+            slow.socket.sendall(bytes([byte]))
+        assert slow.hear() == Welcome()
+        assert slow.hear() == Acknowledgement(route(1))
+        slow.socket.sendall(b"".join(packed(tensors(number, 30_000)) for number in range(2, 6)) + packed(Ping(7)))
+        assert [slow.hear() for _ in range(4)] == [Acknowledgement(route(number)) for number in range(2, 6)]
+        assert slow.hear() == Pong(7)
+    for number, size in ((1, 20), (2, 30_000), (3, 30_000), (4, 30_000), (5, 30_000)):
+        message, src = fog.received.tensors.get(timeout=PATIENCE_S)
+        assert (src, message.tensors[0].tolist()) == ("edge", [number] * size)
+
+
 def test_raw_noise_on_the_port_is_survived(start: Callable[..., Node]) -> None:
-    """Bytes that are not even ZeroMQ do not disturb the transport."""
+    """Bytes of another protocol do not disturb the transport."""
     fog, edge = start("fog"), start("edge")
     port = int(fog.transport.endpoint.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port)) as noise:
@@ -386,36 +501,37 @@ def test_a_dead_connection_is_made_anew(start: Callable[..., Node], monkeypatch:
             thread.join(PATIENCE_S)
 
 
-def test_too_many_peers_do_not_stop_the_transport(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_machine_without_descriptors_left_is_survived(
+    start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Those for whom there are no sockets are warned about; the others are served, and another once there is room."""
-    context = zmq.Context()
-    context.max_sockets = 12
-    with monkeypatch.context() as patched:
-        patched.setattr(zmq, "Context", lambda: context)
-        edge = Node("edge")
-    fog = Node("fog")
-    try:
-        with caplog.at_level(logging.WARNING):
-            edge.transport.connect("fog", fog.transport.endpoint)
-            for number in range(20):
-                edge.transport.connect(f"n{number}", "tcp://127.0.0.1:1")
-            eventually(lambda: "cannot connect to n19 at tcp://127.0.0.1:1: Too many open files" in caplog.text)
-        edge.transport.send("fog", tensors(1))
-        assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(1)
-        for number in range(20):
-            edge.transport.disconnect(f"n{number}")
-        late = Node("late")
-        try:
-            edge.transport.connect("late", late.transport.endpoint)
-            edge.transport.send("late", tensors(2))
-            assert late.received.tensors.get(timeout=PATIENCE_S)[0].route == route(2)
-        finally:
-            late.transport.close()
-    finally:
-        edge.transport.close()
-        fog.transport.close()
+    """A peer for which there is none is warned about once; the others are served, and it is too once there is room."""
+    edge, fog, late = start("edge"), start("fog"), start("late")
+    edge.transport.connect("fog", fog.transport.endpoint)
+    edge.transport.send("fog", tensors(0))
+    fog.received.tensors.get(timeout=PATIENCE_S)
+
+    def exhausted(*_: object) -> None:
+        tried.append(True)
+        raise OSError(24, "Too many open files")
+
+    tried: list[bool] = []
+    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
+        patched.setattr("edge_agent.sockets.new_socket", exhausted)
+        edge.transport.connect("late", late.transport.endpoint)
+        eventually(lambda: len(tried) > 2)
+    assert caplog.text.count(f"cannot connect to late at {late.transport.endpoint}: Too many open files") == 1
+    edge.transport.send("fog", tensors(1))
+    assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(1)
+    edge.transport.send("late", tensors(2))
+    assert late.received.tensors.get(timeout=PATIENCE_S)[0].route == route(2)
+
+
+def test_a_peer_is_found_by_its_name(start: Callable[..., Node]) -> None:
+    """Whichever of the name's addresses it listens on."""
+    edge, fog = start("edge"), start("fog")
+    edge.transport.connect("fog", fog.transport.endpoint.replace("127.0.0.1", "localhost"))
+    edge.transport.send("fog", tensors(1))
+    assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(1)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:5757", "tcp://127.0.0.1", "ipc:///tmp/x", "tcp://no host:1", ""])
@@ -462,14 +578,8 @@ def test_closing_leaves_nothing_behind() -> None:
             edge.transport.send("fog", tensors(2))
         with pytest.raises(queue.Empty):
             fog.received.tensors.get(timeout=0.01)
-    assert not [thread for thread in threading.enumerate() if thread.name == "tensor-transport"]
-    eventually(lambda: open_files() <= before + FILES_OF_PYZMQ)
-
-
-# ZMTP 3.0, RFC 23 of zeromq.org: signature, version, NULL mechanism; READY with the type of the socket.
-NULL_GREETING = bytes.fromhex("ff00000000000000017f0300") + b"NULL".ljust(20, b"\0") + bytes(32)
-NULL_READY = bytes.fromhex("041c05") + b"READY" + b"\x0bSocket-Type" + bytes.fromhex("00000006") + b"ROUTER"
-FILES_OF_PYZMQ = 8  # one collector of freed messages for the whole process: a context with its sockets
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tensor-")]
+    assert open_files() == before
 
 
 def open_files() -> int:

@@ -17,6 +17,7 @@ from edge_agent.wire import (
     WIRE_VERSION,
     Acknowledgement,
     FailureMessage,
+    Hello,
     Ping,
     Pong,
     ProbeChunk,
@@ -25,10 +26,13 @@ from edge_agent.wire import (
     StageRecord,
     TensorsMessage,
     TransferRecord,
+    Welcome,
     WireMessage,
     decode,
     encode,
+    read_prefix,
 )
+from edge_agent.wire_tensors import MAX_MESSAGE_BYTES
 
 U64 = st.integers(0, 2**64 - 1)
 ROUTES = st.builds(
@@ -76,13 +80,15 @@ SMALL_MESSAGES = st.one_of(
     st.builds(Pong, token=U64),
     st.builds(ProbeChunk, probe=U64, index=st.just(3), count=st.integers(4, 999), payload=st.binary(min_size=1)),
     st.builds(ProbeReply, probe=U64, counted_bytes=U64, counted_ns=U64),
+    st.builds(Hello, node=st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")),
+    st.just(Welcome()),
 )
 ROUTE = Route("faces", 7, bytes(range(16)), 2)
 
 
-def transmitted(message: WireMessage) -> list[bytes]:
-    """The frames as they come out of a socket."""
-    return [bytes(frame) for frame in encode(message)]
+def transmitted(message: WireMessage) -> bytes:
+    """The bytes as they come out of a socket."""
+    return b"".join(encode(message))
 
 
 @given(SMALL_MESSAGES)
@@ -103,38 +109,41 @@ def test_tensors_come_back_as_they_were(message: TensorsMessage) -> None:
         assert after.tobytes() == before.tobytes()
 
 
-@given(st.lists(st.binary(max_size=200), max_size=5))
-def test_arbitrary_frames_are_refused(frames: list[bytes]) -> None:
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_are_refused(noise: bytes) -> None:
     """Noise raises a WireError and nothing else."""
     with pytest.raises(WireError):
-        decode(frames)
+        decode(noise)
 
 
 @given(st.one_of(SMALL_MESSAGES, TENSORS_MESSAGES), st.data())
 def test_a_damaged_message_is_read_or_refused(message: WireMessage, data: st.DataObject) -> None:
-    """A changed byte, a cut frame or a missing one gives another message or a WireError, never another exception."""
-    frames = [bytearray(frame) for frame in encode(message)]
-    for _ in range(data.draw(st.integers(1, 4))):
-        frame = data.draw(st.sampled_from(frames))
-        action = data.draw(st.sampled_from(["change", "cut", "grow", "drop"]))
-        if action == "change" and frame:
-            frame[data.draw(st.integers(0, len(frame) - 1))] = data.draw(st.integers(0, 255))
-        elif action == "cut":
-            del frame[data.draw(st.integers(0, len(frame))) :]
-        elif action == "grow":
-            frame += data.draw(st.binary(max_size=50))
-        elif len(frames) > 1:
-            frames = [other for other in frames if other is not frame]
+    """Whatever a wrong bit or a missing end does, nothing but a WireError comes of it."""
+    packed = bytearray(transmitted(message))
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(packed) - 1))
+        if data.draw(st.booleans()):
+            packed[place] = data.draw(st.integers(0, 255))
+        elif place:
+            del packed[place:]
     with contextlib.suppress(WireError):
-        decode([bytes(frame) for frame in frames])
+        decode(bytes(packed))
 
 
-def test_tensors_are_views_on_the_frames() -> None:
-    """A received tensor shares the memory of its frame; nothing is copied."""
-    frames = transmitted(TensorsMessage(ROUTE, (np.arange(1000, dtype=np.float32),)))
-    received = decode(frames)
+def test_tensors_are_views_on_the_bytes() -> None:
+    """A decoded tensor shares the memory of its message; nothing is copied."""
+    packed = transmitted(TensorsMessage(ROUTE, (np.arange(1000, dtype=np.float32),)))
+    received = decode(packed)
     assert isinstance(received, TensorsMessage)
-    assert np.shares_memory(received.tensors[0], np.frombuffer(frames[2], dtype=np.uint8))
+    assert np.shares_memory(received.tensors[0], np.frombuffer(packed, dtype=np.uint8))
+
+
+def test_tensors_are_sent_from_their_own_memory() -> None:
+    """Encoding copies nothing of them."""
+    values = np.arange(1000, dtype=np.float32).reshape(10, 100)
+    head, payload = encode(TensorsMessage(ROUTE, (values,)))
+    assert np.shares_memory(values, np.frombuffer(payload, np.uint8))
+    assert len(head) < 200
 
 
 def test_a_strided_or_big_endian_tensor_is_sent_by_value() -> None:
@@ -148,17 +157,17 @@ def test_a_strided_or_big_endian_tensor_is_sent_by_value() -> None:
 @pytest.mark.parametrize(("version", "older"), [(WIRE_VERSION + 8, "this node"), (WIRE_VERSION - 1, "the peer")])
 def test_another_version_is_named(version: int, older: str) -> None:
     """A peer of another version is refused with both versions in the message, and the side to update."""
-    frames = transmitted(Ping(1))
-    frames[0] = MAGIC + bytes([version]) + frames[0][5:]
+    packed = transmitted(Ping(1))
+    packed = MAGIC + bytes([version]) + packed[5:]
     told = rf"version {version} .* this agent speaks {WIRE_VERSION}: update Splitrail on {older}$"
     with pytest.raises(WireError, match=told):
-        decode(frames)
+        decode(packed)
 
 
-def test_a_newer_version_may_have_longer_headers() -> None:
-    """The version is told before anything else of the header is judged."""
+def test_a_newer_version_may_have_another_prefix() -> None:
+    """The version is told before anything else is judged."""
     with pytest.raises(WireError, match="version 200"):
-        decode([MAGIC + bytes([200]) + bytes(5000)])
+        decode(MAGIC + bytes([200]) + b"\xff" * 5000)
 
 
 @pytest.mark.parametrize(
@@ -175,10 +184,23 @@ def test_a_newer_version_may_have_longer_headers() -> None:
     ids=["dtype", "dimensions", "dimensions beyond ndim", "short frame", "shape", "overflow", "overflow beside zero"],
 )
 def test_a_descriptor_that_lies_is_refused(descriptor: bytes, payload: bytes) -> None:
-    """A descriptor that does not fit its frame is refused before an array is made."""
-    header = transmitted(TensorsMessage(ROUTE, (np.zeros(4, np.float32),)))[0]
+    """A descriptor that does not fit its bytes is refused before an array is made."""
+    head, _ = encode(TensorsMessage(ROUTE, (np.zeros(4, np.float32),)))
+    head = bytes(head)[:8] + len(payload).to_bytes(8, "little") + bytes(head)[16 : -len(descriptor)] + descriptor
     with pytest.raises(WireError):
-        decode([header, descriptor, payload])
+        decode(head + payload)
+
+
+@pytest.mark.parametrize(
+    ("kind", "header_bytes", "payload_bytes"),
+    [(1, 60_000, 0), (1, 100, MAX_MESSAGE_BYTES + 1), (7, 12, 65_537), (5, 8, 1), (1, 100, 2**64 - 1)],
+    ids=["header", "tensors", "chunk", "ping with tensors", "overflow"],
+)
+def test_a_prefix_beyond_the_bounds_is_refused(kind: int, header_bytes: int, payload_bytes: int) -> None:
+    """Before anything of what it announces is waited for."""
+    prefix = struct.pack("<4sBBHQ", MAGIC, WIRE_VERSION, kind, header_bytes, payload_bytes)
+    with pytest.raises(WireError, match="allowed"):
+        read_prefix(prefix)
 
 
 def test_too_many_tensors_are_refused() -> None:
@@ -198,6 +220,7 @@ def test_a_long_reason_is_cut() -> None:
     "message",
     [
         Ping(2**64),
+        Hello("a name with spaces"),
         Acknowledgement(Route("a name with spaces", 1, bytes(16), 0)),
         Acknowledgement(Route("faces", 1, bytes(15), 0)),
         Acknowledgement(Route("faces", -1, bytes(16), 0)),

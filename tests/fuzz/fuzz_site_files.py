@@ -9,6 +9,7 @@ from messages_to_fuzz import examples
 from scratch_file import scratch, written
 
 from broker.errors import SiteError
+from broker.messages import TensorKey
 from broker.site_directory import RECORD_FILE, SiteDirectory
 from broker.site_record import SiteRecord, access_file, passwords_file, tokens_file
 from edge_agent.clock import WallClock
@@ -31,10 +32,10 @@ def run(data: bytes) -> None:
         for made in (access_file(record), passwords_file(record), tokens_file(record)):
             assert len(made) < 1_000 + 2_000 * (1 + len(record.members)) + len(rest)
     elif kind == b"\1":
-        scratch("pi.curve").unlink(missing_ok=True)
-        scratch("pi.curve").touch(mode=0o600)
+        scratch("pi.pem").unlink(missing_ok=True)
+        scratch("pi.pem").touch(mode=0o600)
         with contextlib.suppress(NodeKeyError):
-            assert len(load_or_make_key(written("pi.curve", rest)).public) == 40
+            msgspec.convert(load_or_make_key(written("pi.pem", rest)).public, TensorKey)
     else:
         path = written("number", rest)
         assert 0.0 <= EmulatedLoad(path).load() < 1.0
@@ -45,6 +46,6 @@ def seeds() -> Iterator[bytes]:
     """One of each."""
     record = next(each for each in examples(SiteRecord) if isinstance(each, SiteRecord))
     yield b"\0" + msgspec.json.encode(record)
-    yield b"\1splitrail-curve-secret " + make_key().secret.encode() + b"\n"
+    yield b"\1" + make_key().pem.encode()
     yield b"\x020.5\n"
     yield b"\x02-3600"

@@ -1,6 +1,5 @@
-"""Frames of the tensor plane: the input is cut into frames by lengths of two bytes."""
+"""One message of the tensor plane: the input is all of it."""
 
-import struct
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,10 +8,9 @@ from broker.messages import StageEnergy
 from edge_agent.errors import WireError
 from edge_agent.wire import (
     MAX_STAGE_RECORDS,
-    MAX_TENSORS,
     Acknowledgement,
     FailureMessage,
-    Frame,
+    Hello,
     Ping,
     Pong,
     ProbeChunk,
@@ -21,11 +19,13 @@ from edge_agent.wire import (
     StageRecord,
     TensorsMessage,
     TransferRecord,
+    Welcome,
     WireMessage,
     decode,
     encode,
 )
 from edge_agent.wire_energy import MAX_ENERGY_J
+from edge_agent.wire_tensors import MAX_TENSORS
 
 ROUTE = Route("photos", 3, b"0123456789abcdef", 1)
 ENERGY = StageEnergy(
@@ -43,29 +43,20 @@ MESSAGES: tuple[WireMessage, ...] = (
     Pong(7),
     ProbeChunk(1, 0, 2, b"x" * 100),
     ProbeReply(1, 100, 2_000),
+    Hello("pi"),
+    Welcome(),
 )
 
 
-def frames_of(data: bytes) -> list[Frame]:
-    """The frames that some bytes stand for."""
-    frames: list[Frame] = []
-    while len(data) >= 2 and len(frames) < 80:
-        (size,) = struct.unpack_from("<H", data)
-        frames.append(memoryview(data[2 : 2 + size]))
-        data = data[2 + size :]
-    return frames
-
-
-def packed(frames: list[Frame]) -> bytes:
-    """Bytes that stand for these frames."""
-    return b"".join(struct.pack("<H", len(frame)) + bytes(frame) for frame in frames)
+def packed(message: WireMessage) -> bytes:
+    """A message as it goes over the wire."""
+    return b"".join(encode(message))
 
 
 def run(data: bytes) -> None:
-    """A message is refused, or its arrays are no larger than its frames; what was taken can be sent on unchanged."""
-    frames = frames_of(data)
+    """A message is refused, or its arrays are no larger than its bytes; what was taken can be sent on unchanged."""
     try:
-        message = decode(frames)
+        message = decode(data)
     except WireError:
         return
     if isinstance(message, TensorsMessage):
@@ -74,10 +65,10 @@ def run(data: bytes) -> None:
         assert sum(tensor.nbytes for tensor in message.tensors) <= len(data)
         energies = [record.energy for record in message.stages if record.energy is not None]
         assert all(0.0 <= energy.energy_j <= MAX_ENERGY_J for energy in energies)
-    again = encode(message)
-    assert [bytes(frame) for frame in encode(decode(again))] == [bytes(frame) for frame in again]
+    again = packed(message)
+    assert packed(decode(again)) == again
 
 
 def seeds() -> Iterator[bytes]:
     """One message of each kind."""
-    yield from (packed(encode(message)) for message in MESSAGES)
+    yield from map(packed, MESSAGES)

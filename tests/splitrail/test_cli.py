@@ -36,7 +36,7 @@ try:
     main()
 except SystemExit:
     pass
-heavy = {(*OURS, "numpy", "msgspec", "rich", "yaml", "paho", "zmq")!r}
+heavy = {(*OURS, "numpy", "msgspec", "rich", "yaml", "paho", "ssl")!r}
 print([name for name in sys.modules if name.split(".")[0] in heavy], file=sys.stderr)
 """
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
@@ -63,9 +63,9 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytes
     monkeypatch.setitem(sys.modules, COMMANDS["agent"].module, None)
     monkeypatch.setattr(
         "splitrail.cli.importlib.import_module",
-        lambda name: (_ for _ in ()).throw(ModuleNotFoundError("No module named 'zmq'", name="zmq")),
+        lambda name: (_ for _ in ()).throw(ModuleNotFoundError("No module named 'paho'", name="paho")),
     )
     assert main(["agent"]) == 2
     assert capsys.readouterr().err == (
-        "splitrail: `splitrail agent` needs the package 'zmq': pip install 'splitrail[agent]'\n"
+        "splitrail: `splitrail agent` needs the package 'paho': pip install 'splitrail[agent]'\n"
     )

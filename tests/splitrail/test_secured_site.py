@@ -143,6 +143,6 @@ def test_a_site_runs_with_everything_locked_and_shuts_a_node_out(
         assert statuses["pi"].state == "online"
 
         made = [*(site.path / "nodes/pi/cache").rglob("*"), *(site.path / "coordinator").glob("telemetry*")]
-        assert {"pi.curve", "home-pi.sqlite", "telemetry.sqlite"} <= {path.name for path in made}
+        assert {"pi.pem", "home-pi.sqlite", "telemetry.sqlite"} <= {path.name for path in made}
         assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o077] == []
     assert "its death is published" in capsys.readouterr().out

@@ -109,7 +109,7 @@ def state_of(pid: int) -> str:
 
 
 def test_a_continuum_with_locks(tmp_path: Path, zoo_model: Callable[..., Path]) -> None:
-    """Members of a site come together over TLS and CURVE; who is none cannot sign in."""
+    """Members of a site come together over TLS alone; who is none cannot sign in."""
     locks = SiteDirectory.create(tmp_path / "site", site="testbed", hosts=("127.0.0.1",), port=free_port())
     for node in (PI, LAPTOP):
         locks.add_node(node.name, node.tier)

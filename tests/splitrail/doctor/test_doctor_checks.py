@@ -37,9 +37,9 @@ def failing(error: Exception) -> Iterator[Finding]:
         ),
         (TimeoutError("timed out"), "problem", "timed out"),
         (
-            ModuleNotFoundError("No module named 'zmq'", name="zmq"),
+            ModuleNotFoundError("No module named 'paho'", name="paho"),
             "note",
-            "not looked at, for the Python package 'zmq'",
+            "not looked at, for the Python package 'paho'",
         ),
         (ZeroDivisionError("division by zero"), "problem", "the check itself failed: ZeroDivisionError: division"),
     ],
@@ -120,9 +120,9 @@ def test_what_is_installed_is_no_problem() -> None:
 
 def test_a_missing_package_names_the_commands_that_lack_it() -> None:
     """A problem where the settings' own command needs it."""
-    finding = extra_finding("agent", ("pyzmq",), is_needed=True)
+    finding = extra_finding("agent", ("no-such-package",), is_needed=True)
     assert finding.verdict == "problem"
-    assert finding.says.startswith("pyzmq missing, so `splitrail agent`, ")
+    assert finding.says.startswith("no-such-package missing, so `splitrail agent`, ")
     assert finding.fix == "pip install 'splitrail[agent]'"
     assert extra_finding("convert", ("tensorflow",), is_needed=False) == Finding(
         "packages: convert",

@@ -148,7 +148,7 @@ def test_whose_the_port_is_cannot_be_said_without_the_broker() -> None:
 def test_the_key_of_tensors_is_for_its_owner_alone(tmp_path: Path) -> None:
     """One that is not there yet is made at the first start, and not by the doctor."""
     settings = AgentSettings(site="home", node="pi", tier="edge", cache=tmp_path)
-    file = tmp_path / "keys/pi.curve"
+    file = tmp_path / "keys/pi.pem"
     assert verdicts(tensor_findings(settings, None, frozenset(), was_asked=True)) == ["ok", "ok"]
     assert not file.exists()
     load_or_make_key(file)

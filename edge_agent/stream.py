@@ -1,0 +1,181 @@
+"""Reads messages out of a stream of bytes: small ones at once from one buffer, tensors straight into their own memory.
+
+Knows nothing of sockets: bytes come from a function that fills memory. What the bytes mean is `edge_agent.wire`'s.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import numpy as np
+
+from edge_agent.errors import WireError
+from edge_agent.wire import (
+    MAX_CHUNK_BYTES,
+    MAX_HEADER_BYTES,
+    PREFIX_BYTES,
+    Prefix,
+    Route,
+    TensorsHeader,
+    TensorsMessage,
+    WireMessage,
+    read_prefix,
+    small_message,
+    tensors_header,
+)
+from edge_agent.wire_tensors import Tensor, TensorSpec, bytes_of
+
+BUFFER_BYTES: Final = MAX_CHUNK_BYTES + 1_024  # as much as is read at once: the largest message without large tensors
+REPLY_BUFFER_BYTES: Final = 4_096
+
+Fill = Callable[[memoryview], int | None]
+"""Puts what has come into some memory: how much it was, or None where nothing is there now. OSError at the end."""
+
+
+class TensorMemory(Protocol):
+    """Who says where tensors are received."""
+
+    def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> Sequence[Tensor] | None:
+        """One contiguous, writable array for each, of its type and shape, that nobody uses; None: new ones are made."""
+
+
+class MessageReader:
+    """The messages of one connection, one after the other; for one thread at a time.
+
+    The largest message that comes in pieces is `under_way_bytes`: it counts from its header on.
+    """
+
+    def __init__(
+        self, memory: TensorMemory | None, reserve: Callable[[int], None], buffer_bytes: int = BUFFER_BYTES
+    ) -> None:
+        """Receive tensors where `memory` says; None refuses them. `reserve(bytes)` is asked before they get memory.
+
+        It may raise WireError.
+        """
+        self._memory, self._reserve = memory, reserve
+        self._view = memoryview(bytearray(buffer_bytes))
+        self._start = self._end = 0
+        self._filling: TensorsHeader | None = None
+        self._arrays: Sequence[Tensor] = ()
+        self._pieces: list[memoryview] = []
+        self._was_short = False
+        self.under_way_bytes = 0
+        self.received_bytes = 0
+        """Of whole messages."""
+
+    @property
+    def is_drained(self) -> bool:
+        """Whether all that came was taken, and the last look found less than it asked for."""
+        return self._was_short and self._start == self._end
+
+    @property
+    def has_buffered(self) -> bool:
+        """Whether bytes are here that no look at the connection tells of."""
+        return self._start < self._end
+
+    def take(self, fill: Fill) -> WireMessage | None:
+        """The next message, or None until more has come. WireError where there is none; then the stream is lost.
+
+        A probe's chunk is valid until the next call.
+        """
+        while True:
+            if self._filling is not None:
+                return self._filled(fill, self._filling)
+            message = self._buffered()
+            if message is not None:
+                return message
+            if self._filling is None:
+                room = self._view[self._end :]
+                count = fill(room)
+                if count is None:
+                    return None
+                self._was_short = count < len(room)
+                self._end += count
+
+    def _buffered(self) -> WireMessage | None:
+        """The message at the beginning of the buffer, if it is whole; a large one is begun to be filled."""
+        there = self._end - self._start
+        if there < PREFIX_BYTES:
+            self._make_room(PREFIX_BYTES)
+            return None
+        prefix = read_prefix(self._view, self._start)
+        if there < PREFIX_BYTES + prefix.header_bytes:
+            self._make_room(PREFIX_BYTES + prefix.header_bytes)
+            return None
+        if prefix.holds_tensors:
+            return self._begin_tensors(prefix)
+        if there < prefix.size_bytes:
+            self._make_room(prefix.size_bytes)
+            return None
+        begins = self._start + PREFIX_BYTES
+        boundary = begins + prefix.header_bytes
+        ends = self._start + prefix.size_bytes
+        self._pass(prefix.size_bytes)
+        self.received_bytes += prefix.size_bytes
+        return small_message(prefix, bytes(self._view[begins:boundary]), self._view[boundary:ends])
+
+    def _begin_tensors(self, prefix: Prefix) -> TensorsMessage | None:
+        if self._memory is None:
+            raise WireError("tensors where only replies may come")
+        begins = self._start + PREFIX_BYTES
+        header = tensors_header(prefix, bytes(self._view[begins : begins + prefix.header_bytes]))
+        self._pass(PREFIX_BYTES + prefix.header_bytes)
+        if prefix.payload_bytes > self._end - self._start:
+            self._reserve(prefix.payload_bytes)
+            self.under_way_bytes = prefix.payload_bytes
+        self._arrays = self._places(header)
+        self._pieces = [bytes_of(array) for array in self._arrays if array.nbytes]
+        self._filling = header
+        self.received_bytes += PREFIX_BYTES + prefix.header_bytes
+        self._fill_from_buffer()
+        return None if self._pieces else self._whole(header)
+
+    def _places(self, header: TensorsHeader) -> Sequence[Tensor]:
+        places = self._memory.memory_for(header.route, header.specs) if self._memory is not None else None
+        return tuple(np.empty(spec.shape, spec.dtype) for spec in header.specs) if places is None else places
+
+    def _fill_from_buffer(self) -> None:
+        while self._pieces and self._start < self._end:
+            piece = self._pieces[0]
+            count = min(len(piece), self._end - self._start)
+            piece[:count] = self._view[self._start : self._start + count]
+            self._pass(count)
+            self._advance(count)
+
+    def _filled(self, fill: Fill, header: TensorsHeader) -> TensorsMessage | None:
+        while self._pieces:
+            count = fill(self._pieces[0])
+            if count is None:
+                return None
+            self._advance(count)
+        self._was_short = True
+        return self._whole(header)
+
+    def _advance(self, count: int) -> None:
+        self.received_bytes += count
+        piece = self._pieces[0]
+        if count == len(piece):
+            del self._pieces[0]
+        else:
+            self._pieces[0] = piece[count:]
+
+    def _whole(self, header: TensorsHeader) -> TensorsMessage:
+        message = TensorsMessage(header.route, tuple(self._arrays), header.stages)
+        self._filling, self._arrays, self.under_way_bytes = None, (), 0
+        return message
+
+    def _pass(self, count: int) -> None:
+        self._start += count
+        if self._start == self._end:
+            self._start = self._end = 0
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Let a message of this size fit behind what is there of it."""
+        if size_bytes > len(self._view):
+            raise WireError(f"a message of {size_bytes} bytes, at most {len(self._view)} are allowed here")
+        if self._start + size_bytes > len(self._view):
+            there = self._end - self._start
+            self._view[:there] = bytes(self._view[self._start : self._end])
+            self._start, self._end = 0, there
+
+
+assert PREFIX_BYTES + MAX_HEADER_BYTES <= BUFFER_BYTES
