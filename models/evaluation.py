@@ -91,10 +91,10 @@ def evaluate_codecs(
     """
     graph = read_graph(path)
     chosen = _checked(path, graph, interesting_cuts(graph) if cuts is None else cuts)
-    wanted = _image_input(path, graph)
+    wanted, total = _image_input(path, graph), count + CALIBRATION_IMAGES
     inputs = [
         to_input(image, wanted.shape, wanted.dtype, wanted.quantization, wanted.preprocessing)
-        for image in calibration_samples(images, count + CALIBRATION_IMAGES)
+        for image in itertools.islice(calibration_samples(images, total), total)
     ]
     figures: list[CutCodec] = []
     with tempfile.TemporaryDirectory(prefix="splitrail-codecs-", dir=scratch) as directory:
@@ -297,6 +297,8 @@ def _image_input(path: Path, graph: Graph) -> _Input:
     if len(graph.inputs) != 1:
         raise EvaluationError(f"{path}: codecs are measured on images, and the model takes {len(graph.inputs)} inputs")
     tensor = graph.tensors[graph.inputs[0]]
+    if tensor.dynamic:
+        raise EvaluationError(f"{path}: codecs are measured on images, and the model takes no image of a fixed size")
     return _Input(tensor.shape, tensor.dtype, tensor.quantization, read_preprocessing(path), tensor.size_bytes)
 
 

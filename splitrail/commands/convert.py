@@ -42,12 +42,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         default=[],
-        help="images, or directories of them, that int8 is calibrated on (default: scikit-learn's two photographs)",
+        help="images, or directories of them, that int8 is calibrated on, and that --evaluate runs "
+        "(default: scikit-learn's two photographs)",
     )
     parser.add_argument(
         "--preprocessing",
         choices=PREPROCESSINGS,
         help="how a model of your own wants its pixels, by Keras's names (default: none recorded, and tf assumed)",
+    )
+    parser.add_argument(
+        "--evaluate",
+        action="store_true",
+        help="measure then what packing the tensors at each cut saves, takes and changes, as `splitrail profile "
+        "--codecs` does, and keep that in OUT's .codecs.json",
     )
     parser.add_argument("--labels", metavar="FILE", type=Path, help="the names of the classes, one a line, to record")
 
@@ -55,6 +62,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert, with progress on stderr, and print the path of the file that was written."""
     labels = _read_labels(arguments.labels)
+    # Images of an evaluation alone do not calibrate anything.
+    images = arguments.images if arguments.quantize == "int8" or not arguments.evaluate else []
     with _own_stderr() as stderr:
 
         def report(step: str) -> None:
@@ -69,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
                 Path(arguments.source),
                 arguments.quantize,
                 arguments.output,
-                images=arguments.images,
+                images=images,
                 preprocessing=PREPROCESSINGS[arguments.preprocessing] if arguments.preprocessing else None,
                 labels=labels,
                 report=report,
@@ -83,12 +92,16 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.quantize,
                 _weights_source(arguments.weights),
                 arguments.output,
-                images=arguments.images,
+                images=images,
                 labels=labels,
                 seed=arguments.seed or 0,
                 report=report,
             )
     print(arguments.output)
+    if arguments.evaluate:
+        from splitrail.commands.codec_table import measure_codecs, print_table  # noqa: PLC0415  # only for this
+
+        print_table(arguments.output, measure_codecs(arguments.output, arguments.images))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`splitrail profile`: what each op of a model costs on this machine, and what power that takes."""
+"""`splitrail profile`: what each op of a model costs on this machine, what power that takes, and what codecs do."""
 
 import argparse
 import sys
@@ -11,7 +11,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from edge_agent.profiler import MeasuredProfile, profile_model
-from models.graph import Graph, read_graph
+from models.calibration import MAX_SAMPLES
+from models.evaluation import IMAGES
+from models.graph import MAX_OPS, Graph, read_graph
 from splitrail.errors import SplitrailError
 from splitrail.option_types import whole_number
 
@@ -36,6 +38,33 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="agent.yaml whose power model, meter and smart plug --energy takes (default: this machine's usual ones)",
     )
+    parser.add_argument(
+        "--codecs",
+        action="store_true",
+        help="measure instead what packing the tensors at each cut saves, takes and changes, and keep that in "
+        "FILE's .codecs.json, which the coordinator reads",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="PLACE",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="images, or directories of them, that --codecs runs (default: scikit-learn's two photographs)",
+    )
+    parser.add_argument(
+        "--samples",
+        metavar="N",
+        type=whole_number(2, MAX_SAMPLES),
+        help=f"how many images, crops of the given ones included, --codecs runs (default {IMAGES})",
+    )
+    parser.add_argument(
+        "--cuts",
+        metavar="K",
+        type=whole_number(0, MAX_OPS),
+        nargs="+",
+        help="the cuts that --codecs measures (default: the input and all that send less than four times its bytes)",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
 
 
@@ -43,10 +72,17 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure the model and print the cost of its ops, or the machine's power model."""
     if arguments.settings is not None and not arguments.energy:
         raise SplitrailError("--settings says what --energy calibrates: give both or neither")
+    if arguments.energy and arguments.codecs:
+        raise SplitrailError("--energy and --codecs measure different things: give one at a time")
     if arguments.energy:
         from splitrail.commands.profile_energy import calibrate  # noqa: PLC0415  # an agent's parts, seldom needed
 
         return calibrate(arguments.model, arguments.settings, as_json=arguments.json)
+    if arguments.codecs:
+        return _codecs(arguments)
+    for option in ("images", "samples", "cuts"):
+        if getattr(arguments, option):
+            raise SplitrailError(f"--{option} says what --codecs measures: give both or neither")
     graph = read_graph(arguments.model)
     with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         task: Any = bar.add_task("profiling", total=len(graph.ops))
@@ -57,6 +93,23 @@ def run(arguments: argparse.Namespace) -> int:
         print(msgspec.json.encode(profile).decode())
     else:
         _print_table(graph, profile)
+    return 0
+
+
+def _codecs(arguments: argparse.Namespace) -> int:
+    from splitrail.commands.codec_table import measure_codecs, print_table  # noqa: PLC0415  # Pillow, seldom needed
+
+    figures = measure_codecs(
+        arguments.model,
+        arguments.images,
+        cuts=arguments.cuts,
+        count=arguments.samples or IMAGES,
+        threads=arguments.threads,
+    )
+    if arguments.json:
+        print(msgspec.json.encode(figures).decode())
+    else:
+        print_table(arguments.model, figures)
     return 0
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from broker.mosquitto import PrivateMosquitto
@@ -15,6 +16,7 @@ from broker.session import Session
 from edge_agent.energy import calibration_run, discovery
 from edge_agent.energy.finding import Finding, found
 from edge_agent.energy.meter import EnergyMeter
+from models.codec_figures import CodecFigures
 from models.graph import read_graph
 from splitrail.cli import main
 
@@ -45,6 +47,41 @@ def test_a_model_of_text_is_one_line(small_model: Callable[[str], Path], capsys:
     """Exit code 2: its inputs cannot be made up."""
     assert main(["profile", str(small_model("strings"))]) == 2
     assert "is of type string" in capsys.readouterr().err
+
+
+def test_codecs_are_measured_and_kept_beside_the_model(
+    small_model: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is printed as JSON is what the coordinator will find."""
+    path = tmp_path / "branchy.tflite"
+    path.write_bytes(small_model("branchy").read_bytes())
+    assert main(["profile", str(path), "--codecs", "--cuts", "0", "2", "--samples", "2", "--json"]) == 0
+    printed = msgspec.json.decode(capsys.readouterr().out, type=CodecFigures)
+    assert msgspec.json.decode((tmp_path / "branchy.codecs.json").read_bytes(), type=CodecFigures) == printed
+    assert {each.k for each in printed.cuts} == {0, 2}
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["branchy.codecs.json", "branchy.tflite"]
+    assert main(["profile", str(path), "--codecs", "--cuts", "2", "--samples", "2"]) == 0
+    assert "int8+zstd" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--cuts", "3"], "--cuts says what --codecs measures: give both or neither"),
+        (["--images", "a.jpg"], "--images says what --codecs measures: give both or neither"),
+        (["--codecs", "--energy"], "--energy and --codecs measure different things: give one at a time"),
+        (["--codecs", "--images", "a.jpg"], "there is no image a.jpg"),
+        (["--codecs", "--cuts", "300"], "there is no cut 300 that a codec may be at"),
+    ],
+)
+def test_what_codecs_cannot_be_measured_on_is_one_line(
+    options: list[str], message: str, small_model: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit code 2, and what would be right."""
+    assert main(["profile", str(small_model("branchy")), *options]) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
 
 
 class LinearMachine:
