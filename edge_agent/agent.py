@@ -20,10 +20,12 @@ from broker.messages import (
     PlanReady,
     ProfileFailure,
     Telemetry,
+    TensorCall,
 )
 from broker.presence import Presence, agent_client_id, last_will, new_session_id
 from broker.session import Incoming, Session
 from broker.topics import (
+    CALL,
     DEPLOYMENT,
     INFER,
     LEADER,
@@ -42,6 +44,7 @@ from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.modelled import Traffic
 from edge_agent.errors import SendError, TransportError
 from edge_agent.executor import Executor
+from edge_agent.fallback import fallback_refusal, takes_fallback
 from edge_agent.instruments import Instruments
 from edge_agent.intake import Intake
 from edge_agent.keys import tensor_key
@@ -50,6 +53,7 @@ from edge_agent.loading import LoadingNodes
 from edge_agent.machine_state import MachineReadings, MachineWatch, ThisMachine
 from edge_agent.metrics_counts import TelemetryCounts
 from edge_agent.metrics_server import MetricsServer, Pages
+from edge_agent.mqtt_way import MqttWay
 from edge_agent.origin import Limits, Origin
 from edge_agent.packing import ImageForms
 from edge_agent.peers import Peers
@@ -89,7 +93,13 @@ class Agent:
 
         cache = ModelCache(settings.cache)
         key = tensor_key(settings)
-        self._transport = Transport(settings.node, settings.tensors.listen, key)
+        self._transport = Transport(
+            settings.node,
+            settings.tensors.listen,
+            key,
+            mqtt=self._mqtt_way(settings) if takes_fallback(settings) else None,
+            fallback_after_s=settings.tensors.fallback_after_s,
+        )
         emulation = settings.emulation
         clock = WallClock(emulation.clock_file if emulation else None)
         self._session = Session(
@@ -218,6 +228,11 @@ class Agent:
         session.on(DEPLOYMENT, self._on_deployment)
         session.on(PLAN, self._on_plan)
         session.on(READY, self._on_ready)
+        refusal = fallback_refusal(self._settings)
+        if refusal is not None:
+            log.warning("%s", refusal)
+        elif takes_fallback(self._settings):
+            session.on(CALL, self._on_call)
         self._presence.announce()
         self._has_joined = True
         log.info(
@@ -332,6 +347,10 @@ class Agent:
                 # One that had gone takes tensors again only now that it has its segments.
                 self._origin.regain(report.node)
 
+    def _on_call(self, incoming: Incoming[TensorCall]) -> None:
+        if incoming.message.dst == self._node:
+            self._transport.called(incoming.message.src)
+
     def _on_request(self, incoming: Incoming[InferRequest]) -> None:
         deployment, request = incoming.levels[0], incoming.message
         self._answered.take(
@@ -375,6 +394,15 @@ class Agent:
             self._transport.ping(node)
 
     # --- what this node knows
+
+    def _mqtt_way(self, settings: AgentSettings) -> MqttWay:
+        return MqttWay(
+            settings.node,
+            settings.site,
+            settings.broker,
+            client_id=f"tensors-{settings.node}-{self._session_id}",
+            call=lambda peer: self._session.publish(CALL, TensorCall(dst=peer, src=self._node), peer, self._node),
+        )
 
     def _served_metrics(self) -> MetricsServer | None:
         if self._settings.metrics.port is None:

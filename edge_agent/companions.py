@@ -47,6 +47,7 @@ class WatchedLinks:
     def __init__(self, settings: LinkSettings, *, pacing: float | None = None) -> None:
         """No link is known yet; tensors are held to the share `pacing` of each, or to nothing."""
         self._settings, self._pacing = settings, pacing
+        self._unpaced: Collection[str] = ()
         self._watches: dict[str, LinkWatch] = {}
         self._shared: dict[tuple[str, str], SharedMoves] = {}
 
@@ -58,12 +59,15 @@ class WatchedLinks:
         """The watch of the link to `dst`, from now on."""
         if dst not in self._watches:
             self._watches[dst] = LinkWatch(
-                self._settings, lambda move, at: self._moved(dst, move, at), pacing=self._pacing
+                self._settings,
+                lambda move, at: self._moved(dst, move, at),
+                pacing=None if dst in self._unpaced else self._pacing,
             )
         return self._watches[dst]
 
-    def keep_only(self, peers: Collection[str]) -> None:
-        """Forget the links to all others."""
+    def keep_only(self, peers: Collection[str], *, unpaced: Collection[str] = ()) -> None:
+        """Forget the links to all others; tensors to those that are met anew are not held to any pace if `unpaced`."""
+        self._unpaced = unpaced
         self._watches = {dst: watch for dst, watch in self._watches.items() if dst in peers}
         self._shared = {pair: moves for pair, moves in self._shared.items() if set(pair) <= set(peers)}
 

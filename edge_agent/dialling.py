@@ -111,6 +111,14 @@ class Dialled:
             self._waiting.append(b"".join(frames))
             return True
 
+    def withdraw(self) -> list[Frame]:
+        """Take back what waits for a connection, in order."""
+        with self._lock:
+            waiting: list[Frame] = [] if self.is_ready else list(self._waiting)
+            if waiting:
+                self._waiting.clear()
+            return waiting
+
     def pace(self, bytes_per_s: float | None) -> None:
         """Send no faster than this."""
         with self._lock:

@@ -3,6 +3,7 @@
 How messages are cut and put together is `edge_agent.chunks`'; when they go this way, `edge_agent.fallback`'s.
 """
 
+import contextlib
 import logging
 import math
 import threading
@@ -19,6 +20,8 @@ from broker.errors import ConnectionFailedError
 from broker.topics import TENSORS
 from edge_agent.chunks import WINDOW_BYTES, Arrived, Chunk, Inbound, Outbound, Part, Sort, read_chunk, receipt
 from edge_agent.errors import SendError, WireError
+from edge_agent.ways import Incoming
+from edge_agent.wire import WireMessage, decode, encode
 from edge_agent.wire_tensors import MAX_MESSAGE_BYTES, Frame
 
 log = logging.getLogger("splitrail.transport")
@@ -89,16 +92,12 @@ class MqttWay:
         broker: BrokerSettings,
         *,
         client_id: str,
-        call: Callable[[str], None],
-        hear: Callable[[str, Arrived, int], None],
+        call: Callable[[str], object],
     ) -> None:
-        """Nothing is connected yet.
-
-        `call` asks a peer to listen, by whatever way it hears of; `hear` gets each message, the peer that sent it and
-        when it came (monotonic, ns), on the connection's thread: it must return at once.
-        """
+        """Nothing is connected yet; `call` asks a peer to listen, by whatever way it hears of."""
         self._node, self._site, self._broker, self._client_id = node, site, broker, client_id
-        self._call, self._hear = call, hear
+        self._call = call
+        self._incoming: Incoming | None = None
         self._condition = threading.Condition()
         self._peers: dict[str, _Peer] = {}
         self._connection: Connection | None = None
@@ -120,6 +119,10 @@ class MqttWay:
         connection = self._connection
         return connection is not None and connection.connected
 
+    def start(self, incoming: Incoming) -> None:
+        """Give `incoming` what comes, on the connection's thread; nothing is connected to before."""
+        self._incoming = incoming
+
     def admit(self, peer: str) -> None:
         """Hear `peer` from now on, and let it be sent to."""
         with self._condition:
@@ -130,8 +133,12 @@ class MqttWay:
         with self._condition:
             self._peers.pop(peer, None)
 
+    def admits(self, peer: str) -> bool:
+        """Whether `peer` is heard here and sent to."""
+        return peer in self._peers
+
     def send(self, name: str, sort: Sort, frames: Sequence[Frame]) -> None:
-        """Send a message after those before it; its frames may change once this has returned.
+        """Send a message, or a reply, after those before it; its frames may change once this has returned.
 
         SendError if the peer is unknown, too much waits for it, or this is closed.
         """
@@ -165,14 +172,16 @@ class MqttWay:
                 self._confirm(name, peer)
             self._condition.notify()
 
-    def is_idle(self, name: str) -> bool:
-        """Whether `name` has confirmed all that it was sent."""
+    def is_empty(self, name: str) -> bool:
+        """Whether `name` has had all messages, if perhaps not all replies, or none gets there now."""
         with self._condition:
             peer = self._peers.get(name)
-            return peer is None or not peer.outbound.kept_bytes
+            if peer is None or not peer.outbound.kept_messages:
+                return True
+            return not (self.is_open and peer.listens(time.monotonic()))
 
     def withdraw(self, name: str) -> list[bytes]:
-        """Take back what `name` has not confirmed, in order; some of it may have arrived, or arrive yet."""
+        """Take back the messages that `name` has not confirmed, in order; some may have arrived, or arrive yet."""
         with self._condition:
             peer = self._peers.get(name)
             return peer.outbound.withdraw() if peer is not None else []
@@ -291,15 +300,25 @@ class MqttWay:
                     self._refused += 1
                     return
                 arrived = self._take(name, peer, chunk, at_ns / 1e9)
+            if arrived is not None:
+                self._tell(name, arrived, at_ns)
         except WireError as error:
             self._malformed += 1
             # So many in all: a log is not to be filled from outside.
             if self._complaints < MAX_COMPLAINTS:
                 self._complaints += 1
                 log.warning("dropped what came from %s by the broker: %s", name, error)
+
+    def _tell(self, name: str, arrived: Arrived, at_ns: int) -> None:
+        message, incoming = decode(arrived.content), self._incoming
+        if incoming is None:
             return
-        if arrived is not None:
-            self._hear(name, arrived, at_ns)
+        if arrived.sort == "message":
+            is_taken = incoming.take(MqttCaller(self, name), name, message, at_ns)
+        else:
+            is_taken = incoming.take_reply(name, message, at_ns)
+        if not is_taken:
+            raise WireError(f"a {type(message).__name__} as a {arrived.sort}")
 
     def _take(self, name: str, peer: _Peer, chunk: Chunk, at: float) -> Arrived | None:
         if chunk.asks_again or peer.is_asked or not peer.listens(at):
@@ -347,3 +366,17 @@ class MqttWay:
             TENSORS.address(self._site, name, self._node), payload, qos=TENSORS.qos, retain=False, expiry_s=EXPIRY_S
         ):
             self._sent_bytes += len(payload)
+
+
+@dataclass(frozen=True, slots=True)
+class MqttCaller:
+    """A peer that said something by the broker, and hears the answer there."""
+
+    way: MqttWay
+    peer: str
+
+    def reply(self, message: WireMessage) -> None:
+        """Answer it."""
+        # What it has asked for too much of, or before it was dismissed, it does without.
+        with contextlib.suppress(SendError):
+            self.way.send(self.peer, "reply", encode(message))

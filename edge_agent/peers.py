@@ -65,6 +65,7 @@ class Peers:
                 status.node,
                 self._addresses.get(status.node, status.announcement.endpoint),
                 status.announcement.tensor_key,
+                takes_mqtt=status.announcement.fallback == "mqtt",
             )
         except TransportError as error:
             self._transport.disconnect(status.node)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from broker.messages import LinkReading
+from broker.messages import LinkReading, TensorWay
 from edge_agent import tcp
 from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.companions import WatchedLinks
@@ -49,6 +49,7 @@ class LinkProber:
         self._clock = clock
         self._lock = threading.Lock()
         self._links = WatchedLinks(settings, pacing=pacing if tcp.SUPPORTED else None)
+        self._ways: dict[str, TensorWay] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="link-prober", daemon=True)
 
@@ -99,8 +100,11 @@ class LinkProber:
     def _run(self) -> None:
         while not self._stop.wait(TICK_S):
             peers = self._transport.peers
+            before, self._ways = self._ways, {peer: self._transport.way(peer) for peer in peers}
+            # What was seen of one way tells nothing of the other.
+            same = [peer for peer, way in self._ways.items() if before.get(peer, way) == way]
             with self._lock:
-                self._links.keep_only(peers)
+                self._links.keep_only(same, unpaced=[peer for peer, way in self._ways.items() if way == "mqtt"])
             for peer in peers:
                 if self._stands_still(peer):
                     continue
@@ -133,6 +137,7 @@ class LinkProber:
             mbps=estimate.mbps,
             mbps_std=estimate.mbps_std,
             method=estimate.method,
+            way=self._ways[peer],
         )
         try:
             self._publish(reading)

@@ -160,6 +160,11 @@ class TensorSockets:
         dialled = self._dialled.get(peer)
         return dialled is not None and dialled.is_ready
 
+    def withdraw(self, peer: str) -> list[Frame]:
+        """Take back the messages that wait until `peer` is reached, in order."""
+        dialled = self._dialled.get(peer)
+        return dialled.withdraw() if dialled is not None else []
+
     def send(self, peer: str, frames: Sequence[Frame]) -> None:
         """Send to `peer`, or keep a copy until it is reached; what finds no room there is counted as dropped."""
         dialled = self._dialled.get(peer)

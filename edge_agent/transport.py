@@ -11,8 +11,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from broker.messages import TensorWay
 from edge_agent.admission import Admission
 from edge_agent.deliveries import Delivery, LinkObserver, ProbeResult, TensorReceiver
+from edge_agent.either_way import EitherWay
 from edge_agent.endpoints import check_peer_endpoint
 from edge_agent.errors import SendError, TransportError
 from edge_agent.handshakes import checked_certificate
@@ -21,6 +23,7 @@ from edge_agent.keys import NodeKey
 from edge_agent.lines import InFlight, ReplyKey
 from edge_agent.links import Slope
 from edge_agent.looks import Messages
+from edge_agent.mqtt_way import MqttCounters, MqttWay
 from edge_agent.outgoing import Outgoing
 from edge_agent.sockets import TensorSockets
 from edge_agent.ways import Caller
@@ -55,11 +58,11 @@ class TransportCounters:
     sent_bytes: int
     received_bytes: int
     malformed: int
-    """Connections that were ended because what came on them was no message of ours."""
+    """Connections that were ended because what came on them was no message of ours, and payloads of the broker."""
     undelivered: int
     """Messages that were given up when their connection went silent, was full or was closed."""
     refused: int
-    """Connections whose caller's key is not, or no more, that of the node it claims to be."""
+    """Connections whose caller's key is not that of the node it claims to be, and payloads of who is no peer."""
     cut: int
     """Connections that were ended: refused, malformed, held by strangers, or with too much under way."""
 
@@ -73,17 +76,28 @@ class Transport:
     `edge_agent.connections` say. It is the `edge_agent.ways.Incoming` of its sockets.
     """
 
-    def __init__(self, node: str, listen: str, key: NodeKey | None = None) -> None:
+    def __init__(
+        self,
+        node: str,
+        listen: str,
+        key: NodeKey | None = None,
+        *,
+        mqtt: MqttWay | None = None,
+        fallback_after_s: float = 5.0,
+    ) -> None:
         """Listen as `node` on `listen`, `tcp://host:port` (port 0 takes a free one), with its key.
 
-        Without a key tensors run open, which only a loopback address may. TransportError if that fails.
+        Without a key tensors run open, which only a loopback address may. TransportError if that fails. What is for a
+        peer that could not be connected to for `fallback_after_s` goes by `mqtt`, where that is given and it takes it.
         """
         self._admission = Admission(is_open=key is None)
         self._sockets = TensorSockets(node, listen, key, self._admission)
         self._is_open = key is None
         self.endpoint = self._sockets.endpoint
         """Where this transport listens, with the port that was taken."""
-        self._outgoing = Outgoing(self._sockets)
+        self._mqtt = mqtt
+        self._either = EitherWay(self._sockets, mqtt, after_s=fallback_after_s) if mqtt is not None else None
+        self._outgoing = Outgoing(self._either or self._sockets)
         self._receiver: TensorReceiver
         self._inbox: Inbox
         self._links: LinkObserver | None = None
@@ -93,11 +107,15 @@ class Transport:
         """Take messages in from now on; call once."""
         self._receiver, self._links = receiver, links
         self._inbox = Inbox(receiver)
+        if self._mqtt is not None:
+            self._mqtt.start(self)
         self._sockets.start(self)
 
     def close(self) -> None:
         """Close every socket and end the threads; what is queued is dropped. Calling it again does nothing."""
         if self._outgoing.close():
+            if self._mqtt is not None:
+                self._mqtt.close()
             self._sockets.close()
 
     def __enter__(self) -> "Transport":
@@ -106,8 +124,10 @@ class Transport:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def connect(self, peer: str, endpoint: str, key: str | None = None) -> None:
+    def connect(self, peer: str, endpoint: str, key: str | None = None, *, takes_mqtt: bool = False) -> None:
         """Reach `peer` at `endpoint`, `tcp://host:port`, from now on, and let it in; `key` is its tensor key.
+
+        Where it `takes_mqtt` too, that is the way while it cannot be connected to.
 
         TransportError if that is no such address or key, or if one of both ends has a key and the other has none. A
         peer that is not there yet is tried again until it is, or until `disconnect`; another key or endpoint takes its
@@ -120,6 +140,8 @@ class Transport:
             raise TransportError(endpoint, f"{peer} encrypts its tensors: set tensors.security to tls here")
         self._admission.admit(peer, None if key is None else checked_certificate(peer, key))
         self._outgoing.connect(peer, endpoint, key)
+        if self._either is not None:
+            self._either.allow(peer, takes_mqtt)
 
     def disconnect(self, peer: str) -> None:
         """Forget `peer` and hear it no more; what is under way to it is dropped, its own connections are cut."""
@@ -165,6 +187,15 @@ class Transport:
         """
         return self._sockets.may_stay()
 
+    def way(self, peer: str) -> TensorWay:
+        """How what is sent to `peer` goes now."""
+        return "direct" if self._either is None else self._either.way(peer)
+
+    def called(self, peer: str) -> None:
+        """A peer that cannot connect to this node asks it to listen at the broker."""
+        if self._mqtt is not None:
+            self._mqtt.called(peer)
+
     def in_flight(self, peer: str) -> InFlight | None:
         """The oldest message to `peer` that awaits its reply; None where the line is idle or the peer unknown."""
         return self._outgoing.in_flight(peer)
@@ -179,9 +210,14 @@ class Transport:
         """What has gone out, come in and been dropped."""
         sockets = self._sockets
         sent_bytes, received_bytes, dropped = sockets.passed
-        undelivered = self._outgoing.undelivered + dropped
+        by_mqtt = MqttCounters() if self._mqtt is None else self._mqtt.counters
         return TransportCounters(
-            sent_bytes, received_bytes, sockets.malformed, undelivered, sockets.refused, sockets.cut
+            sent_bytes + by_mqtt.sent_bytes,
+            received_bytes + by_mqtt.received_bytes,
+            sockets.malformed + by_mqtt.malformed,
+            self._outgoing.undelivered + dropped + (0 if self._either is None else self._either.dropped),
+            sockets.refused + by_mqtt.refused,
+            sockets.cut,
         )
 
     # --- what comes, from the sockets' threads
@@ -219,6 +255,8 @@ class Transport:
 
     def attend(self) -> None:
         """Look after the lines."""
+        if self._either is not None:
+            self._either.attend()
         self._outgoing.look_after()
         at_s = time.monotonic()
         if at_s >= self._renew_at_s:

@@ -37,6 +37,7 @@ def tensor_findings(
     """The port and the key; `status` is what the broker keeps of this node, where it `was_asked`."""
     yield from port_findings(settings.tensors.listen, status, ports, was_asked=was_asked)
     yield from _key_findings(settings)
+    yield _fallback_finding(settings)
 
 
 def port_findings(
@@ -63,6 +64,18 @@ def port_findings(
     else:
         fix = f"stop it (`ss -ltnp 'sport = :{port}'` names it), or choose another tensors.listen"
         yield Finding("tensor port", "problem", f"another program listens on port {port}", fix)
+
+
+def _fallback_finding(settings: "AgentSettings") -> Finding:
+    from edge_agent.fallback import fallback_refusal  # noqa: PLC0415  # as below
+
+    if settings.tensors.fallback == "none":
+        return Finding("tensor fallback", "ok", "none: what is for an agent that cannot be connected to waits")
+    refusal = fallback_refusal(settings)
+    if refusal is not None:
+        return split_advice("tensor fallback", "note", refusal)
+    says = f"the broker {settings.broker.endpoint} carries tensors, and sees them, where agents cannot connect"
+    return Finding("tensor fallback", "ok", says)
 
 
 def _key_findings(settings: "AgentSettings") -> Iterator[Finding]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import paho.mqtt.client as mqtt
 import pytest
 from eventually import eventually
@@ -13,11 +14,15 @@ from paho.mqtt.enums import CallbackAPIVersion
 from broker.mosquitto import PrivateMosquitto
 from broker.topics import TENSORS
 from edge_agent import mqtt_way
-from edge_agent.chunks import CHUNK_BYTES, WINDOW_BYTES, Arrived, Heard, Sort, receipt
+from edge_agent.chunks import CHUNK_BYTES, WINDOW_BYTES, Heard, Sort, receipt
 from edge_agent.errors import SendError
 from edge_agent.mqtt_way import MqttWay
+from edge_agent.ways import Caller
+from edge_agent.wire import Hello, Ping, Pong, Route, TensorsMessage, WireMessage, decode, encode
+from edge_agent.wire_tensors import TensorSpec
 
 SITE = "home"
+ROUTE = Route("faces", 1, bytes(16), 1)
 LARGE = 5 * CHUNK_BYTES + 17
 
 Told = tuple[str, Sort, bytes]
@@ -31,14 +36,44 @@ class Node:
         self.told: list[Told] = []
         self.calls = 0
         self._called = called
-        self.way = MqttWay(name, SITE, broker.settings, client_id=f"tensors-{name}", call=self._call, hear=self._hear)
+        self.way = MqttWay(name, SITE, broker.settings, client_id=f"tensors-{name}", call=self._call)
+        self.way.start(self)
 
     def _call(self, peer: str) -> None:
         self.calls += 1
         self._called(peer, self.name)
 
-    def _hear(self, peer: str, arrived: Arrived, _at_ns: int) -> None:
-        self.told.append((peer, arrived.sort, bytes(arrived.content)))
+    def send(self, peer: str, sort: Sort, content: bytes) -> None:
+        """Send a tensor of bytes."""
+        self.way.send(peer, sort, encode(TensorsMessage(ROUTE, (np.frombuffer(content, np.uint8),))))
+
+    def memory_for(self, _route: Route, _specs: tuple[TensorSpec, ...]) -> None:
+        """New memory."""
+
+    def take(self, caller: Caller, src: str, message: WireMessage, _at_ns: int) -> bool:
+        """Keep tensors, and answer a ping."""
+        match message:
+            case TensorsMessage():
+                self.told.append((src, "message", message.tensors[0].tobytes()))
+            case Ping(token):
+                caller.reply(Pong(token))
+            case _:
+                return False
+        return True
+
+    def take_reply(self, peer: str, message: WireMessage, _at_ns: int) -> bool:
+        """Keep tensors and pongs."""
+        match message:
+            case TensorsMessage():
+                self.told.append((peer, "reply", message.tensors[0].tobytes()))
+            case Pong(token):
+                self.told.append((peer, "reply", bytes([token])))
+            case _:
+                return False
+        return True
+
+    def attend(self) -> None:
+        """Nothing is due."""
 
 
 Pair = tuple[Node, Node]
@@ -96,18 +131,18 @@ def test_messages_arrive_in_order_though_the_reader_was_not_there(pair: Pair) ->
     pi, laptop = pair
     messages: list[Told] = [("pi", "message", bytes([number]) * 1_000) for number in range(20)]
     for _, sort, content in messages:
-        pi.way.send("laptop", sort, [content])
+        pi.send("laptop", sort, content)
     assert eventually(lambda: laptop.told == messages)
     assert pi.calls == 1
-    assert eventually(lambda: pi.way.is_idle("laptop"))
+    assert eventually(lambda: pi.way.is_empty("laptop"))
 
 
 def test_answers_come_back_the_same_way(pair: Pair) -> None:
     """Both ends are called and answer on one connection each."""
     pi, laptop = pair
-    pi.way.send("laptop", "message", [b"question"])
+    pi.send("laptop", "message", b"question")
     assert eventually(lambda: len(laptop.told) == 1)
-    laptop.way.send("pi", "reply", [b"answer"])
+    laptop.send("pi", "reply", b"answer")
     assert eventually(lambda: pi.told == [("laptop", "reply", b"answer")])
 
 
@@ -115,20 +150,20 @@ def test_large_tensors_come_in_chunks(pair: Pair) -> None:
     """As they were, in both directions at once."""
     pi, laptop = pair
     here, there = bytes(range(256)) * (LARGE // 256), bytes(reversed(range(256))) * (LARGE // 256)
-    pi.way.send("laptop", "message", [b"head", here])
-    laptop.way.send("pi", "message", [b"head", there])
-    assert eventually(lambda: laptop.told == [("pi", "message", b"head" + here)])
-    assert eventually(lambda: pi.told == [("laptop", "message", b"head" + there)])
+    pi.send("laptop", "message", here)
+    laptop.send("pi", "message", there)
+    assert eventually(lambda: laptop.told == [("pi", "message", here)])
+    assert eventually(lambda: pi.told == [("laptop", "message", there)])
 
 
 def test_a_broker_that_was_killed_loses_nothing(pair: Pair, broker: PrivateMosquitto) -> None:
     """What it had not handed on is sent again, once, to both sides."""
     pi, laptop = pair
-    pi.way.send("laptop", "message", [b"before"])
+    pi.send("laptop", "message", b"before")
     assert eventually(lambda: len(laptop.told) == 1)
     for number in range(10):
-        pi.way.send("laptop", "message", [bytes([number]) * CHUNK_BYTES])
-        laptop.way.send("pi", "reply", [bytes([number])])
+        pi.send("laptop", "message", bytes([number]) * CHUNK_BYTES)
+        laptop.send("pi", "reply", bytes([number]))
         if number == 3:
             broker.kill()
         if number == 6:
@@ -142,7 +177,7 @@ def test_a_broker_that_is_not_there_yet_is_waited_for(pair: Pair, broker: Privat
     """What was said meanwhile arrives when it comes."""
     pi, laptop = pair
     broker.stop()
-    pi.way.send("laptop", "message", [b"early"])
+    pi.send("laptop", "message", b"early")
     broker.start()
     assert eventually(lambda: laptop.told == [("pi", "message", b"early")], timeout_s=30.0)
 
@@ -155,9 +190,9 @@ def test_the_broker_keeps_no_more_than_a_window(pair: Pair, stranger: mqtt.Clien
     stranger.on_message = lambda _client, _data, message: heard_bytes.append(len(message.payload))
     stranger.subscribe(TENSORS.address(SITE, "silent", "pi"))
     pi.way.called("silent")
-    pi.way.send("silent", "message", [bytes(mqtt_way.MAX_KEPT_BYTES - CHUNK_BYTES)])
+    pi.send("silent", "message", bytes(mqtt_way.MAX_KEPT_BYTES - CHUNK_BYTES))
     with pytest.raises(SendError, match="wait for the broker"):
-        pi.way.send("silent", "message", [bytes(2 * CHUNK_BYTES)])
+        pi.send("silent", "message", bytes(2 * CHUNK_BYTES))
     assert eventually(lambda: pi.way.is_open)
     say(stranger, "pi", "silent", receipt(Heard(), asks_again=True))
     assert eventually(lambda: sum(heard_bytes) > WINDOW_BYTES / 2)
@@ -171,22 +206,22 @@ def test_who_is_no_peer_is_not_heard(pair: Pair, stranger: mqtt.Client) -> None:
     pi, laptop = pair
     pi.way.called("nobody")
     assert not pi.way.is_open
-    laptop.way.send("pi", "message", [b"so that it listens"])
+    laptop.send("pi", "message", b"so that it listens")
     assert eventually(lambda: len(pi.told) == 1)
     say(stranger, "pi", "nobody", receipt(Heard(), asks_again=True))
     assert eventually(lambda: pi.way.counters.refused == 1)
     assert len(pi.told) == 1
     with pytest.raises(SendError):
-        pi.way.send("nobody", "message", [b"x"])
+        pi.send("nobody", "message", b"x")
 
 
 def test_a_peer_that_was_dismissed_is_not_heard_any_more(pair: Pair) -> None:
     """Nor sent to."""
     pi, laptop = pair
-    pi.way.send("laptop", "message", [b"one"])
+    pi.send("laptop", "message", b"one")
     assert eventually(lambda: len(laptop.told) == 1)
     laptop.way.dismiss("pi")
-    pi.way.send("laptop", "message", [b"two"])
+    pi.send("laptop", "message", b"two")
     assert eventually(lambda: laptop.way.counters.refused > 0)
     assert len(laptop.told) == 1
 
@@ -194,13 +229,13 @@ def test_a_peer_that_was_dismissed_is_not_heard_any_more(pair: Pair) -> None:
 def test_hostile_payloads_are_counted_and_change_nothing(pair: Pair, stranger: mqtt.Client) -> None:
     """Of a peer's name at a broker that is open, none of which ends what the true peer says."""
     pi, laptop = pair
-    laptop.way.send("pi", "message", [b"first"])
+    laptop.send("pi", "message", b"first")
     assert eventually(lambda: len(pi.told) == 1)
     flood = [b"", b"SPLC", b"\xff" * 100, receipt(Heard()) + b"more", bytes(1_000)] * 20
     for payload in flood:
         say(stranger, "pi", "laptop", payload)
     assert eventually(lambda: pi.way.counters.malformed == len(flood))
-    laptop.way.send("pi", "message", [b"second"])
+    laptop.send("pi", "message", b"second")
     assert eventually(lambda: [content for _, _, content in pi.told] == [b"first", b"second"])
 
 
@@ -209,7 +244,7 @@ def test_it_closes_when_it_is_not_needed_and_opens_again(pair: Pair, monkeypatch
     monkeypatch.setattr(mqtt_way, "IDLE_S", 0.5)
     pi, laptop = pair
     for number in range(2):
-        pi.way.send("laptop", "message", [b"x"])
+        pi.send("laptop", "message", b"x")
         assert eventually(lambda number=number: len(laptop.told) == number + 1)
         assert eventually(lambda: not pi.way.is_open and not laptop.way.is_open)
 
@@ -218,9 +253,29 @@ def test_what_waits_can_be_taken_back(pair: Pair, broker: PrivateMosquitto) -> N
     """To go directly, once that is possible and the broker is away."""
     pi, _ = pair
     broker.stop()
-    pi.way.send("laptop", "message", [b"head", b"tensor"])
-    assert pi.way.withdraw("laptop") == [b"headtensor"]
-    assert pi.way.is_idle("laptop")
+    pi.send("laptop", "message", b"tensor")
+    (content,) = pi.way.withdraw("laptop")
+    message = decode(content)
+    assert isinstance(message, TensorsMessage)
+    assert message.tensors[0].tobytes() == b"tensor"
+    assert pi.way.is_empty("laptop")
+
+
+def test_what_has_to_be_answered_is_answered_there(pair: Pair) -> None:
+    """By whoever takes it, with nothing but the message in hand."""
+    pi, laptop = pair
+    pi.way.send("laptop", "message", encode(Ping(7)))
+    assert eventually(lambda: pi.told == [("laptop", "reply", bytes([7]))])
+    assert laptop.told == []
+
+
+@pytest.mark.parametrize("content", [b"SPLT" + bytes(200), encode(Pong(1))[0], b"".join(encode(Hello("pi")))])
+def test_a_message_that_makes_no_sense_here_is_counted(pair: Pair, content: bytes) -> None:
+    """Noise, a reply that nobody asked for, and what belongs to another way."""
+    pi, laptop = pair
+    pi.way.send("laptop", "message", [content])
+    assert eventually(lambda: laptop.way.counters.malformed == 1)
+    assert laptop.told == []
 
 
 def test_closing_ends_it_wherever_it_is(broker: PrivateMosquitto) -> None:
@@ -228,9 +283,9 @@ def test_closing_ends_it_wherever_it_is(broker: PrivateMosquitto) -> None:
     broker.stop()
     idle, busy = (Node(name, broker, lambda _callee, _caller: None) for name in ("idle", "busy"))
     busy.way.admit("peer")
-    busy.way.send("peer", "message", [b"x"])
+    busy.send("peer", "message", b"x")
     for node in (idle, busy):
         node.way.close()
         node.way.close()
     with pytest.raises(SendError):
-        busy.way.send("peer", "message", [b"x"])
+        busy.send("peer", "message", b"x")

@@ -1,0 +1,124 @@
+"""Agents that cannot connect to each other run a split through the broker, and say so."""
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from changing_plans import NODES, ChangingSite, Stream, is_exact, ran_as_planned
+from eventually import eventually
+
+from broker.messages import LinkReading, Plan
+from broker.mosquitto import PrivateMosquitto, free_port
+from broker.session import Incoming
+from broker.topics import LINK
+from edge_agent.probes import LinkSettings
+
+
+class BlockedSite(ChangingSite):
+    """Agents that announce addresses where nobody listens."""
+
+    def __init__(self, mosquitto: PrivateMosquitto, model: Path, directory: Path) -> None:
+        super().__init__(mosquitto, model, directory, seed=1)
+        self.readings: list[LinkReading] = []
+        for name, settings in self._settings.items():
+            tensors = msgspec.structs.replace(
+                settings.tensors,
+                advertise=f"tcp://127.0.0.1:{free_port()}",
+                fallback_after_s=0.5,
+                pacing=0.9,
+            )
+            self._settings[name] = msgspec.structs.replace(
+                settings, tensors=tensors, links=LinkSettings(ping_interval_s=0.2, probe_interval_s=1.0)
+            )
+
+    def hear_links(self) -> None:
+        """Keep what the agents say of their links."""
+
+        def hear(incoming: Incoming[LinkReading]) -> None:
+            self.readings.append(incoming.message)
+
+        self.session.on(LINK, hear)
+
+
+def split_over_all(site: ChangingSite, epoch: int) -> Plan:
+    """A plan in which every node computes."""
+    plans = (site.random_plan(epoch) for _ in range(1_000))
+    return next(
+        plan for plan in plans if {stage.node for stage in plan.stages if stage.start < stage.stop} == set(NODES)
+    )
+
+
+def all_by_mqtt(site: ChangingSite) -> bool:
+    """Whether no agent has a direct way to another any more."""
+    agents = site.agents.items()
+    return all(
+        running.agent._transport.way(peer) == "mqtt" for name, running in agents for peer in NODES if peer != name
+    )
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[PrivateMosquitto]:
+    """A broker that a test may kill."""
+    with PrivateMosquitto(tmp_path / "broker") as mosquitto:
+        yield mosquitto
+
+
+def test_a_split_runs_through_the_broker(
+    tmp_path: Path, broker: PrivateMosquitto, small_model: Callable[[str], Path]
+) -> None:
+    """Every request is answered, bit for bit as by the whole model, by the stages of its plan, none by a rescue."""
+    threads = set(threading.enumerate())
+    with BlockedSite(broker, small_model("branchy"), tmp_path) as site:
+        site.hear_links()
+        plan = split_over_all(site, 1)
+        site.change(plan)
+        assert site.takes(plan)
+        assert eventually(lambda: all_by_mqtt(site))
+        with Stream(site) as stream:
+            assert eventually(lambda: len(stream.ends) > 100)
+        assert {len(ends) for ends in stream.ended.values()} == {1}
+        assert [end.report.error for _, end in stream.ends if end.report.error] == []
+        assert all(is_exact(asked, end) for asked, end in stream.ends)
+        assert all(ran_as_planned(site, end) for _, end in stream.ends)
+        assert all(end.report.fallback is None for _, end in stream.ends)
+        pairs = {(src, dst) for src in NODES for dst in NODES if src != dst}
+        # The planner reckons with what this way is like, and everybody can see which it is.
+        assert eventually(lambda: {(each.src, each.dst) for each in site.readings if each.way == "mqtt"} == pairs)
+        assert all(each.rtt_ms > 0 for each in site.readings)
+    assert eventually(lambda: set(threading.enumerate()) <= threads)
+
+
+def test_a_broker_that_is_killed_costs_no_answer(
+    tmp_path: Path, broker: PrivateMosquitto, small_model: Callable[[str], Path]
+) -> None:
+    """Requests wait for it, or their origin finishes them; each is answered once, and right."""
+    with BlockedSite(broker, small_model("branchy"), tmp_path) as site:
+        plan = split_over_all(site, 1)
+        site.change(plan)
+        assert site.takes(plan)
+        assert eventually(lambda: all_by_mqtt(site))
+        with Stream(site) as stream:
+            assert eventually(lambda: len(stream.ends) > 20)
+            broker.kill()
+            broker.start()
+            before = len(stream.ends)
+            assert eventually(lambda: len(stream.ends) > before + 20, 60.0)
+        assert {len(ends) for ends in stream.ended.values()} == {1}
+        assert [end.report.error for _, end in stream.ends if end.report.error] == []
+        assert all(is_exact(asked, end) for asked, end in stream.ends)
+
+
+def test_agents_that_can_connect_leave_the_broker_alone(
+    tmp_path: Path, broker: PrivateMosquitto, small_model: Callable[[str], Path]
+) -> None:
+    """Though it is allowed to them."""
+    with ChangingSite(broker, small_model("branchy"), tmp_path, seed=1) as site:
+        plan = split_over_all(site, 1)
+        site.change(plan)
+        assert site.takes(plan)
+        with Stream(site) as stream:
+            assert eventually(lambda: len(stream.ends) > 20)
+        ways = [running.agent._transport._mqtt for running in site.agents.values()]
+        assert [way is not None and way.is_open for way in ways] == [False] * len(NODES)
