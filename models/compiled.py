@@ -4,9 +4,10 @@ It has those methods of the runtimes' `Interpreter` that models.runtime calls. W
 """
 
 import os
+import struct
 import weakref
 from collections.abc import Callable, Sequence
-from ctypes import Array, c_size_t, c_void_p, create_string_buffer
+from ctypes import Array, c_int, c_size_t, c_void_p, create_string_buffer
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,16 +22,28 @@ _ALIGNMENT = 64  # LITERT_HOST_MEMORY_BUFFER_ALIGNMENT, litert/c/litert_tensor_b
 _READ_BEYOND = 64  # XNNPACK may read 16 bytes past the end (XNN_EXTRA_BYTES, xnnpack.h); this is a cache line
 _TYPE_BYTES = 512  # a LiteRtRankedTensorType has 72; it is only handed from one function to another
 
+_FIRST_DIMENSION = 8  # in a LiteRtRankedTensorType, after the element's type and the rank
+
 Made = list[tuple[str, c_void_p]]
+Memory = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Port:
+class Port:
     """An input or output: its shape is fixed and its elements are numpy's."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """The memory of all tensors for so many rows, and LiteRT's buffers on it."""
+
+    memory: Memory
+    inputs: "Array[c_void_p]"
+    outputs: "Array[c_void_p]"
 
 
 def compiled_interpreter(path: Path, packed: Path, threads: int) -> "CompiledInterpreter | None":
@@ -76,18 +89,22 @@ class CompiledInterpreter:
     """A loaded .tflite of fixed shapes; not to be used by two threads at once. It frees its memory when it is let go.
 
     Tensors are numbered inputs first, then outputs. Loading and running let go of Python's lock.
+    After `take_rows` their first dimension, which has to be 1 in the file, is so long.
     """
 
     def __init__(
-        self, calls: LiteRtCalls, path: Path, inputs: Sequence[_Port], outputs: Sequence[_Port], cpu_options: str
+        self, calls: LiteRtCalls, path: Path, inputs: Sequence[Port], outputs: Sequence[Port], cpu_options: str
     ) -> None:
         self._calls = calls
         self._path = path
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
         self._ports = (*inputs, *outputs)
         self._input_count = len(inputs)
-        self._memory = tuple(_aligned(port) for port in self._ports)
-        made: Made = []
-        weakref.finalize(self, _destroy, calls, made, self._memory)
+        self._made: Made = []
+        self._held: list[Memory] = []
+        made = self._made
+        weakref.finalize(self, _destroy, calls, made, self._held)
         model = calls.make(path, "LiteRtCreateModelFromFile", calls.environment, os.fsencode(path))
         made.append(("LiteRtDestroyModel", model))
         options = calls.make(path, "LiteRtCreateOptions")
@@ -96,9 +113,9 @@ class CompiledInterpreter:
         calls.add_cpu_options(path, options, cpu_options)
         self._compiled = calls.make(path, "LiteRtCreateCompiledModel", calls.environment, model, options)
         made.append(("LiteRtDestroyCompiledModel", self._compiled))
-        graph = calls.make(path, "LiteRtGetModelSubgraph", model, 0)
-        self._inputs = self._buffers(graph, "LiteRtGetSubgraphInput", self._memory[: len(inputs)], made)
-        self._outputs = self._buffers(graph, "LiteRtGetSubgraphOutput", self._memory[len(inputs) :], made)
+        self._graph = calls.make(path, "LiteRtGetModelSubgraph", model, 0)
+        self._by_rows: dict[int, _Room] = {}
+        self._use_room(1)
 
     def get_input_details(self) -> list[dict[str, object]]:
         """The inputs, as the runtimes describe them."""
@@ -123,6 +140,21 @@ class CompiledInterpreter:
         """What gives a tensor's own memory, which never moves."""
         return lambda: self._memory[index]
 
+    def take_rows(self, rows: int) -> None:
+        """From now on, compute so many rows at once; all arrays are others. SegmentRunError where LiteRT refuses."""
+        for position, port in enumerate(self._ports[: self._input_count]):
+            shape = (rows, *port.shape[1:])
+            self._calls.do(
+                self._path,
+                "LiteRtCompiledModelResizeInputTensorNonStrict",
+                self._compiled,
+                0,
+                position,
+                (c_int * len(shape))(*shape),
+                len(shape),
+            )
+        self._use_room(rows)
+
     def invoke(self) -> None:
         """Compute the outputs from the inputs. SegmentRunError where LiteRT fails."""
         self._calls.do(
@@ -136,12 +168,27 @@ class CompiledInterpreter:
             self._outputs,
         )
 
-    def _buffers(self, graph: c_void_p, getter: str, memory: Sequence[np.ndarray], made: Made) -> "Array[c_void_p]":
+    def _use_room(self, rows: int) -> None:
+        if rows not in self._by_rows:
+            ports = self._ports
+            if rows > 1:
+                ports = tuple(Port(port.name, (rows, *port.shape[1:]), port.dtype) for port in self._ports)
+            memory = tuple(map(_aligned, ports))
+            self._held.append(memory)
+            inputs = self._buffers("LiteRtGetSubgraphInput", memory[: self._input_count])
+            outputs = self._buffers("LiteRtGetSubgraphOutput", memory[self._input_count :])
+            self._by_rows[rows] = _Room(memory, inputs, outputs)
+        room = self._by_rows[rows]
+        self._memory, self._inputs, self._outputs = room.memory, room.inputs, room.outputs
+
+    def _buffers(self, getter: str, memory: Sequence[np.ndarray]) -> "Array[c_void_p]":
         buffers = []
         for position, array in enumerate(memory):
-            tensor = self._calls.make(self._path, getter, graph, position)
+            tensor = self._calls.make(self._path, getter, self._graph, position)
             kind = create_string_buffer(_TYPE_BYTES)
             self._calls.do(self._path, "LiteRtGetRankedTensorType", tensor, kind)
+            if array.ndim:
+                struct.pack_into("<i", kind, _FIRST_DIMENSION, array.shape[0])
             buffer = self._calls.make(
                 self._path,
                 "LiteRtCreateTensorBufferFromHostMemory",
@@ -150,7 +197,7 @@ class CompiledInterpreter:
                 c_size_t(array.nbytes),
                 None,
             )
-            made.append(("LiteRtDestroyTensorBuffer", buffer))
+            self._made.append(("LiteRtDestroyTensorBuffer", buffer))
             buffers.append(buffer)
         return (c_void_p * len(buffers))(*buffers)
 
@@ -166,12 +213,12 @@ class CompiledInterpreter:
         }
 
 
-def _destroy(calls: LiteRtCalls, made: Made, memory: Sequence[np.ndarray]) -> None:  # noqa: ARG001  # which outlives its buffers
+def _destroy(calls: LiteRtCalls, made: Made, held: Sequence[Memory]) -> None:  # noqa: ARG001  # which outlives its buffers
     for name, thing in reversed(made):
         calls.destroy(name, thing)
 
 
-def _aligned(port: _Port) -> np.ndarray:
+def _aligned(port: Port) -> np.ndarray:
     dtype = np.dtype(port.dtype)
     size = int(np.prod(port.shape, dtype=np.int64)) * dtype.itemsize
     raw = np.zeros(size + _ALIGNMENT + _READ_BEYOND, np.uint8)
@@ -179,7 +226,7 @@ def _aligned(port: _Port) -> np.ndarray:
     return raw[first : first + size].view(dtype).reshape(port.shape)
 
 
-def _ports(path: Path) -> tuple[tuple[_Port, ...], tuple[_Port, ...]] | None:
+def _ports(path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]] | None:
     """The inputs and outputs of a file that suits."""
     with open_model(path) as model:
         main = model.main
@@ -191,7 +238,7 @@ def _ports(path: Path) -> tuple[tuple[_Port, ...], tuple[_Port, ...]] | None:
             return None
         if any(-1 in tensor.signature for tensor in main.tensors):
             return None
-        ports = tuple(_Port(tensor.name, tensor.shape, tensor.type_name) for tensor in tensors)
+        ports = tuple(Port(tensor.name, tensor.shape, tensor.type_name) for tensor in tensors)
     return ports[: len(main.inputs)], ports[len(main.inputs) :]
 
 

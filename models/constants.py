@@ -5,7 +5,7 @@ Partial evaluation folds the shape chains of a dynamic batch; cutting what remai
 
 import operator
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -49,11 +49,11 @@ def find_constants(model: ModelFile, subgraph: SubgraphRecord) -> Constants:
     for index in fed:
         if shapes[index] and shapes[index][0] is None:
             shapes[index] = (subgraph.tensors[index].shape[0], *shapes[index][1:])
-    stored = {index: value for index in constant if (value := _stored(model, subgraph, index)) is not None}
+    stored = {index: value for index in constant if (value := stored_value(model, subgraph, index)) is not None}
     values, folded = dict(stored), dict[int, Value]()
     derived_ops, folded_ops = set[int](), set[int]()
     for number, op in enumerate(subgraph.operators):
-        view = _view(op, shapes, values)
+        view = view_of(op, shapes, values)
         for output in op.outputs:
             shapes[output] = infer(view, shapes[output])
         value = _evaluate(view, subgraph, op)
@@ -76,7 +76,8 @@ def pack_value(value: Value, type_name: str) -> bytes:
     return struct.pack(f"<{len(known)}{_FORMS[type_name]}", *known)
 
 
-def _stored(model: ModelFile, subgraph: SubgraphRecord, index: int) -> Value | None:
+def stored_value(model: ModelFile, subgraph: SubgraphRecord, index: int) -> Value | None:
+    """The items of a small tensor of whole numbers that is stored in the file."""
     tensor = subgraph.tensors[index]
     form, count = _FORMS.get(tensor.type_name), prod(tensor.shape)
     if form is None or not 0 < count <= MAX_VALUE_ITEMS:
@@ -87,7 +88,8 @@ def _stored(model: ModelFile, subgraph: SubgraphRecord, index: int) -> Value | N
     return Value(tensor.shape, struct.unpack(f"<{count}{form}", data))
 
 
-def _view(op: OperatorRecord, shapes: list[Shape], values: Mapping[int, Value]) -> OpView:
+def view_of(op: OperatorRecord, shapes: Sequence[Shape], values: Mapping[int, Value]) -> OpView:
+    """An op as the rules of shapes see it."""
     return OpView(
         kind=op.code.kind,
         shapes=tuple(None if index < 0 else shapes[index] for index in op.inputs),

@@ -29,6 +29,7 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "LiteRtCreateOpaqueOptions": (c_char_p, c_void_p, c_void_p, c_void_p),
     "LiteRtAddOpaqueOptions": (c_void_p, c_void_p),
     "LiteRtCreateCompiledModel": (c_void_p, c_void_p, c_void_p, c_void_p),
+    "LiteRtCompiledModelResizeInputTensorNonStrict": (c_void_p, c_size_t, c_size_t, c_void_p, c_size_t),
     "LiteRtGetModelSubgraph": (c_void_p, c_size_t, c_void_p),
     "LiteRtGetSubgraphInput": (c_void_p, c_size_t, c_void_p),
     "LiteRtGetSubgraphOutput": (c_void_p, c_size_t, c_void_p),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from models.batches import opened_shapes
 from models.constants import Constants, pack_value
 from models.details import detail_tensors
 from models.emitter import blob_bytes_fit
@@ -63,6 +64,7 @@ class _Segment:
     def __init__(self, model: ModelFile, constants: Constants, graph: Graph, start: int, stop: int) -> None:
         self._model = model
         self._constants = constants
+        self._opened = opened_shapes(model, constants)
         self._scopes = self._choose(graph, start, stop)
         self._codes: dict[int, int] = {}
         self._blobs: dict[int | bytes, Blob] = {}
@@ -149,7 +151,7 @@ class _Segment:
             Tensor.HAS_RANK: Number("B", int(tensor.rank_flag)),
         }
         if folded is not None:
-            fields[Tensor.BUFFER] = Number("I", self._own_buffer(pack_value(folded, tensor.type_name)))
+            fields[Tensor.BUFFER] = Number("I", self._own_buffer(self._folded_data(index)))
         elif not tensor.is_variable:
             fields[Tensor.BUFFER] = Number("I", self._file_buffer(buffer))
         if tensor.is_variable:
@@ -208,7 +210,9 @@ class _Segment:
         if original in self._buffers:
             return self._buffers[original]
         span = self._model.buffer_span(original)
-        return self._new_buffer(original, original, self._blob(span)) if span else 0
+        opened = self._opened.stored.get(original)
+        blob = Blob(opened) if opened is not None else self._blob(span)
+        return self._new_buffer(original, original, blob) if span else 0
 
     def _own_buffer(self, data: bytes) -> int:
         return self._buffers.get(data) or self._new_buffer(data, self._own_places[data], Blob(data))
@@ -221,9 +225,13 @@ class _Segment:
     @cached_property
     def _own_places(self) -> dict[bytes, int]:
         """The indices of folded constants, after those of the file and the same in every segment of the model."""
-        tensors = self._model.main.tensors
-        values = {pack_value(value, tensors[index].type_name) for index, value in self._constants.folded.items()}
+        values = {self._folded_data(index) for index in self._constants.folded}
         return {data: place for place, data in enumerate(sorted(values), start=len(self._model.buffers))}
+
+    def _folded_data(self, index: int) -> bytes:
+        opened = self._opened.folded.get(index)
+        value, type_name = self._constants.folded[index], self._model.main.tensors[index].type_name
+        return pack_value(value, type_name) if opened is None else opened
 
     def _blob(self, span: range) -> Blob:
         """Bytes of the file that is cut, to be copied from file to file."""
