@@ -14,7 +14,17 @@ from splitrail.doctor.finding import Finding, Verdict
 from splitrail.doctor.subject import Kind
 
 EXTRAS: Final[dict[str, tuple[str, ...]]] = {
-    "agent": ("cryptography", "numpy", "paho-mqtt", "pillow", "prometheus-client", "psutil", "pyyaml"),
+    "agent": (
+        "cryptography",
+        "lz4",
+        "numpy",
+        "paho-mqtt",
+        "pillow",
+        "prometheus-client",
+        "psutil",
+        "pyyaml",
+        "zstandard",
+    ),
     "coordinator": (
         "cryptography",
         "influxdb-client",
@@ -27,7 +37,7 @@ EXTRAS: Final[dict[str, tuple[str, ...]]] = {
         "uvicorn",
     ),
     "convert": ("pillow", "scikit-learn"),
-    "experiments": ("matplotlib", "pyarrow", "scikit-learn", "scipy"),
+    "experiments": ("grpcio", "matplotlib", "pyarrow", "pyzmq", "scikit-learn", "scipy", "uvloop"),
     "nvidia": ("nvidia-ml-py",),
 }
 """The distributions that each extra brings on every machine; the runtime and TensorFlow are looked at apart."""
