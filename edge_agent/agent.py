@@ -55,7 +55,6 @@ from edge_agent.metrics_counts import TelemetryCounts
 from edge_agent.metrics_server import MetricsServer, Pages
 from edge_agent.mqtt_way import MqttWay
 from edge_agent.origin import Limits, Origin
-from edge_agent.packing import ImageForms
 from edge_agent.peers import Peers
 from edge_agent.pipeline import Pipeline
 from edge_agent.plan_book import MOST_DEPLOYMENTS, PlanBook
@@ -137,7 +136,7 @@ class Agent:
         self._origin = Origin(
             settings.node,
             plans=self._plans,
-            begin=lambda plan, message: self._pipeline.carry(plan, message),  # noqa: PLW0108  # as above
+            begin=lambda plan, message, here: self._pipeline.begin(plan, message, may_compute=here),
             compute=self._executor,
             segment_of=self._preparation.segment,
             power=lambda: {**self._peers.powers(), settings.node: self._power},
@@ -155,8 +154,9 @@ class Agent:
             self._origin,
             plan_of=self._plans.plan_of,
             segment_of=self._preparation.segment,
-            form_of=ImageForms(cache.get).of,
+            form_of=self._preparation.image_form,
             send=self._transport.send,
+            may_stay=self._transport.may_stay,
         )
         self._intake = Intake(
             self._origin,
@@ -281,7 +281,8 @@ class Agent:
     # --- from the tensor transport, on its threads
 
     def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> Sequence[Tensor] | None:
-        """New memory each time."""
+        """Tensors for one of our hops are coming in."""
+        return self._pipeline.memory_for(route, specs)
 
     def on_tensors(self, message: TensorsMessage, src: str) -> None:
         """Tensors have arrived for one of our hops."""

@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -59,6 +59,11 @@ class _Work:
     packing: Packing | None
 
 
+def _elsewhere() -> bool:
+    """The caller's thread has other things to do."""
+    return False
+
+
 class Executor:
     """Runs segments one at a time. `compute_factor` above 1 emulates a slower machine, `load` one that others use.
 
@@ -85,6 +90,11 @@ class Executor:
         self._thread.start()
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return not self._is_taken and not self._queue
+
+    @property
     def busy_s(self) -> float:
         """Seconds spent computing since the start, emulated slowness and load included."""
         return self._busy_ns / 1e9
@@ -106,29 +116,36 @@ class Executor:
         done: Callable[[Outcome], None],
         *,
         packing: Packing | None = None,
-        here: bool = False,
+        here: Callable[[], bool] = _elsewhere,
     ) -> None:
-        """Run on the caller's thread if it may be `here` and nothing runs or waits; else queue it for the executor's.
+        """Run on the caller's thread if nothing runs or waits and it may be `here`; else queue it for the executor's.
 
-        `done` is called on the thread that ran it, before anything else runs: until it returns, the outputs may be the
-        runtime's own memory. What it submits itself is queued. `arrived_ns` is when the inputs came, by
-        time.monotonic_ns(). ExecutorBusyError if the queue is full, or the executor closed.
+        `here` is asked once this run has its place in the order. `done` is called on the thread that ran it, before
+        anything else runs: until it returns, the outputs may be the runtime's own memory. What it submits itself is
+        queued. `arrived_ns` is when the inputs came, by time.monotonic_ns(). ExecutorBusyError if the queue is full, or
+        the executor closed.
         """
         work = _Work(segment, inputs, arrived_ns, done, packing)
         with self._changed:
             if self._closing.is_set():
                 raise ExecutorBusyError("its agent is closing")
-            runs_here = here and not self._is_taken and not self._queue
-            if runs_here:
+            may_be_next = here is not _elsewhere and not self._is_taken and not self._queue
+            if may_be_next:
                 self._is_taken = True
             elif len(self._queue) >= self._queue_length:
                 raise ExecutorBusyError(f"{self._queue_length} requests wait already, {self.backlog_s:.1f} s of work")
             else:
-                self._queue.append(work)
+                self._queue.append(self._waiting(work))
                 if not self._is_taken:
                     self._changed.notify_all()
-        if runs_here:
-            self._carry_out(work)
+        if may_be_next:
+            if here():
+                self._carry_out(work)
+            else:
+                with self._changed:
+                    self._is_taken = False
+                    self._queue.appendleft(self._waiting(work))
+                    self._changed.notify_all()
 
     def close(self) -> None:
         """Finish what runs now, drop what waits, and end the thread; an emulated machine does not sleep on."""
@@ -138,6 +155,11 @@ class Executor:
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._is_taken)
         self._thread.join()
+
+    @staticmethod
+    def _waiting(work: _Work) -> _Work:
+        """The same work, whose turn comes later: until then others may use the memory that it was lent, if it was."""
+        return replace(work, inputs=work.segment.kept(work.inputs))
 
     def _serve(self) -> None:
         while (work := self._next()) is not None:

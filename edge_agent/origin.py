@@ -47,8 +47,9 @@ class Origin:
     A stage that does not go on in the time that `edge_agent.patience` allows, fails, or is of a node that has gone, is
     missed: the origin finishes the request with a segment of its own that is loaded (`segment_of`), or moves it to
     another plan that is ready, or lets it wait a while for one. `missed` hears of each such node at once, and new
-    requests avoid it until it is heard from. `begin(plan, message)` starts the pipeline at hop 0; `ask(node)` asks
-    for a sign of life. `finish` callbacks run on the thread that brought the end. May be used by several threads.
+    requests avoid it until it is heard from. `begin(plan, message, may_compute)` starts the pipeline at hop 0; it may
+    compute on the thread that submits a request. `ask(node)` asks for a sign of life. `finish` callbacks run on the
+    thread that brought the end. May be used by several threads.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Origin:
         node: str,
         *,
         plans: Plans,
-        begin: Callable[[Plan, TensorsMessage], None],
+        begin: Callable[[Plan, TensorsMessage, bool], None],
         compute: LocalCompute,
         segment_of: Callable[[str, int, int], Segment | None],
         power: Callable[[], Mapping[str, PowerModel]],
@@ -344,18 +345,19 @@ class Origin:
 
     def _start(self, request: Request) -> Then:
         plan, here, inputs = request.plan, request.first_route(), request.inputs
-        return lambda: self._begin_packed(plan, here, inputs)
+        is_submitting = request.attempts == 1
+        return lambda: self._begin_packed(plan, here, inputs, may_compute=is_submitting)
 
     # --- without
 
-    def _begin_packed(self, plan: Plan, here: Route, inputs: Inputs) -> None:
+    def _begin_packed(self, plan: Plan, here: Route, inputs: Inputs, *, may_compute: bool) -> None:
         first = route(plan)[0]
         try:
             message = TensorsMessage(here, packed_inputs(inputs, first.codec, first.scales))
         except ModelError as error:
             self.failed(here, f"{self._node}: {error}")
         else:
-            self._begin(plan, message)
+            self._begin(plan, message, may_compute)
 
     def _ask_all(self, nodes: Iterable[str]) -> None:
         for node in nodes:

@@ -2,8 +2,10 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import numpy as np
 
 from broker.messages import Plan
 from edge_agent.errors import ExecutorBusyError, TransportError, WireError
@@ -12,9 +14,11 @@ from edge_agent.packing import ImageForm, stage_packing
 from edge_agent.routes import Hop, named_nodes, route
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
+from edge_agent.wire_tensors import Tensor
+from edge_agent.wire_tensors import TensorSpec as WireSpec
 from models.errors import ModelError
 from models.runtime import Segment
-from models.runtime_memory import own
+from models.runtime_memory import WORTH_IT_BYTES, own
 
 log = logging.getLogger("splitrail.agent")
 
@@ -42,8 +46,9 @@ class Requests(Protocol):
 
 
 class Pipeline:
-    """The node's part in every plan. Its methods are called from any thread and never block on a compute.
+    """The node's part in every plan. Its methods are called from any thread, and compute only where that may be.
 
+    `may_stay()` says whether the thread that brought tensors may compute; what `begin` begins, it is told.
     `plan_of(route)`, `segment_of(model, start, stop)` and `form_of(model)`, how a model takes an image, give None for
     what is not here; `send(node, message)` raises as Transport.send does.
     """
@@ -58,6 +63,7 @@ class Pipeline:
         segment_of: Callable[[str, int, int], Segment | None],
         form_of: Callable[[str], ImageForm | None],
         send: Callable[[str, Sendable], None],
+        may_stay: Callable[[], bool],
     ) -> None:
         self._node = node
         self._executor = executor
@@ -66,6 +72,25 @@ class Pipeline:
         self._segment_of = segment_of
         self._form_of = form_of
         self._send = send
+        self._may_stay = may_stay
+
+    def memory_for(self, where: Route, specs: Sequence[WireSpec]) -> Sequence[Tensor] | None:
+        """Where tensors that come in for a hop here shall be: in the memory of its segment, if that is idle."""
+        if sum(spec.size_bytes for spec in specs) < WORTH_IT_BYTES or not self._executor.is_idle:
+            return None
+        plan = self._plan_of(where)
+        hops = route(plan) if plan is not None else ()
+        if plan is None or not 0 < where.hop < len(hops) or hops[where.hop].node != self._node:
+            return None
+        hop = hops[where.hop]
+        if hop.relays or stage_packing(plan, where.hop, self._form_of) is not None:
+            return None
+        segment = self._segment_of(plan.model.sha256, hop.start, hop.stop)
+        if segment is None or [(spec.shape, spec.dtype) for spec in specs] != [
+            (spec.shape, np.dtype(spec.dtype)) for spec in segment.inputs
+        ]:
+            return None
+        return segment.lend_inputs()
 
     def arrive(self, message: TensorsMessage, src: str) -> None:
         """Tensors have come from the agent `src`."""
@@ -84,15 +109,18 @@ class Pipeline:
             return
         if plan.origin == self._node:
             self._requests.arrived(where)
-        self.carry(plan, message)
+        self._carry(plan, message, self._may_stay)
 
-    def carry(self, plan: Plan, message: TensorsMessage, *, here: bool = False) -> None:
-        """Do this node's part of a request that is at its hop here; it may compute `here`, on the caller's thread."""
+    def begin(self, plan: Plan, message: TensorsMessage, *, may_compute: bool) -> None:
+        """Begin a request of this origin at hop 0, on the caller's thread if it may compute."""
+        self._carry(plan, message, _here if may_compute else self._may_stay)
+
+    def _carry(self, plan: Plan, message: TensorsMessage, here: Callable[[], bool]) -> None:
         hop = route(plan)[message.route.hop]
         if hop.relays:
             self._deliver_or_hand_on(plan, message)
         else:
-            self._compute(plan, hop, message, here=here)
+            self._compute(plan, hop, message, here)
 
     def pass_failure(self, message: FailureMessage, src: str) -> None:
         """A failure that the agent `src` told: the origin's to know; without the plan, perhaps of a request of ours."""
@@ -102,7 +130,7 @@ class Pipeline:
         elif src in named_nodes(plan):
             self._fail(plan, message.route, message.reason)
 
-    def _compute(self, plan: Plan, hop: Hop, message: TensorsMessage, *, here: bool) -> None:
+    def _compute(self, plan: Plan, hop: Hop, message: TensorsMessage, here: Callable[[], bool]) -> None:
         segment = self._segment_of(plan.model.sha256, hop.start, hop.stop)
         if segment is None:
             self._fail(plan, message.route, f"{self._node} has not loaded ops {hop.start}..{hop.stop - 1}")
@@ -142,9 +170,9 @@ class Pipeline:
         there = Route(here.deployment, here.epoch, here.request, here.hop + 1, here.plan)
         to = hops[there.hop].node
         if to == self._node:
-            self.carry(plan, TensorsMessage(there, own(message.tensors), message.stages))
+            self._carry(plan, TensorsMessage(there, own(message.tensors), message.stages), self._may_stay)
             return
-        onward = TensorsMessage(there, own(message.tensors), message.stages)
+        onward = TensorsMessage(there, message.tensors, message.stages)
         is_ours = plan.origin == self._node
         if is_ours:
             self._requests.handing_on(onward)
@@ -166,3 +194,8 @@ class Pipeline:
             self._send(node, failure)
         except TransportError as error:
             log.warning("a failure cannot be told to its origin, which will time out: %s (%s)", failure.reason, error)
+
+
+def _here() -> bool:
+    """The caller's thread has nothing else to do."""
+    return True

@@ -147,6 +147,10 @@ class Segment:
             lambda: tuple(runtime_memory(self._interpreter, detail["index"]) for detail in self._input_details)
         )
 
+    def kept(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """The same arrays for a run that comes after others: what was lent is copied, and is lent no more."""
+        return own(arrays) if self._loan.end(arrays) else tuple(arrays)
+
     def release_outputs(self) -> None:
         """The outputs of the last run are needed no more."""
         self._loan.end_use()

@@ -67,6 +67,14 @@ class InputLoan:
             self._lent = tuple(map(weakref.ref, arrays))
             return arrays
 
+    def end(self, arrays: Sequence[np.ndarray[Any, Any]]) -> bool:
+        """Whoever holds these writes to them no more; False if they are not what is lent."""
+        with self._lock:
+            is_theirs = self._is_lent() and _are(self._lent, arrays)
+            if is_theirs:
+                self._lent = ()
+            return is_theirs
+
     def use(self, arrays: Sequence[np.ndarray[Any, Any]]) -> Literal["these", "none", "others"]:
         """A run on `arrays` begins: whether these are lent, or none, or others; then nothing is lent from now on."""
         with self._lock:
@@ -74,7 +82,7 @@ class InputLoan:
             is_lent, lent, self._lent = self._is_lent(), self._lent, ()
             if not is_lent:
                 return "none"
-            if all(reference() is array for reference, array in zip(lent, arrays, strict=True)):
+            if _are(lent, arrays):
                 return "these"
             self._is_open = False
             return "others"
@@ -86,3 +94,7 @@ class InputLoan:
 
     def _is_lent(self) -> bool:
         return any(reference() is not None for reference in self._lent)
+
+
+def _are(lent: Sequence["weakref.ref[np.ndarray[Any, Any]]"], arrays: Sequence[np.ndarray[Any, Any]]) -> bool:
+    return len(lent) == len(arrays) and all(reference() is array for reference, array in zip(lent, arrays, strict=True))

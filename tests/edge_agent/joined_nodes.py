@@ -23,6 +23,10 @@ INPUT = (np.zeros(3, np.float32),)
 class FakeSegment:
     """What the executor needs of a segment beside its run."""
 
+    def kept(self, arrays: Any) -> Any:
+        """They were not lent."""
+        return arrays
+
     def release_outputs(self) -> None:
         """They are copies."""
 
@@ -65,7 +69,7 @@ class Node:
         self.origin = Origin(
             self.name,
             plans=self,
-            begin=lambda plan, message: self.pipeline.carry(plan, message),  # noqa: PLW0108  # made below
+            begin=lambda plan, message, _: self.pipeline.begin(plan, message, may_compute=False),
             compute=self.executor,
             segment_of=lambda _, start, stop: self.segment(start, stop) if (start, stop) in self.fallbacks else None,
             power=lambda: {"pi": PowerModel(idle_w=2.0, busy_w=6.0)},
@@ -83,6 +87,7 @@ class Node:
             segment_of=lambda _, start, stop: self.segment(start, stop),
             form_of=lambda _: self.site.form,
             send=lambda peer, message: self.site.send(self.name, peer, message),
+            may_stay=lambda: False,
         )
 
     def active(self, _: str) -> Plan | None:

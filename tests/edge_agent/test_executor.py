@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from queue import Queue
 from typing import Any, cast
 
@@ -18,6 +18,10 @@ INPUT = (np.ones(2, np.float32),)
 
 class FakeSegment:
     """What the executor needs of a segment beside its run."""
+
+    def kept(self, arrays: Any) -> Any:
+        """They were not lent."""
+        return arrays
 
     def release_outputs(self) -> None:
         """They are copies."""
@@ -118,13 +122,13 @@ def test_a_full_queue_refuses_at_once(executor: Executor) -> None:
     assert {done.get(timeout=10).error, done.get(timeout=10).error} == {None}
 
 
-def threads_of(executor: Executor, segments: int, *, here: bool) -> list[str]:
+def threads_of(executor: Executor, segments: int, **may_be: Callable[[], bool]) -> list[str]:
     """The names of the threads that told the outcomes of so many runs, each submitted when the one before was told."""
     told: Queue[str] = Queue()
     names = []
     for _ in range(segments):
         done = lambda _: told.put(threading.current_thread().name)  # noqa: E731  # it needs no name
-        executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), done, here=here)
+        executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), done, **may_be)
         names.append(told.get(timeout=10))
         settle(executor)
     return names
@@ -138,8 +142,9 @@ def settle(executor: Executor) -> None:
 def test_a_run_may_be_done_by_the_caller(executor: Executor) -> None:
     """Where the caller allows it, an idle executor needs no other thread; else its own does it."""
     here = threading.current_thread().name
-    assert threads_of(executor, 2, here=True) == [here, here]
-    assert threads_of(executor, 2, here=False) == ["executor", "executor"]
+    assert threads_of(executor, 2, here=lambda: True) == [here, here]
+    assert threads_of(executor, 2) == ["executor", "executor"]
+    assert threads_of(executor, 2, here=lambda: False) == ["executor", "executor"]
 
 
 def test_a_busy_executor_queues_what_might_run_here(executor: Executor) -> None:
@@ -153,16 +158,30 @@ def test_a_busy_executor_queues_what_might_run_here(executor: Executor) -> None:
     first = threading.Thread(
         target=executor.submit,
         args=(cast(Segment, held), INPUT, time.monotonic_ns(), tell),
-        kwargs={"here": True},
+        kwargs={"here": lambda: True},
         name="caller",
     )
     first.start()
     held.started.wait(10)
-    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), tell, here=True)
+    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), tell, here=lambda: True)
     assert told.empty()
     held.let_go.set()
     assert [told.get(timeout=10), told.get(timeout=10)] == ["caller", "executor"]
     first.join(10)
+
+
+def test_the_memory_that_was_lent_is_free_while_a_run_waits(executor: Executor) -> None:
+    """Others may run the same segment before it, and tensors come in for it: what waits has its inputs to itself."""
+    held, lent = Held(), np.ones(2, np.float32)
+    held.kept = lambda arrays: tuple(array.copy() for array in arrays)  # type: ignore[method-assign]  # as a segment's
+    told: Queue[Outcome] = Queue()
+    executor.submit(cast(Segment, held), INPUT, time.monotonic_ns(), told.put)
+    held.started.wait(10)
+    executor.submit(cast(Segment, held), (lent,), time.monotonic_ns(), told.put)
+    lent[:] = 7.0
+    held.let_go.set()
+    told.get(timeout=10)
+    assert told.get(timeout=10).outputs[0].tolist() == [2.0, 2.0]
 
 
 def test_what_an_outcome_submits_is_queued(executor: Executor) -> None:
@@ -175,10 +194,10 @@ def test_what_an_outcome_submits_is_queued(executor: Executor) -> None:
             INPUT,
             time.monotonic_ns(),
             lambda _: told.put(threading.current_thread().name),
-            here=True,
+            here=lambda: True,
         )
 
-    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), again, here=True)
+    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), again, here=lambda: True)
     assert told.get(timeout=10) == "executor"
 
 
@@ -188,7 +207,7 @@ def test_a_fault_of_a_caller_s_own_outcome_is_logged(executor: Executor, caplog:
     def refuse(_: Outcome) -> None:
         raise ValueError("cannot be sent")
 
-    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), refuse, here=True)
+    executor.submit(cast(Segment, Doubling()), INPUT, time.monotonic_ns(), refuse, here=lambda: True)
     assert "cannot be sent" in caplog.text
     assert run(executor, Doubling()).error is None
 
@@ -207,7 +226,7 @@ def test_closing_waits_for_what_runs_on_another_s_thread() -> None:
     caller = threading.Thread(
         target=executor.submit,
         args=(cast(Segment, held), INPUT, time.monotonic_ns(), told.put),
-        kwargs={"here": True},
+        kwargs={"here": lambda: True},
     )
     caller.start()
     held.started.wait(10)

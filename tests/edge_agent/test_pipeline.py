@@ -159,14 +159,14 @@ def test_a_request_under_a_replaced_plan_is_tried_again_under_the_new_one(site: 
     laptop.plans.append(new)
     pi.plans.append(old)
     ended: Queue[Finished] = Queue()
-    message_was_sent = pi.pipeline.carry
+    message_was_sent = pi.pipeline.begin
 
-    def carry_late(plan: Plan, message: TensorsMessage) -> None:
+    def carry_late(plan: Plan, message: TensorsMessage, *, may_compute: bool) -> None:
         if new not in pi.plans:
             pi.plans.append(new)
-        message_was_sent(plan, message)
+        message_was_sent(plan, message, may_compute=may_compute)
 
-    pi.pipeline.carry = carry_late  # type: ignore[method-assign]  # the plan changes while the request is under way
+    pi.pipeline.begin = carry_late  # type: ignore[method-assign]  # the plan changes while the request is under way
     pi.origin.submit("photos", INPUT, ended.put)
     report = ended.get(timeout=10).report
     assert (report.error, report.epoch) == (None, 2)
