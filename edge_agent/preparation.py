@@ -8,17 +8,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
+from broker.messages import CodecSpeed, DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
+from edge_agent.codec_speeds import codec_speeds, stretched_speeds
 from edge_agent.configuration import AgentSettings
 from edge_agent.errors import NoRoomError
 from edge_agent.hardware import machine_identity, total_memory_mb
 from edge_agent.jobs import ClosingError, Jobs
+from edge_agent.packing import ImageForm, ImageForms
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model, runtime_words
 from edge_agent.room import memory_bound_mb
-from edge_agent.routes import computing_segments
+from edge_agent.routes import computing_segments, route
 from edge_agent.shelf import Holdings, SegmentKey, Shelf
 from edge_agent.threads import ThreadSetting, segment_threads
 from models.cache import ModelCache
+from models.codecs import IMAGE_CODECS
 from models.errors import ModelError
 from models.fetch import fetch_model
 from models.model_server import ServerAccess
@@ -55,6 +58,7 @@ class Preparation:
         self._settings = settings
         self._access = ServerAccess(settings.models.token_file, settings.models.ca_file)
         self._cache = cache
+        self._forms = ImageForms(cache.get)
         # A testbed's agents share their cores: what more threads take off there says nothing.
         self._threads: ThreadSetting = 1 if settings.emulation and settings.threads == "auto" else settings.threads
         self._profiles = ProfileStore(settings.cache / "profiles")
@@ -85,6 +89,10 @@ class Preparation:
     def segment(self, model: str, start: int, stop: int) -> Segment | None:
         """The loaded segment [start, stop) of the model with this sha256, if it is here."""
         return self._shelf.segment(model, start, stop)
+
+    def image_form(self, model: str) -> ImageForm | None:
+        """How the model with this sha256 takes an image, if it is here and takes one."""
+        return self._forms.of(model)
 
     def hold(self, holdings: Holdings) -> None:
         """Free the segments that none of these plans needs, and load fallbacks for those that requests begin under."""
@@ -133,6 +141,8 @@ class Preparation:
         whole = self._fetch(plan.model)
         try:
             self._shelf.load(plan, whole)
+            if any(hop.node == self._settings.node and hop.codec in IMAGE_CODECS for hop in route(plan)):
+                self._forms.of(plan.model.sha256)  # read now, and not when the first image is there
         except NoRoomError:
             if time.monotonic() - began_s > LONGEST_WAIT_FOR_ROOM_S or not self._shelf.drains_enough(plan, whole):
                 raise
@@ -188,6 +198,7 @@ class Preparation:
                 memory_mb=stretched.memory_mb,
                 emulated=emulation.description if emulation else None,
                 at=measured.at,
+                codecs=stretched_speeds(self._codec_speeds(), emulation.compute_factor if emulation else 1.0),
             )
         )
 
@@ -214,6 +225,10 @@ class Preparation:
             words = ", ".join(f"{time.threads}: {time.unsplit_ms:.2f} ms" for time in measured.thread_ms)
             log.info("%s: %d thread(s) of %s", model.name, measured.threads, words)
         return measured
+
+    def _codec_speeds(self) -> tuple[CodecSpeed, ...]:
+        # An emulated machine's compute is CPU time, stretched; codecs run on one thread anywhere.
+        return codec_speeds(time.thread_time_ns if self._settings.emulation else time.perf_counter_ns)
 
     @property
     def _by_cpu_time(self) -> bool:
