@@ -360,6 +360,8 @@ class StageReport(Message, frozen=True):
     """What of `compute_ms` went into unpacking its inputs and packing its outputs."""
     energy: StageEnergy | None = None
     """None of a node that does not say."""
+    batch: Annotated[int, Meta(ge=1, le=255)] = 1
+    """How many requests were computed in one run, this one among them; its time and energy are its share."""
 
 
 class TransferReport(Message, frozen=True):

@@ -43,7 +43,7 @@ from edge_agent.configuration import AgentSettings
 from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.modelled import Traffic
 from edge_agent.errors import SendError, TransportError
-from edge_agent.executor import Executor
+from edge_agent.executor import Batching, Executor
 from edge_agent.fallback import fallback_refusal, takes_fallback
 from edge_agent.instruments import Instruments
 from edge_agent.intake import Intake
@@ -117,7 +117,9 @@ class Agent:
         )
         emulated_load = EmulatedLoad(emulation.load_file if emulation else None)
         self._executor = Executor(
-            compute_factor=emulation.compute_factor if emulation else 1.0, load=emulated_load.load
+            compute_factor=emulation.compute_factor if emulation else 1.0,
+            load=emulated_load.load,
+            batching=Batching(settings.batching.most, settings.batching.longest_wait_ms / 1e3),
         )
         self._preparation = Preparation(
             settings,

@@ -8,6 +8,7 @@ from msgspec import Meta
 
 from broker.messages import Name, Tier
 from broker.session import BrokerSettings
+from edge_agent.batching import MOST
 from edge_agent.probes import LinkSettings
 
 Address = Annotated[str, Meta(pattern=r"^tcp://[^\s/]+:([0-9]{1,5}|\*)\Z")]
@@ -162,6 +163,22 @@ class ModelServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
     ] = None
 
 
+class BatchingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether requests that wait for one segment are computed together; that is done where measured runs gain by it."""
+
+    most: Annotated[
+        int, Meta(description="Requests that one run computes at most; 1 computes each alone.", ge=1, le=MOST)
+    ] = MOST
+    longest_wait_ms: Annotated[
+        float,
+        Meta(
+            description="Milliseconds for which a request that waits anyway may wait for more; 0 takes what is there.",
+            ge=0,
+            le=1000,
+        ),
+    ] = 0.0
+
+
 class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything in `agent.yaml`."""
 
@@ -202,6 +219,7 @@ class AgentSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     power: Annotated[PowerSettings, Meta(description="The power model.")] = PowerSettings()
     energy: Annotated[EnergySettings, Meta(description="The energy meters.")] = EnergySettings()
     metrics: Annotated[MetricsSettings, Meta(description="What Prometheus reads.")] = MetricsSettings()
+    batching: Annotated[BatchingSettings, Meta(description="Requests that are computed together.")] = BatchingSettings()
     links: Annotated[LinkSettings, Meta(description="The link probes.")] = LinkSettings()
     emulation: Annotated[
         EmulationSettings | None, Meta(description="Slows this agent's compute; for testbeds on one machine.")

@@ -8,12 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+import msgspec
 import numpy as np
 
 from broker.messages import StageEnergy
+from edge_agent.batches import Batches
 from edge_agent.errors import ExecutorBusyError
 from edge_agent.packing import Packing
 from models.runtime import Segment
+from models.runtime_memory import own
 
 LEARNING = 0.2  # the weight of a run in the mean by which the backlog is told
 
@@ -34,6 +37,8 @@ class Outcome:
     """None where nobody measures it, and of what failed."""
     codec_ns: int = 0
     """What of `compute_ns` went into unpacking the inputs and packing the outputs."""
+    batch: int = 1
+    """How many requests were computed in one run; times and energy are this one's share."""
 
 
 class RunningMeter(Protocol):
@@ -51,6 +56,23 @@ class StageMeter(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Batching:
+    """How many requests of one segment may be computed in one run, and how long one may wait for others to come."""
+
+    most: int
+    longest_wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What a run gave for one request."""
+
+    outputs: Arrays = ()
+    codec_ns: int = 0
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Work:
     segment: Segment
     inputs: Arrays
@@ -65,19 +87,27 @@ def _elsewhere() -> bool:
 
 
 class Executor:
-    """Runs segments one at a time. `compute_factor` above 1 emulates a slower machine, `load` one that others use.
+    """Runs segments one at a time, several requests of one in a run where `batching` admits it and that pays.
 
+    `compute_factor` above 1 emulates a slower machine, `load` one that others use.
     An emulated run takes `compute_factor` / (1 - load) times the CPU time that its thread spent, so that other
     processes of a testbed on the same cores do not count as the emulated machine's own work. `load` (0 to below 1)
     is asked before each run. Energy is told once somebody is there to measure it.
     """
 
     def __init__(
-        self, *, queue_length: int = 64, compute_factor: float = 1.0, load: Callable[[], float] = lambda: 0.0
+        self,
+        *,
+        queue_length: int = 64,
+        compute_factor: float = 1.0,
+        load: Callable[[], float] = lambda: 0.0,
+        batching: Batching | None = None,
     ) -> None:
         self._queue_length = queue_length
         self._compute_factor = compute_factor
         self._load = load
+        self._longest_wait_s = batching.longest_wait_s if batching is not None else 0.0
+        self._batches = Batches(batching.most) if batching is not None and batching.most > 1 else None
         self._busy_ns = 0
         self._is_computing = False
         self._run_s = 0.0
@@ -140,7 +170,7 @@ class Executor:
                     self._changed.notify_all()
         if may_be_next:
             if here():
-                self._carry_out(work)
+                self._carry_out((work,))
             else:
                 with self._changed:
                     self._is_taken = False
@@ -162,70 +192,127 @@ class Executor:
         return replace(work, inputs=work.segment.kept(work.inputs))
 
     def _serve(self) -> None:
-        while (work := self._next()) is not None:
-            self._carry_out(work)
-            # What it held, such as a segment that is freed meanwhile, must not wait for the next one to go.
-            del work
+        while (works := self._next()) is not None:
+            self._carry_out(works)
+            # What they held, such as a segment that is freed meanwhile, must not wait for the next ones to go.
+            del works
 
-    def _next(self) -> _Work | None:
+    def _next(self) -> list[_Work] | None:
+        """What the next run computes; None when it is time to end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closing.is_set() or (self._queue and not self._is_taken))
-            if self._closing.is_set():
-                return None
-            self._is_taken = True
-            return self._queue.popleft()
+            while not self._closing.is_set():
+                if not self._queue or self._is_taken:
+                    self._changed.wait()
+                    continue
+                works, pause_s = self._like_the_first()
+                if pause_s > 0.0:
+                    self._changed.wait(pause_s)
+                    continue
+                self._is_taken = True
+                for work in works:
+                    self._queue.remove(work)
+                return works
+            return None
 
-    def _carry_out(self, work: _Work) -> None:
+    def _like_the_first(self) -> tuple[list[_Work], float]:
+        """Those that are best computed in one run with the first that waits, and how long to wait for more of them."""
+        first = self._queue[0]
+        if self._batches is None:
+            return [first], 0.0
+        like = [work for work in self._queue if work.segment is first.segment and work.packing == first.packing]
+        pause_s = 0.0
+        if self._longest_wait_s and self._batches.is_worth_waiting(first.segment, len(like)):
+            pause_s = first.arrived_ns / 1e9 + self._longest_wait_s - time.monotonic()
+        return like[: self._batches.size(first.segment, len(like))], pause_s
+
+    def _carry_out(self, works: Sequence[_Work]) -> None:
         try:
-            work.done(self._run(work))
-        except Exception:
-            # One run's fault must not end the thread that serves all, whosever it is.
-            log.exception("what a run gave could not be taken")
+            for work, outcome in zip(works, self._run(works), strict=True):
+                try:
+                    work.done(outcome)
+                except Exception:
+                    # One run's fault must not end the thread that serves all, whosever it is.
+                    log.exception("what a run gave could not be taken")
         finally:
-            work.segment.release_outputs()
+            works[0].segment.release_outputs()
             with self._changed:
                 self._is_taken = False
                 if self._queue or self._closing.is_set():
                     self._changed.notify_all()
 
-    def _run(self, work: _Work) -> Outcome:
+    def _run(self, works: Sequence[_Work]) -> list[Outcome]:
         self._is_computing = True
         stretch = self._compute_factor / (1.0 - self._load())
         metered = self._stage_meter.begin() if self._stage_meter is not None else None
         started_ns = time.monotonic_ns()
         cpu_ns = time.thread_time_ns()
-        outputs: Arrays = ()
-        error = None
-        codec_ns = 0
-        try:
-            if work.packing is None:
-                outputs = work.segment.run_in_place(work.inputs)
-            else:
-                outputs, codec_ns = _run_packed(work.segment, work.inputs, work.packing)
-        except Exception as fault:  # a runtime's own errors have no common type; the request gets it
-            error = f"{type(fault).__name__}: {fault}"
+        together = self._together(works) if len(works) > 1 else None
+        results = together or [self._alone(work, is_last=work is works[-1]) for work in works]
         if stretch > 1.0:
             done_ns = started_ns + round(stretch * (time.thread_time_ns() - cpu_ns))
-            codec_ns = round(stretch * codec_ns)
             self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
         stopped_ns = time.monotonic_ns()
         energy = metered.end(started_ns, stopped_ns) if metered is not None else None
-        compute_ns = stopped_ns - started_ns
-        self._busy_ns += compute_ns
-        self._run_s += LEARNING * (compute_ns / 1e9 - self._run_s)
+        share_ns = (stopped_ns - started_ns) // len(works)
+        self._busy_ns += stopped_ns - started_ns
+        self._run_s += LEARNING * (share_ns / 1e9 - self._run_s)
         self._is_computing = False
-        return Outcome(
-            outputs,
-            compute_ns,
-            started_ns - work.arrived_ns,
-            error,
-            energy if error is None else None,
-            min(codec_ns, compute_ns),
-        )
+        return [
+            Outcome(
+                result.outputs,
+                share_ns,
+                started_ns - work.arrived_ns,
+                result.error,
+                _share(energy, len(works)) if result.error is None else None,
+                min(round(stretch * result.codec_ns), share_ns),
+                1 if together is None else len(works),
+            )
+            for work, result in zip(works, results, strict=True)
+        ]
+
+    def _alone(self, work: _Work, *, is_last: bool) -> _Result:
+        started_ns = time.monotonic_ns()
+        try:
+            outputs, codec_ns = _run_packed(work.segment, work.inputs, work.packing)
+        except Exception as fault:  # a runtime's own errors have no common type; the request gets it
+            return _Result(error=f"{type(fault).__name__}: {fault}")
+        if self._batches is not None:
+            self._batches.took(work.segment, 1, time.monotonic_ns() - started_ns - codec_ns)
+        # The next run would write over what lies in the runtime's memory.
+        return _Result(outputs if is_last else own(outputs), codec_ns)
+
+    def _together(self, works: Sequence[_Work]) -> list[_Result] | None:
+        """All in one run; None where each has to be computed alone, which also tells whose fault that is."""
+        segment, packing = works[0].segment, works[0].packing
+        started_ns = time.monotonic_ns()
+        try:
+            requests = [
+                work.inputs if packing is None else packing.unpack(work.inputs, segment.inputs) for work in works
+            ]
+            unpacked_ns = time.monotonic_ns()
+            outputs = self._batches.run(segment, requests) if self._batches is not None else None
+            ran_ns = time.monotonic_ns()
+            if outputs is None or self._batches is None:
+                return None
+            self._batches.took(segment, len(works), ran_ns - unpacked_ns)
+            packed = outputs if packing is None else [packing.pack(each) for each in outputs]
+        except Exception:
+            log.debug("requests are computed one by one after all", exc_info=True)
+            return None
+        codec_ns = (time.monotonic_ns() - ran_ns + unpacked_ns - started_ns) // len(works)
+        return [_Result(each, 0 if packing is None else codec_ns) for each in packed]
 
 
-def _run_packed(segment: Segment, inputs: Arrays, packing: Packing) -> tuple[Arrays, int]:
+def _share(energy: StageEnergy | None, count: int) -> StageEnergy | None:
+    if energy is None or count == 1:
+        return energy
+    return msgspec.structs.replace(energy, energy_j=energy.energy_j / count, energy_j_std=energy.energy_j_std / count)
+
+
+def _run_packed(segment: Segment, inputs: Arrays, packing: Packing | None) -> tuple[Arrays, int]:
     """The packed outputs for packed inputs, and the nanoseconds that unpacking and packing took."""
+    if packing is None:
+        return segment.run_in_place(inputs), 0
     started_ns = time.monotonic_ns()
     unpacked = packing.unpack(inputs, segment.inputs)
     unpacked_ns = time.monotonic_ns()

@@ -153,7 +153,14 @@ class Pipeline:
         if outcome.error is not None:
             self._fail(plan, message.route, f"{self._node}: {outcome.error}")
             return
-        record = StageRecord(message.route.hop, outcome.compute_ns, outcome.wait_ns, outcome.energy, outcome.codec_ns)
+        record = StageRecord(
+            message.route.hop,
+            outcome.compute_ns,
+            outcome.wait_ns,
+            outcome.energy,
+            outcome.codec_ns,
+            outcome.batch,
+        )
         computed = TensorsMessage(message.route, tuple(outcome.outputs), (*message.stages, record))
         self._deliver_or_hand_on(plan, computed)
 

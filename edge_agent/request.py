@@ -143,6 +143,7 @@ def stage_reports(plan: Plan, records: tuple[StageRecord, ...]) -> tuple[StageRe
             wait_ms=record.wait_ns / 1e6,
             codec_ms=record.codec_ns / 1e6,
             energy=record.energy,
+            batch=record.batch,
         )
         for record in records
     )

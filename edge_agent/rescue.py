@@ -182,6 +182,7 @@ class Rescuer:
             wait_ms=max(0, outcome.wait_ns) / 1e6,
             codec_ms=outcome.codec_ns / 1e6,
             energy=outcome.energy,
+            batch=outcome.batch,
         )
         report = answered_report(request, (*begun, here), self._power(), self._emulated(), fallback=request.trouble)
         request.finish(Finished(own(outcome.outputs), report))

@@ -38,7 +38,7 @@ _PREFIX: Final = struct.Struct("<4sBBHQ")  # magic, version, kind, bytes of the 
 PREFIX_BYTES: Final = _PREFIX.size
 _ROUTE: Final = struct.Struct("<64sI16sHI")  # deployment, epoch, request, hop, plan
 _TENSORS_HEAD: Final = struct.Struct("<64sI16sHIHH")  # a route, tensors, stage records
-_STAGE: Final = struct.Struct("<HQQQ" + ENERGY_FORM)  # hop, compute_ns, wait_ns, codec_ns, and the energy
+_STAGE: Final = struct.Struct("<HQQQB" + ENERGY_FORM)  # hop, compute_ns, wait_ns, codec_ns, batch, and the energy
 _TIMED: Final = struct.Struct("<QQ")  # bytes, nanoseconds
 _TOKEN: Final = struct.Struct("<Q")
 _CHUNK: Final = struct.Struct("<QHH")  # probe, index, count
@@ -77,6 +77,8 @@ class StageRecord:
     """Within `edge_agent.wire_energy`'s bounds; sent in whole microjoules."""
     codec_ns: int = 0
     """what of `compute_ns` went into unpacking its inputs and packing its outputs"""
+    batch: int = 1
+    """how many requests were computed in one run, of which this is one's share; 1 .. 255"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -268,8 +270,8 @@ def tensors_header(prefix: Prefix, header: bytes) -> TensorsHeader:
     if size_bytes != prefix.payload_bytes:
         raise WireError(f"tensors of {size_bytes} bytes in a message of {prefix.payload_bytes}")
     stages = tuple(
-        StageRecord(each_hop, compute_ns, wait_ns, unpack_energy(energy), codec_ns)
-        for each_hop, compute_ns, wait_ns, codec_ns, *energy in _STAGE.iter_unpack(header[boundary:])
+        StageRecord(each_hop, compute_ns, wait_ns, unpack_energy(energy), codec_ns, max(1, batch))
+        for each_hop, compute_ns, wait_ns, codec_ns, batch, *energy in _STAGE.iter_unpack(header[boundary:])
     )
     return TensorsHeader(Route(_name(name), epoch, request, hop, plan), specs, stages)
 
@@ -355,7 +357,7 @@ def _encode_tensors(message: TensorsMessage) -> list[Frame]:
         raise WireError(f"tensors of {size_bytes} bytes, at most {MAX_MESSAGE_BYTES} are allowed in one message")
     for record in message.stages:
         energy = pack_energy(record.energy)
-        parts.append(_STAGE.pack(record.hop, record.compute_ns, record.wait_ns, record.codec_ns, *energy))
+        parts.append(_STAGE.pack(record.hop, record.compute_ns, record.wait_ns, record.codec_ns, record.batch, *energy))
     header_bytes = _TENSORS_HEAD.size + len(message.tensors) * DESCRIPTOR_BYTES + len(message.stages) * _STAGE.size
     parts[0] = _PREFIX.pack(MAGIC, WIRE_VERSION, _TENSORS, header_bytes, size_bytes)
     parts[1] = _TENSORS_HEAD.pack(

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from models.batched import BatchedSegment, batched_segment
 from models.compiled import CompiledInterpreter, compiled_interpreter, keeps_state
 from models.errors import RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
 from models.modelfile import open_model
@@ -154,6 +155,15 @@ class Segment:
     def release_outputs(self) -> None:
         """The outputs of the last run are needed no more."""
         self._loan.end_use()
+
+    def batched(self, most: int) -> BatchedSegment | None:
+        """What computes up to `most` requests in one run on the same weights; None where there is no such thing.
+
+        Raises as the segment's own loading does.
+        """
+        if self._packed is None or not self.shares_weights:
+            return None  # it would hold the weights once more
+        return batched_segment(self._path, self._packed, self._threads, most)
 
     def warm_up(self) -> None:
         """Run once on zeros, for a runtime puts work off until its first run. Raises SegmentRunError as `run`.
