@@ -18,12 +18,15 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import msgspec
+
 from models.errors import CacheError
 from splitrail import __version__
 
 _SHA256_FORM = re.compile(r"[0-9a-f]{64}")
 _STALE_TEMPORARY_S = 3600.0
-_KEPT = (".tflite", ".packed", ".written")
+_RECORD = ".record"
+_KEPT = (".tflite", ".packed", _RECORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,13 @@ class Fingerprint(NamedTuple):
     modified_ns: int
 
 
+class Record(NamedTuple):
+    """What is kept beside a file that was found right; `changed_ns` is its ctime, which nobody sets, or 0."""
+
+    fingerprint: Fingerprint
+    changed_ns: int = 0
+
+
 class _Entry(NamedTuple):
     """A file that `prune` may remove."""
 
@@ -55,6 +65,29 @@ class _Entry(NamedTuple):
 def fingerprint_of(path: Path) -> Fingerprint:
     """The fingerprint of a file as it lies now; OSError where there is none."""
     return _fingerprint(path.stat())
+
+
+def read_record(path: Path) -> Record | None:
+    """The record of a file, if there is one."""
+    try:
+        return msgspec.json.decode(_record_of(path).read_bytes(), type=Record)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def write_record(path: Path, record: Record) -> None:
+    """Keep the record of a file: after a crash there is the old one or the new one. OSError where it cannot be."""
+    unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        unfinished.write_bytes(msgspec.json.encode(record))
+        unfinished.replace(_record_of(path))
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def remove_record(path: Path) -> None:
+    """Forget what was known of a file. OSError where that cannot be."""
+    _record_of(path).unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
@@ -99,7 +132,7 @@ class ModelCache:
                 finally:
                     # Renaming one hard link over another of the same file leaves both.
                     temporary.unlink(missing_ok=True)
-                self._remember(sha256, held)
+                self._take_in(sha256, held)
             return CachedModel(sha256, held, before.size_bytes)
 
     def get(self, sha256: str) -> Path | None:
@@ -110,15 +143,14 @@ class ModelCache:
                 found = _fingerprint(path.stat())
                 with self._lock:
                     known = self._verified.get(sha256) == found
-                if not known:
-                    if file_sha256(path) != sha256:
-                        path.unlink(missing_ok=True)
-                        return None
-                    with self._lock:
-                        self._verified[sha256] = found
+                # Hashing takes seconds for a large model on a small machine: an earlier run's look counts too.
+                known = known or read_record(path) == Record(found, path.stat().st_ctime_ns)
+                if not known and file_sha256(path) != sha256:
+                    path.unlink(missing_ok=True)
+                    return None
             except FileNotFoundError:
                 return None
-        _mark_used(path)
+        self._remember(sha256, path, found)
         return path
 
     def take(self, path: Path, sha256: str) -> Path | None:
@@ -128,7 +160,7 @@ class ModelCache:
             if file_sha256(path) != sha256:
                 return None
             path.replace(held)
-            self._remember(sha256, held)
+            self._take_in(sha256, held)
         return held
 
     def segment_path(self, sha256: str, start: int, stop: int) -> Path:
@@ -181,6 +213,7 @@ class ModelCache:
                 continue
             with _reported(entry.path, "remove the file"):
                 if _remove_unlocked(entry.path):
+                    remove_record(entry.path)
                     held_bytes -= entry.size_bytes
         return held_bytes
 
@@ -206,10 +239,21 @@ class ModelCache:
                 if path.suffix not in _KEPT and time.time() - path.stat().st_ctime > _STALE_TEMPORARY_S:
                     path.unlink()
 
-    def _remember(self, sha256: str, path: Path) -> None:
+    def _take_in(self, sha256: str, path: Path) -> None:
         # A process that prunes may have removed it again: then the next `get` finds nothing.
-        with contextlib.suppress(FileNotFoundError), self._lock:
-            self._verified[sha256] = _fingerprint(path.stat())
+        with contextlib.suppress(FileNotFoundError):
+            self._remember(sha256, path, fingerprint_of(path))
+
+    def _remember(self, sha256: str, path: Path, found: Fingerprint) -> None:
+        """A file that was right as `found` tells is used now."""
+        with self._lock:
+            self._verified[sha256] = found
+        _mark_used(path)
+        # A process that prunes may have removed it again; and without a record the next run hashes the file.
+        with contextlib.suppress(OSError):
+            now = path.stat()
+            if _fingerprint(now) == found:
+                write_record(path, Record(found, now.st_ctime_ns))
 
 
 @contextlib.contextmanager
@@ -220,6 +264,10 @@ def _reported(path: Path, attempt: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise CacheError(f"cannot {attempt} {path}: {error.strerror or error}") from error
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_suffix(_RECORD)
 
 
 def _kept(path: Path) -> Path:

@@ -8,9 +8,7 @@ import os
 import secrets
 from pathlib import Path
 
-import msgspec
-
-from models.cache import Fingerprint, ModelCache, fingerprint_of
+from models.cache import ModelCache, Record, fingerprint_of, read_record, remove_record, write_record
 from models.compiled import pack_weights
 from models.errors import CacheError
 
@@ -29,10 +27,9 @@ class PackedWeights:
         """The packed weights of the model with this sha256, if they are here as they were written. CacheError."""
         path = self._cache.packed_path(sha256, self._conditions)
         try:
-            written = msgspec.json.decode(_record_of(path).read_bytes(), type=Fingerprint)
             # LiteRT ends the process on a file that is broken.
-            return path if written == fingerprint_of(path) else None
-        except (OSError, msgspec.DecodeError):
+            return path if read_record(path) == Record(fingerprint_of(path)) else None
+        except OSError:
             return None
 
     def make(self, sha256: str, whole: Path, weight_bytes: int) -> Path | None:
@@ -49,11 +46,10 @@ class PackedWeights:
             if not pack_weights(whole, unfinished):
                 return None
             _to_disk(unfinished)
-            record = msgspec.json.encode(fingerprint_of(unfinished))
+            written = fingerprint_of(unfinished)
             unfinished.replace(path)
             # The record comes last, so that a crash leaves nothing that is trusted; several processes may do the same.
-            unfinished.write_bytes(record)
-            unfinished.replace(_record_of(path))
+            write_record(path, Record(written))
         except OSError as error:
             raise CacheError(f"cannot keep the packed weights {path}: {error.strerror or error}") from error
         finally:
@@ -63,11 +59,7 @@ class PackedWeights:
     def discard(self, sha256: str) -> None:
         """Trust these packed weights no more; segments that read them go on."""
         with contextlib.suppress(OSError):
-            _record_of(self._cache.packed_path(sha256, self._conditions)).unlink()
-
-
-def _record_of(path: Path) -> Path:
-    return path.with_suffix(".written")
+            remove_record(self._cache.packed_path(sha256, self._conditions))
 
 
 def _to_disk(path: Path) -> None:

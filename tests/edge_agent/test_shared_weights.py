@@ -115,10 +115,10 @@ def test_packed_weights_that_are_of_no_use_are_given_up(shared: Shared) -> None:
     path = shared.packed.find(shared.sha256)
     assert path is not None
     lying = path.stat()
-    record = path.with_suffix(".written")
+    record = path.with_suffix(".record")
     path.write_bytes(b"")
     changed = path.stat()
-    record.write_text(f"[{changed.st_ino},{changed.st_size},{changed.st_mtime_ns}]")
+    record.write_text(f"[[{changed.st_ino},{changed.st_size},{changed.st_mtime_ns}],0]")
     assert lying.st_size > 0
     plan = shared.plan(shared.cuts[-1])
     shared.shelf.load(plan, shared.model)

@@ -58,7 +58,7 @@ def test_adding_twice_leaves_one_file(cache: ModelCache, model: Path, tmp_path: 
     again = tmp_path / "again.tflite"
     again.write_bytes(CONTENT)
     assert cache.add(model) == cache.add(again) == cache.add(model)
-    assert [path.name for path in (tmp_path / "cache" / "models").iterdir()] == [f"{SHA256}.tflite"]
+    assert [path.name for path in (tmp_path / "cache" / "models").glob("*.tflite")] == [f"{SHA256}.tflite"]
 
 
 def test_a_model_survives_its_source(cache: ModelCache, model: Path) -> None:
@@ -256,3 +256,27 @@ def test_the_cached_model_keeps_the_mode_of_a_shared_file(cache: ModelCache, mod
     """Other users' processes may read the cache as they may read the model."""
     model.chmod(0o644)
     assert stat.S_IMODE(cache.add(model).path.stat().st_mode) == 0o644
+
+
+def test_a_model_that_an_earlier_run_has_looked_through_is_not_hashed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as it lies as it did: hashing takes seconds for a large model."""
+    model = tmp_path / "m.tflite"
+    model.write_bytes(b"a model")
+    added = ModelCache(tmp_path / "cache").add(model)
+    hashed: list[Path] = []
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    monkeypatch.setattr("models.cache.file_sha256", counted)
+    assert ModelCache(tmp_path / "cache").get(added.sha256) == added.path
+    assert hashed == []
+    added.path.with_suffix(".record").write_text("[")
+    assert ModelCache(tmp_path / "cache").get(added.sha256) == added.path
+    assert ModelCache(tmp_path / "cache").get(added.sha256) == added.path
+    assert hashed == [added.path]
+    added.path.write_bytes(b"another")
+    assert ModelCache(tmp_path / "cache").get(added.sha256) is None

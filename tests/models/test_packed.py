@@ -42,7 +42,7 @@ def test_they_are_packed_once_and_found_again(kept: Kept) -> None:
     assert made is not None
     assert PackedWeights(kept.cache, "LiteRT 2.3, some CPU/4 cores").find(kept.sha256) == made
     assert PackedWeights(kept.cache, "LiteRT 2.3, another CPU").find(kept.sha256) is None
-    assert {path.suffix for path in made.parent.iterdir()} == {".packed", ".written"}
+    assert {path.suffix for path in made.parent.iterdir()} == {".packed", ".record"}
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,8 @@ def test_they_are_packed_once_and_found_again(kept: Kept) -> None:
         lambda path: path.write_bytes(path.read_bytes()[:-1]),
         lambda path: path.write_bytes(bytes(path.stat().st_size)),
         lambda path: path.unlink(),
-        lambda path: path.with_suffix(".written").write_text("{"),
-        lambda path: path.with_suffix(".written").unlink(),
+        lambda path: path.with_suffix(".record").write_text("{"),
+        lambda path: path.with_suffix(".record").unlink(),
     ],
 )
 def test_what_was_touched_is_not_trusted(kept: Kept, meddle: Callable[[Path], object]) -> None:
