@@ -13,7 +13,7 @@ from edge_agent.wire import (
     MAX_CHUNK_BYTES,
     MAX_HEADER_BYTES,
     PREFIX_BYTES,
-    Prefix,
+    TENSORS_KIND,
     Route,
     TensorsHeader,
     TensorsMessage,
@@ -53,6 +53,7 @@ class MessageReader:
         """
         self._memory, self._reserve = memory, reserve
         self._view = memoryview(bytearray(buffer_bytes))
+        self._size_bytes = buffer_bytes
         self._start = self._end = 0
         self._filling: TensorsHeader | None = None
         self._arrays: Sequence[Tensor] = ()
@@ -80,58 +81,53 @@ class MessageReader:
         while True:
             if self._filling is not None:
                 return self._filled(fill, self._filling)
-            message = self._buffered()
-            if message is not None:
-                return message
-            if self._filling is None:
-                room = self._view[self._end :]
-                count = fill(room)
-                if count is None:
-                    return None
-                self._was_short = count < len(room)
-                self._end += count
+            start = self._start
+            there = self._end - start
+            needed = PREFIX_BYTES
+            if there >= PREFIX_BYTES:
+                kind, header_bytes, payload_bytes = read_prefix(self._view, start)
+                needed += header_bytes if kind == TENSORS_KIND else header_bytes + payload_bytes
+                if there >= needed:
+                    begins = start + PREFIX_BYTES
+                    boundary = begins + header_bytes
+                    header = bytes(self._view[begins:boundary])
+                    self._pass(needed)
+                    self.received_bytes += needed
+                    if kind != TENSORS_KIND:
+                        return small_message(kind, header, self._view[boundary : start + needed])
+                    message = self._begin_tensors(header, payload_bytes)
+                    if message is not None:
+                        return message
+                    continue
+            if start + needed > self._size_bytes:
+                self._make_room(needed)
+            room = self._view[self._end :]
+            count = fill(room)
+            if count is None:
+                return None
+            self._was_short = count < len(room)
+            self._end += count
 
-    def _buffered(self) -> WireMessage | None:
-        """The message at the beginning of the buffer, if it is whole; a large one is begun to be filled."""
-        there = self._end - self._start
-        if there < PREFIX_BYTES:
-            self._make_room(PREFIX_BYTES)
-            return None
-        prefix = read_prefix(self._view, self._start)
-        if there < PREFIX_BYTES + prefix.header_bytes:
-            self._make_room(PREFIX_BYTES + prefix.header_bytes)
-            return None
-        if prefix.holds_tensors:
-            return self._begin_tensors(prefix)
-        if there < prefix.size_bytes:
-            self._make_room(prefix.size_bytes)
-            return None
-        begins = self._start + PREFIX_BYTES
-        boundary = begins + prefix.header_bytes
-        ends = self._start + prefix.size_bytes
-        self._pass(prefix.size_bytes)
-        self.received_bytes += prefix.size_bytes
-        return small_message(prefix, bytes(self._view[begins:boundary]), self._view[boundary:ends])
-
-    def _begin_tensors(self, prefix: Prefix) -> TensorsMessage | None:
+    def _begin_tensors(self, header: bytes, payload_bytes: int) -> TensorsMessage | None:
+        """The message, if all of it is in the buffer already."""
         if self._memory is None:
             raise WireError("tensors where only replies may come")
-        begins = self._start + PREFIX_BYTES
-        header = tensors_header(prefix, bytes(self._view[begins : begins + prefix.header_bytes]))
-        self._pass(PREFIX_BYTES + prefix.header_bytes)
-        if prefix.payload_bytes > self._end - self._start:
-            self._reserve(prefix.payload_bytes)
-            self.under_way_bytes = prefix.payload_bytes
-        self._arrays = self._places(header)
-        self._pieces = [bytes_of(array) for array in self._arrays if array.nbytes]
-        self._filling = header
-        self.received_bytes += PREFIX_BYTES + prefix.header_bytes
+        described = tensors_header(header, payload_bytes)
+        route, specs, stages = described
+        if payload_bytes > self._end - self._start:
+            self._reserve(payload_bytes)
+            self.under_way_bytes = payload_bytes
+        places = self._memory.memory_for(route, specs)
+        if places is None:
+            places = [np.empty(spec.shape, spec.dtype) for spec in specs]
+        self._arrays = places
+        self._pieces = [bytes_of(array) for array in places if array.nbytes]
         self._fill_from_buffer()
-        return None if self._pieces else self._whole(header)
-
-    def _places(self, header: TensorsHeader) -> Sequence[Tensor]:
-        places = self._memory.memory_for(header.route, header.specs) if self._memory is not None else None
-        return tuple(np.empty(spec.shape, spec.dtype) for spec in header.specs) if places is None else places
+        if not self._pieces:
+            self.under_way_bytes = 0
+            return TensorsMessage(route, tuple(places), stages)
+        self._filling = described
+        return None
 
     def _fill_from_buffer(self) -> None:
         while self._pieces and self._start < self._end:
@@ -141,14 +137,17 @@ class MessageReader:
             self._pass(count)
             self._advance(count)
 
-    def _filled(self, fill: Fill, header: TensorsHeader) -> TensorsMessage | None:
+    def _filled(self, fill: Fill, described: TensorsHeader) -> TensorsMessage | None:
         while self._pieces:
             count = fill(self._pieces[0])
             if count is None:
                 return None
             self._advance(count)
         self._was_short = True
-        return self._whole(header)
+        route, _, stages = described
+        message = TensorsMessage(route, tuple(self._arrays), stages)
+        self._filling, self._arrays, self.under_way_bytes = None, (), 0
+        return message
 
     def _advance(self, count: int) -> None:
         self.received_bytes += count
@@ -158,11 +157,6 @@ class MessageReader:
         else:
             self._pieces[0] = piece[count:]
 
-    def _whole(self, header: TensorsHeader) -> TensorsMessage:
-        message = TensorsMessage(header.route, tuple(self._arrays), header.stages)
-        self._filling, self._arrays, self.under_way_bytes = None, (), 0
-        return message
-
     def _pass(self, count: int) -> None:
         self._start += count
         if self._start == self._end:
@@ -170,12 +164,11 @@ class MessageReader:
 
     def _make_room(self, size_bytes: int) -> None:
         """Let a message of this size fit behind what is there of it."""
-        if size_bytes > len(self._view):
-            raise WireError(f"a message of {size_bytes} bytes, at most {len(self._view)} are allowed here")
-        if self._start + size_bytes > len(self._view):
-            there = self._end - self._start
-            self._view[:there] = bytes(self._view[self._start : self._end])
-            self._start, self._end = 0, there
+        if size_bytes > self._size_bytes:
+            raise WireError(f"a message of {size_bytes} bytes, at most {self._size_bytes} are allowed here")
+        there = self._end - self._start
+        self._view[:there] = bytes(self._view[self._start : self._end])
+        self._start, self._end = 0, there
 
 
 assert PREFIX_BYTES + MAX_HEADER_BYTES <= BUFFER_BYTES

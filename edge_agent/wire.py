@@ -45,6 +45,7 @@ _CHUNK: Final = struct.Struct("<QHH")  # probe, index, count
 
 MAX_HEADER_BYTES: Final = _TENSORS_HEAD.size + MAX_TENSORS * DESCRIPTOR_BYTES + MAX_STAGE_RECORDS * _STAGE.size
 
+TENSORS_KIND: Final = 1
 _TENSORS, _FAILURE, _TRANSFER, _ACK, _PING, _PONG, _CHUNKS, _PROBE_REPLY, _HELLO, _WELCOME = range(1, 11)
 
 _NAME_FORM: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -175,32 +176,11 @@ WireMessage: TypeAlias = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Prefix:
-    """What a message says of its own size before it begins; within the bounds of its kind."""
+Prefix: TypeAlias = tuple[int, int, int]
+"""What a message says of itself before it begins: its kind, and the bytes of its header and of what follows that."""
 
-    kind: int
-    header_bytes: int
-    payload_bytes: int
-
-    @property
-    def holds_tensors(self) -> bool:
-        """Whether the header is one for `tensors_header`."""
-        return self.kind == _TENSORS
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the whole message."""
-        return PREFIX_BYTES + self.header_bytes + self.payload_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TensorsHeader:
-    """A message of tensors without their bytes, which follow in the order of `specs`."""
-
-    route: Route
-    specs: tuple[TensorSpec, ...]
-    stages: tuple[StageRecord, ...]
+TensorsHeader: TypeAlias = tuple[Route, tuple[TensorSpec, ...], tuple[StageRecord, ...]]
+"""A message of tensors without their bytes, which follow in the order of the specs."""
 
 
 def encode(message: WireMessage) -> list[Frame]:
@@ -215,7 +195,7 @@ def encode(message: WireMessage) -> list[Frame]:
 
 
 def read_prefix(packed: Frame, at: int = 0) -> Prefix:
-    """The prefix that begins at `at`, where at least PREFIX_BYTES are.
+    """The prefix that begins at `at`, where at least PREFIX_BYTES are; within the bounds of its kind.
 
     WireError says what does not fit; a peer of another version is told apart and both versions are named.
     """
@@ -232,7 +212,7 @@ def read_prefix(packed: Frame, at: int = 0) -> Prefix:
     allowed = MAX_MESSAGE_BYTES if kind == _TENSORS else MAX_CHUNK_BYTES if kind == _CHUNKS else 0
     if payload_bytes > allowed:
         raise WireError(f"a message of kind {kind} with {payload_bytes} bytes behind its header, {allowed} are allowed")
-    return Prefix(kind, header_bytes, payload_bytes)
+    return kind, header_bytes, payload_bytes
 
 
 def decode(packed: Frame) -> WireMessage:
@@ -240,45 +220,47 @@ def decode(packed: Frame) -> WireMessage:
     if len(packed) < PREFIX_BYTES:
         raise WireError(f"a message of {len(packed)} bytes, a prefix alone has {PREFIX_BYTES}")
     whole = memoryview(packed)
-    prefix = read_prefix(whole)
-    if prefix.size_bytes != len(whole):
-        raise WireError(f"a message of {len(whole)} bytes says that it has {prefix.size_bytes}")
-    end = PREFIX_BYTES + prefix.header_bytes
+    kind, header_bytes, payload_bytes = read_prefix(whole)
+    end = PREFIX_BYTES + header_bytes
+    if end + payload_bytes != len(whole):
+        raise WireError(f"a message of {len(whole)} bytes says that it has {end + payload_bytes}")
     header, rest = bytes(whole[PREFIX_BYTES:end]), whole[end:]
-    if prefix.kind != _TENSORS:
-        return small_message(prefix, header, rest)
-    described = tensors_header(prefix, header)
+    if kind != _TENSORS:
+        return small_message(kind, header, rest)
+    route, specs, stages = tensors_header(header, payload_bytes)
     arrays: list[Tensor] = []
     at = 0
-    for spec in described.specs:
+    for spec in specs:
         arrays.append(np.ndarray(spec.shape, spec.dtype, buffer=rest[at : at + spec.size_bytes]))
         at += spec.size_bytes
-    return TensorsMessage(described.route, tuple(arrays), described.stages)
+    return TensorsMessage(route, tuple(arrays), stages)
 
 
-def tensors_header(prefix: Prefix, header: bytes) -> TensorsHeader:
+def tensors_header(header: bytes, payload_bytes: int) -> TensorsHeader:
     """What a message of tensors says of them; WireError where that is not what its prefix announced."""
     if len(header) < _TENSORS_HEAD.size:
         raise WireError(f"a tensors' header of {len(header)} bytes, it has at least {_TENSORS_HEAD.size}")
     name, epoch, request, hop, plan, tensor_count, stage_count = _TENSORS_HEAD.unpack_from(header)
-    _check_counts(tensor_count, stage_count)
+    if tensor_count > MAX_TENSORS or stage_count > MAX_STAGE_RECORDS:
+        _check_counts(tensor_count, stage_count)
     boundary = _TENSORS_HEAD.size + tensor_count * DESCRIPTOR_BYTES
     expected = boundary + stage_count * _STAGE.size
     if len(header) != expected:
         raise WireError(f"a tensors' header of {len(header)} bytes, {expected} are needed")
     specs, size_bytes = specs_of(header[_TENSORS_HEAD.size : boundary])
-    if size_bytes != prefix.payload_bytes:
-        raise WireError(f"tensors of {size_bytes} bytes in a message of {prefix.payload_bytes}")
+    if size_bytes != payload_bytes:
+        raise WireError(f"tensors of {size_bytes} bytes in a message of {payload_bytes}")
     stages = tuple(
-        StageRecord(each_hop, compute_ns, wait_ns, unpack_energy(energy), codec_ns, max(1, batch))
-        for each_hop, compute_ns, wait_ns, codec_ns, batch, *energy in _STAGE.iter_unpack(header[boundary:])
+        [
+            StageRecord(each_hop, compute_ns, wait_ns, unpack_energy(energy), codec_ns, max(1, batch))
+            for each_hop, compute_ns, wait_ns, codec_ns, batch, *energy in _STAGE.iter_unpack(header[boundary:])
+        ]
     )
-    return TensorsHeader(Route(_name(name), epoch, request, hop, plan), specs, stages)
+    return Route(_name(name), epoch, request, hop, plan), specs, stages
 
 
-def small_message(prefix: Prefix, header: bytes, rest: Frame) -> WireMessage:  # noqa: PLR0911  # one for each kind
+def small_message(kind: int, header: bytes, rest: Frame) -> WireMessage:  # noqa: PLR0911  # one for each kind
     """The message of any kind but tensors; a probe's chunk keeps `rest`. WireError says what does not fit."""
-    kind = prefix.kind
     if kind == _ACK:
         return Acknowledgement(_unpack_route(header))
     if kind == _CHUNKS:

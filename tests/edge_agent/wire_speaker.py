@@ -52,7 +52,8 @@ class WireSpeaker:
     def hear(self) -> WireMessage:
         """The next message; OSError at the end."""
         prefix = self._read(16)
-        return decode(prefix + self._read(read_prefix(prefix).size_bytes - 16))
+        _, header_bytes, payload_bytes = read_prefix(prefix)
+        return decode(prefix + self._read(header_bytes + payload_bytes))
 
     @property
     def is_cut(self) -> bool:
