@@ -102,7 +102,8 @@ def shortened(array: Array, number: Number, code: AffineCode | None) -> Array:
     if code is None:
         with np.errstate(over="ignore"):  # beyond 65,504 there is infinity
             return array.astype(np.float16)
-    steps = np.divide(array, np.float32(code.scale))
+    steps = np.empty(array.shape, np.float32)
+    np.divide(array, np.float32(code.scale), out=steps)
     steps += np.float32(code.zero_point)
     np.rint(steps, out=steps)
     np.clip(steps, -128, 127, out=steps)

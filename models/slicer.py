@@ -5,6 +5,7 @@ Which cuts are allowed graph.py says; what a segment is made of, segment.py.
 
 from pathlib import Path
 
+from models.codec_graph import AS_THEY_ARE, GraphCodec, with_codecs
 from models.constants import find_constants
 from models.emitter import write_flatbuffer
 from models.errors import CutError, ModelFileError
@@ -15,14 +16,23 @@ from models.schema import IDENTIFIER
 from models.segment import segment_tree
 
 
-def slice_model(path: Path, start: int, stop: int, out: Path) -> None:
+def slice_model(
+    path: Path,
+    start: int,
+    stop: int,
+    out: Path,
+    *,
+    taken: GraphCodec = AS_THEY_ARE,
+    given: GraphCodec = AS_THEY_ARE,
+) -> None:
     """Write ops `start`..`stop`-1 of the .tflite at `path` as a stand-alone .tflite to `out`, whole or not at all.
 
     Its inputs are the cut tensors at `start` and its outputs those at `stop`, in the order of `CutPoint.tensors`.
     A chain of segments gives the whole model's outputs bit for bit. Where the file leaves the batch open, that whole
     is the segment of all ops: with the batch bound, a runtime may pick faster kernels than for the open file.
+    With codecs, its float32 inputs are taken, and its float32 outputs given, as float16 or int8.
     Raises CutError where the segment cannot be cut out, ModelFormatError where the file is not a valid .tflite,
-    ModelFileError where a file cannot be read or written.
+    ModelFileError where a file cannot be read or written, CodecError where a codec's scales do not fit its tensors.
     """
     if out.exists() and out.samefile(path):
         raise CutError(f"{out}: the segment would overwrite the model that it is cut from; name another file")
@@ -33,7 +43,8 @@ def slice_model(path: Path, start: int, stop: int, out: Path) -> None:
         graph = build_graph(model, constants)
         check_segment(graph, start, stop)
         try:
-            write_flatbuffer(segment_tree(model, constants, graph, start, stop), IDENTIFIER, out)
+            tree = with_codecs(segment_tree(model, constants, graph, start, stop), taken, given)
+            write_flatbuffer(tree, IDENTIFIER, out)
         except OSError as error:
             raise ModelFileError(f"{out}: cannot be written: {error.strerror or error}") from None
 

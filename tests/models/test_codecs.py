@@ -45,7 +45,7 @@ def test_lossless_codecs_change_nothing(codec: CodecName, array: np.ndarray) -> 
 
 
 @pytest.mark.parametrize("codec", ["fp16", "fp16+lz4", "fp16+zstd"])
-@given(arrays_of.arrays(np.float32, arrays_of.array_shapes(max_dims=4), elements=st.floats(width=32)))
+@given(arrays_of.arrays(np.float32, arrays_of.array_shapes(min_dims=0, max_dims=4), elements=st.floats(width=32)))
 def test_half_floats_are_rounded_to_the_nearest(codec: CodecName, array: np.ndarray) -> None:
     """Each value becomes the nearest half float, infinity where it is too large for one."""
     with np.errstate(over="ignore"):
@@ -55,7 +55,7 @@ def test_half_floats_are_rounded_to_the_nearest(codec: CodecName, array: np.ndar
 
 @pytest.mark.parametrize("codec", ["int8", "int8+lz4", "int8+zstd"])
 @given(
-    arrays_of.arrays(np.float32, arrays_of.array_shapes(max_dims=4), elements=FINITE),
+    arrays_of.arrays(np.float32, arrays_of.array_shapes(min_dims=0, max_dims=4), elements=FINITE),
     st.floats(2.0**-20, 100.0, width=32),
     st.integers(-128, 127),
 )
