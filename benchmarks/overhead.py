@@ -3,9 +3,12 @@
     python benchmarks/overhead.py [--quick] [--json FILE]
 
 Each request crosses three links, with as many bytes on each; a round of the ring, three processes that do nothing but
-`recv_into` and `sendall`, carries the same bytes over the same hops. They alternate, one request and one round, so that
-both see the same machine, its cores as cold or as warm. The figures are of the origin's report, from its start to the
-result, less the computes; the floor is from the first process's `sendall` to the last byte back at it.
+`recv_into` and `sendall`, carries the same bytes over the same hops. The figures are of the origin's report, from its
+start to the result, less the computes; the floor is from the first process's `sendall` to the last byte back at it.
+
+Requests follow each other `back to back`, ten of them and then ten rounds of the ring: so all code and memory is warm, as
+in a stream of frames. Or they come `one by one` over MQTT, as `splitrail infer` sends them, each followed by one
+round: then every process has slept for milliseconds, and what it runs has to come back into its core's caches.
 """
 
 import argparse
@@ -30,6 +33,7 @@ from broker.messages import InferenceReport
 from testbed.carrier_models import write_carrier_model
 
 WARM_UP = 10
+IN_A_ROW = 10
 LENGTH_BYTES = 8
 STOP = 0
 
@@ -60,6 +64,7 @@ SIZES = (
 class Figures:
     """Milliseconds; `ratio` is that of the medians."""
 
+    manner: str
     size: str
     size_bytes: int
     requests: int
@@ -78,43 +83,79 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a fifth of the requests")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
-    print(f"{'bytes':>8} {'overhead ms p50':>15} {'p99':>7} {'floor ms p50':>12} {'p99':>7} {'ratio':>6} {'goal':>5}")
+    print(
+        f"{'manner':13} {'bytes':>8} {'overhead ms p50':>15} {'p99':>7} {'floor ms p50':>12} {'p99':>7} {'ratio':>6} "
+        f"{'goal':>5}"
+    )
     rows = []
     with tempfile.TemporaryDirectory(prefix="splitrail-overhead-") as directory:
         models = {size.name: Path(directory) / f"{size.name}.tflite" for size in SIZES}
         for size in SIZES:
             write_carrier_model(models[size.name], size.shape, ops=3)
-        with ThreeAgents(models) as agents, ring() as floor:
-            for size in SIZES:
-                agents.chain(size.name, 1, 2)
-            for size in SIZES:
-                figures = measure(agents, floor, size, size.requests // 5 if arguments.quick else size.requests)
-                rows.append(figures)
-                overhead = f"{figures.overhead_p50_ms:15.3f} {figures.overhead_p99_ms:7.3f}"
-                bare = f"{figures.floor_p50_ms:12.3f} {figures.floor_p99_ms:7.3f}"
-                print(f"{figures.size_bytes:8} {overhead} {bare} {figures.ratio:6.2f} {figures.goal:5.1f}", flush=True)
+        for manner, measured in (("back to back", back_to_back), ("one by one", one_by_one)):
+            with ThreeAgents(models, origin_here=measured is back_to_back) as agents, ring() as floor:
+                for size in SIZES:
+                    agents.chain(size.name, 1, 2)
+                for size in SIZES:
+                    requests = size.requests // 5 if arguments.quick else size.requests
+                    figures = figures_of(manner, size, *measured(agents, floor, size, requests))
+                    rows.append(figures)
+                    show(figures)
     if arguments.json:
         arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
 
 
-def measure(agents: ThreeAgents, floor: "Ring", size: Size, requests: int) -> Figures:
-    """Requests and rounds of the ring in turns."""
+def show(figures: Figures) -> None:
+    """Print them as a row."""
+    overhead = f"{figures.overhead_p50_ms:15.3f} {figures.overhead_p99_ms:7.3f}"
+    bare = f"{figures.floor_p50_ms:12.3f} {figures.floor_p99_ms:7.3f}"
+    ratio = f"{figures.ratio:6.2f} {figures.goal:5.1f}"
+    print(f"{figures.manner:13} {figures.size_bytes:8} {overhead} {bare} {ratio}", flush=True)
+
+
+def back_to_back(
+    agents: ThreeAgents, floor: "Ring", size: Size, requests: int
+) -> tuple[list[InferenceReport], list[float]]:
+    """Requests of this process' origin and rounds of the ring, some of each in turns."""
+    tensor = np.random.default_rng(1).standard_normal(size.shape, np.float32)
+    reports: list[InferenceReport] = []
+    floor_ms: list[float] = []
+    for turn in range(1 + requests // IN_A_ROW):
+        some = [agents.infer_here(size.name, tensor) for _ in range(IN_A_ROW)]
+        rounds_ms = [floor.round_ms(size.size_bytes) for _ in range(IN_A_ROW)]
+        if turn > 0:  # the first warms up
+            reports += some
+            floor_ms += rounds_ms
+    return reports, floor_ms
+
+
+def one_by_one(
+    agents: ThreeAgents, floor: "Ring", size: Size, requests: int
+) -> tuple[list[InferenceReport], list[float]]:
+    """Requests over MQTT, each followed by one round of the ring."""
     image = small_image()
-    overhead_ms, floor_ms, compute_ms = [], [], []
+    reports: list[InferenceReport] = []
+    floor_ms: list[float] = []
     for number in range(WARM_UP + requests):
-        report = agents.infer(size.name, image)
-        round_ms = floor.round_ms(size.size_bytes)
+        report, round_ms = agents.infer(size.name, image), floor.round_ms(size.size_bytes)
         if number >= WARM_UP:
-            check(report, size)
-            computes_ms = sum(stage.compute_ms for stage in report.stages)
-            compute_ms.append(computes_ms)
-            overhead_ms.append(report.latency_ms - computes_ms)
+            reports.append(report)
             floor_ms.append(round_ms)
+    return reports, floor_ms
+
+
+def figures_of(manner: str, size: Size, reports: list[InferenceReport], floor_ms: list[float]) -> Figures:
+    """What the reports say beside the rounds."""
+    for report in reports:
+        check(report, size)
+    compute_ms = [sum(stage.compute_ms for stage in report.stages) for report in reports]
+    overhead_ms = [report.latency_ms - computes for report, computes in zip(reports, compute_ms, strict=True)]
     p50_ms, floor_p50_ms = statistics.median(overhead_ms), statistics.median(floor_ms)
     return Figures(
+        manner,
         size.name,
         size.size_bytes,
-        requests,
+        len(reports),
         p50_ms,
         percentile_99(overhead_ms),
         floor_p50_ms,

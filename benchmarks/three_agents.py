@@ -3,16 +3,19 @@
 What is run through them, and beside them, is each benchmark's own.
 """
 
+import queue
 import tempfile
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
 import msgspec
+import numpy as np
+import numpy.typing as npt
 
 from broker.messages import (
     DeploymentNotice,
@@ -28,7 +31,9 @@ from broker.messages import (
 from broker.session import Incoming
 from broker.topics import DEPLOYMENT, INFER, PLAN, PROFILE, READY
 from coordinator.configuration import DeploymentSettings
-from edge_agent.configuration import PowerSettings
+from edge_agent.agent import Agent
+from edge_agent.configuration import AgentSettings, EnergySettings, PowerSettings, SpoolSettings, TensorSettings
+from edge_agent.origin import Finished
 from edge_agent.probes import LinkSettings
 from splitrail.client import FrameAnswer
 from testbed.continuum import Continuum, EmulatedNode
@@ -47,10 +52,13 @@ class ThreeAgents:
 
     The coordinator's own plans keep everything on the origin: it serves the models, and the chains' plans are ours.
     With a `compute_factor` above 1 each agent emulates a machine that is so many times slower, asleep most of the time.
+    With `origin_here` the origin's agent runs in this process, so that requests may follow each other at once.
     """
 
-    def __init__(self, models: Mapping[str, Path], compute_factor: float = 1.0) -> None:
+    def __init__(self, models: Mapping[str, Path], compute_factor: float = 1.0, *, origin_here: bool = False) -> None:
         self._models = models
+        self._origin_here = origin_here
+        self._origin: Agent | None = None
         self._compute_factor = compute_factor
         self._notices: dict[str, DeploymentNotice] = {}
         self._profiles: dict[str, NodeProfile] = {}
@@ -61,7 +69,7 @@ class ThreeAgents:
     def __enter__(self) -> Self:
         nodes = tuple(
             EmulatedNode(name, tier, self._compute_factor, NOT_METERED, "emulated: one of three on this machine")
-            for name, tier in NODES
+            for name, tier in NODES[self._origin_here :]
         )
         deployments = tuple(
             DeploymentSettings(name=name, model=path, origin=NAMES[0], strategy="origin-only")
@@ -76,6 +84,8 @@ class ThreeAgents:
             self._session.on(READY, self._take_report)
             self.processes = continuum.pids()
             stack.enter_context(self._session)
+            if self._origin_here:
+                self._origin = stack.enter_context(running_agent(continuum))
             self._client = stack.enter_context(continuum.client())
             self._stack = stack.pop_all()
         return self
@@ -129,6 +139,16 @@ class ThreeAgents:
         notice = msgspec.structs.replace(self._notice(model), deployment=CHAINED + model)
         return self._client.stream(notice, frames, in_flight=in_flight)
 
+    def infer_here(self, model: str, tensor: npt.NDArray[np.float32]) -> InferenceReport:
+        """Send a tensor through the model's chain from this process' origin; what that reports of it."""
+        assert self._origin is not None
+        ended: queue.SimpleQueue[Finished] = queue.SimpleQueue()
+        self._origin._origin.submit(CHAINED + model, (tensor,), ended.put)
+        report = ended.get(timeout=60).report
+        if report.error is not None:
+            raise SystemExit(f"a request failed: {report.error}")
+        return report
+
     def _notice(self, model: str) -> DeploymentNotice:
         self._wait(f"the deployment of {model}", lambda: model in self._notices)
         return self._notices[model]
@@ -154,3 +174,37 @@ class ThreeAgents:
             with self._news:
                 self._ready.add((report.deployment, report.node))
                 self._news.notify_all()
+
+
+@contextmanager
+def running_agent(continuum: Continuum) -> Iterator[Agent]:
+    """The first node's agent, in this process, as an application that uses it as a library would run it."""
+    name, tier = NODES[0]
+    settings = AgentSettings(
+        site=continuum.site,
+        node=name,
+        tier=tier,
+        broker=continuum._signing_in(name),
+        cache=continuum.caches,
+        tensors=TensorSettings(listen="tcp://127.0.0.1:0", security="open", pacing=None, fallback="none"),
+        spool=SpoolSettings(file=continuum.directory / f"{name}-spool.sqlite"),
+        power=NOT_METERED,
+        energy=EnergySettings(meter="modelled"),
+        links=QUIET,
+        threads=1,
+    )
+    agent, stop = Agent(settings), threading.Event()
+
+    def tick() -> None:
+        due_s = 0.0
+        while not stop.wait(due_s):
+            due_s = agent.tick()
+
+    ticking = threading.Thread(target=tick, name="ticking", daemon=True)
+    with ExitStack() as stack:
+        stack.callback(agent.close)
+        agent.start()
+        stack.callback(ticking.join)
+        stack.callback(stop.set)
+        ticking.start()
+        yield agent
