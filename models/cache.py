@@ -18,15 +18,22 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-import msgspec
-
 from models.errors import CacheError
+from models.file_records import (
+    RECORD,
+    Fingerprint,
+    Record,
+    fingerprint,
+    fingerprint_of,
+    read_record,
+    remove_record,
+    write_record,
+)
 from splitrail import __version__
 
 _SHA256_FORM = re.compile(r"[0-9a-f]{64}")
 _STALE_TEMPORARY_S = 3600.0
-_RECORD = ".record"
-_KEPT = (".tflite", ".packed", _RECORD)
+_KEPT = (".tflite", ".packed", RECORD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +45,6 @@ class CachedModel:
     size_bytes: int
 
 
-class Fingerprint(NamedTuple):
-    """What changes when a file is rewritten; taken instead of its hash once that has been checked."""
-
-    inode: int
-    size_bytes: int
-    modified_ns: int
-
-
-class Record(NamedTuple):
-    """What is kept beside a file that was found right; `changed_ns` is its ctime, which nobody sets, or 0."""
-
-    fingerprint: Fingerprint
-    changed_ns: int = 0
-
-
 class _Entry(NamedTuple):
     """A file that `prune` may remove."""
 
@@ -60,34 +52,6 @@ class _Entry(NamedTuple):
     size_bytes: int
     sha256: str
     path: Path
-
-
-def fingerprint_of(path: Path) -> Fingerprint:
-    """The fingerprint of a file as it lies now; OSError where there is none."""
-    return _fingerprint(path.stat())
-
-
-def read_record(path: Path) -> Record | None:
-    """The record of a file, if there is one."""
-    try:
-        return msgspec.json.decode(_record_of(path).read_bytes(), type=Record)
-    except (OSError, msgspec.DecodeError):
-        return None
-
-
-def write_record(path: Path, record: Record) -> None:
-    """Keep the record of a file: after a crash there is the old one or the new one. OSError where it cannot be."""
-    unfinished = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        unfinished.write_bytes(msgspec.json.encode(record))
-        unfinished.replace(_record_of(path))
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def remove_record(path: Path) -> None:
-    """Forget what was known of a file. OSError where that cannot be."""
-    _record_of(path).unlink(missing_ok=True)
 
 
 def file_sha256(path: Path) -> str:
@@ -117,7 +81,7 @@ class ModelCache:
     def add(self, path: Path) -> CachedModel:
         """Put the file at `path` in the cache, as a hard link where the file system allows and a copy otherwise."""
         with _reported(path, "read the model"), path.open("rb") as source:
-            before = _fingerprint(os.fstat(source.fileno()))
+            before = fingerprint(os.fstat(source.fileno()))
             sha256 = hashlib.file_digest(source, "sha256").hexdigest()
             held = self.get(sha256)
             if held is None:
@@ -125,7 +89,7 @@ class ModelCache:
                 temporary = self._temporary(sha256)
                 try:
                     _link_or_copy(path.resolve(), source, temporary)
-                    after = _fingerprint(os.fstat(source.fileno()))
+                    after = fingerprint(os.fstat(source.fileno()))
                     if after != before:
                         raise CacheError(f"{path} changed while it was read; try again when it is complete")
                     temporary.replace(held)
@@ -140,7 +104,7 @@ class ModelCache:
         path = self._models / f"{_checked(sha256)}.tflite"
         with _reported(path, "read the model"):
             try:
-                found = _fingerprint(path.stat())
+                found = fingerprint(path.stat())
                 with self._lock:
                     known = self._verified.get(sha256) == found
                 # Hashing takes seconds for a large model on a small machine: an earlier run's look counts too.
@@ -163,12 +127,14 @@ class ModelCache:
             self._take_in(sha256, held)
         return held
 
-    def segment_path(self, sha256: str, start: int, stop: int) -> Path:
+    def segment_path(self, sha256: str, start: int, stop: int, variant: str = "") -> Path:
         """Where the segment [start, stop) of a model is kept, whether or not it is there yet; its directory exists.
 
-        Another version of Splitrail has other paths, for it may cut differently.
+        `variant`, a word, tells apart segments of the same ops. Another version of Splitrail has other paths, for it
+        may cut differently.
         """
-        return _kept(self._segments / _checked(sha256) / f"{start}-{stop}.{__version__}.tflite")
+        variant = f".{variant}" if variant else ""
+        return _kept(self._segments / _checked(sha256) / f"{start}-{stop}{variant}.{__version__}.tflite")
 
     def packed_path(self, sha256: str, conditions: str) -> Path:
         """Where the weights of a model are kept as a runtime packed them under these conditions; as `segment_path`."""
@@ -252,7 +218,7 @@ class ModelCache:
         # A process that prunes may have removed it again; and without a record the next run hashes the file.
         with contextlib.suppress(OSError):
             now = path.stat()
-            if _fingerprint(now) == found:
+            if fingerprint(now) == found:
                 write_record(path, Record(found, now.st_ctime_ns))
 
 
@@ -264,10 +230,6 @@ def _reported(path: Path, attempt: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise CacheError(f"cannot {attempt} {path}: {error.strerror or error}") from error
-
-
-def _record_of(path: Path) -> Path:
-    return path.with_suffix(_RECORD)
 
 
 def _kept(path: Path) -> Path:
@@ -290,10 +252,6 @@ def _is_at(path: Path, file: FileIO) -> bool:
         return path.stat().st_ino == os.fstat(file.fileno()).st_ino
     except FileNotFoundError:
         return False
-
-
-def _fingerprint(status: os.stat_result) -> Fingerprint:
-    return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 def _link_or_copy(path: Path, source: BinaryIO, target: Path) -> None:

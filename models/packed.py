@@ -6,11 +6,17 @@ How they are packed and read is models.compiled's business.
 import contextlib
 import os
 import secrets
+import threading
 from pathlib import Path
+from typing import Final
 
-from models.cache import ModelCache, Record, fingerprint_of, read_record, remove_record, write_record
+from models.cache import ModelCache
 from models.compiled import pack_weights
 from models.errors import CacheError
+from models.file_records import Fingerprint, Record, fingerprint_of, read_record, remove_record, write_record
+
+CLOSING_S: Final = 5.0
+"""What ending a node waits for at most until a disk has taken what was packed; it is packed anew otherwise."""
 
 
 class PackedWeights:
@@ -22,13 +28,16 @@ class PackedWeights:
     def __init__(self, cache: ModelCache, conditions: str) -> None:
         self._cache = cache
         self._conditions = conditions
+        self._made: dict[str, Fingerprint] = {}
+        self._keeping: list[threading.Thread] = []
 
     def find(self, sha256: str) -> Path | None:
         """The packed weights of the model with this sha256, if they are here as they were written. CacheError."""
         path = self._cache.packed_path(sha256, self._conditions)
         try:
             # LiteRT ends the process on a file that is broken.
-            return path if read_record(path) == Record(fingerprint_of(path)) else None
+            lying = fingerprint_of(path)
+            return path if self._made.get(sha256) == lying or read_record(path) == Record(lying) else None
         except OSError:
             return None
 
@@ -45,26 +54,38 @@ class PackedWeights:
         try:
             if not pack_weights(whole, unfinished):
                 return None
-            _to_disk(unfinished)
-            written = fingerprint_of(unfinished)
+            self._made[sha256] = fingerprint_of(unfinished)
             unfinished.replace(path)
-            # The record comes last, so that a crash leaves nothing that is trusted; several processes may do the same.
-            write_record(path, Record(written))
         except OSError as error:
             raise CacheError(f"cannot keep the packed weights {path}: {error.strerror or error}") from error
         finally:
             unfinished.unlink(missing_ok=True)
+        # An SD card may take half a minute, for which no plan should wait.
+        thread = threading.Thread(target=_keep, args=(path, self._made[sha256]), name="packed weights", daemon=True)
+        self._keeping = [*(other for other in self._keeping if other.is_alive()), thread]
+        thread.start()
         return path
 
     def discard(self, sha256: str) -> None:
         """Trust these packed weights no more; segments that read them go on."""
+        self._made.pop(sha256, None)
         with contextlib.suppress(OSError):
             remove_record(self._cache.packed_path(sha256, self._conditions))
 
+    def close(self) -> None:
+        """Wait a little until later runs can trust what was packed in this one."""
+        for thread in self._keeping:
+            thread.join(CLOSING_S)
 
-def _to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+
+def _keep(path: Path, written: Fingerprint) -> None:
+    """Let later runs trust a file once the disk has it: a crash before that leaves nothing that is trusted."""
+    # A disk that fails, or a cache that was pruned meanwhile: the next run packs anew.
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if fingerprint_of(path) == written:
+            write_record(path, Record(written))

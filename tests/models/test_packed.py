@@ -15,6 +15,7 @@ from models.slicer import slice_model
 pytestmark = pytest.mark.skipif(litert_calls() is None, reason="the installed runtime is no LiteRT that is called so")
 
 Models = Callable[[str], Path]
+CONDITIONS = "LiteRT 2.3, some CPU/4 cores"
 
 
 class Kept:
@@ -26,7 +27,7 @@ class Kept:
         self.sha256 = file_sha256(model)
         self.whole = self.cache.segment_path(self.sha256, 0, len(read_graph(model).ops))
         slice_model(model, 0, len(read_graph(model).ops), self.whole)
-        self.weights = PackedWeights(self.cache, "LiteRT 2.3, some CPU/4 cores")
+        self.weights = PackedWeights(self.cache, CONDITIONS)
 
 
 @pytest.fixture
@@ -40,7 +41,9 @@ def test_they_are_packed_once_and_found_again(kept: Kept) -> None:
     assert kept.weights.find(kept.sha256) is None
     made = kept.weights.make(kept.sha256, kept.whole, 40_000)
     assert made is not None
-    assert PackedWeights(kept.cache, "LiteRT 2.3, some CPU/4 cores").find(kept.sha256) == made
+    assert kept.weights.find(kept.sha256) == made
+    kept.weights.close()
+    assert PackedWeights(kept.cache, CONDITIONS).find(kept.sha256) == made
     assert PackedWeights(kept.cache, "LiteRT 2.3, another CPU").find(kept.sha256) is None
     assert {path.suffix for path in made.parent.iterdir()} == {".packed", ".record"}
 
@@ -58,16 +61,20 @@ def test_they_are_packed_once_and_found_again(kept: Kept) -> None:
 def test_what_was_touched_is_not_trusted(kept: Kept, meddle: Callable[[Path], object]) -> None:
     """For LiteRT ends the process on a file that is broken."""
     made = kept.weights.make(kept.sha256, kept.whole, 40_000)
+    kept.weights.close()
     assert made is not None
     meddle(made)
-    assert kept.weights.find(kept.sha256) is None
-    assert kept.weights.make(kept.sha256, kept.whole, 40_000) == made
-    assert kept.weights.find(kept.sha256) == made
+    later = PackedWeights(kept.cache, CONDITIONS)
+    assert later.find(kept.sha256) is None
+    assert later.make(kept.sha256, kept.whole, 40_000) == made
+    assert later.find(kept.sha256) == made
+    later.close()
 
 
 def test_what_is_discarded_is_packed_anew(kept: Kept) -> None:
     """Whoever reads the old file goes on."""
     kept.weights.make(kept.sha256, kept.whole, 40_000)
+    kept.weights.close()
     kept.weights.discard(kept.sha256)
     kept.weights.discard(kept.sha256)
     assert kept.weights.find(kept.sha256) is None
@@ -93,6 +100,7 @@ def test_a_cache_that_cannot_be_written_is_said(kept: Kept, monkeypatch: pytest.
 def test_they_count_in_the_cache_and_are_pruned_with_it(kept: Kept) -> None:
     """The least recently used first, as all that the cache holds, unless the model is in use."""
     made = kept.weights.make(kept.sha256, kept.whole, 40_000)
+    kept.weights.close()
     assert made is not None
     assert kept.cache.prune(0, keep=[kept.sha256]) == made.stat().st_size + kept.whole.stat().st_size
     assert kept.cache.prune(0) == 0
