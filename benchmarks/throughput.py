@@ -5,25 +5,35 @@
 Overlap: each agent emulates a machine that is several times slower, so that it sleeps most of a stage's compute and
 the cores of this machine are free; the bound is one frame in each compute of the slowest stage, as the same frames'
 reports tell it. Real: the stages share the cores of this machine; the bound is what these can do, by the computes of
-the same chain when one frame at a time is under way, or the slowest stage of them if that is less.
+the same chain when one frame at a time is under way, or the slowest stage of them if that is less. Batches: requests
+that all wait for one segment, computed together where that pays, beside the same computed one by one.
 """
 
 import argparse
 import itertools
 import os
+import queue
 import statistics
+import tempfile
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from figures import Figure, write
 from three_agents import ThreeAgents
 
 from broker.messages import InferenceReport, NodeProfile
+from edge_agent.batching import MOST
+from edge_agent.executor import Batching, Executor
+from models.compiled import pack_weights
 from models.convert import convert_zoo_model
 from models.graph import read_graph
 from models.images import sample_photographs
+from models.runtime import Segment
+from models.slicer import slice_model
 
 MODELS = ("mobilenetv2", "resnet50", "vgg16")
 GOALS = {"vgg16": 0.90}
@@ -32,6 +42,10 @@ FRAMES, QUICK_FRAMES = 60, 20
 ALONE = 4
 """Frames that are sent one at a time before the stream, and as many after it: others may use this machine too."""
 IN_FLIGHT = 8
+TAILS = (("vgg16", 18), ("alexnet", 8), ("mobilenetv2", 33))
+"""Models, and the op from which on a node holds them: dense layers alone, twice, and a tail of convolutions."""
+WAITING = 32
+ROUNDS = 5
 COMPUTE_FACTOR = 5.0
 CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 
@@ -85,6 +99,13 @@ def main() -> None:
                     f"{' '.join(f'{ms:.1f}' for ms in stream.stage_ms)}",
                     flush=True,
                 )
+    print(f"\n{'segment':20} {'requests/s':>10} {'one by one':>10} {'gain':>6}  in one run")
+    for name, start in TAILS:
+        figure, sizes = batches(name, start)
+        found.append(figure)
+        print(
+            f"{figure.name:20} {figure.value:10.1f} {figure.reference:10.1f} {figure.ratio:6.2f}  {sizes}", flush=True
+        )
     if arguments.json:
         write(arguments.json, found)
 
@@ -111,6 +132,49 @@ def measure(agents: ThreeAgents, model: str, frames: int) -> Stream:
         alone_stage_ms=_stages_ms(alone),
         threads=agents.profile(model).threads,
     )
+
+
+def batches(name: str, start: int) -> tuple[Figure, str]:
+    """How many requests a second a node computes of those that wait for the ops from `start` on, and in which runs."""
+    path = _model(name)
+    stop = len(read_graph(path).ops)
+    with tempfile.TemporaryDirectory(prefix="splitrail-batches-") as scratch:
+        whole, piece, packed = (Path(scratch) / part for part in ("whole.tflite", "piece.tflite", "packed"))
+        slice_model(path, 0, stop, whole)
+        slice_model(path, start, stop, piece)
+        pack_weights(whole, packed)
+        segment = Segment(piece, packed=packed)
+        inputs = [np.random.default_rng(1).random(spec.shape, np.float32) for spec in segment.inputs]
+        together, alone = Executor(batching=Batching(MOST, 0.0)), Executor()
+        runs: list[tuple[float, float]] = []
+        sizes: Counter[int] = Counter()
+        for number in range(1 + ROUNDS):
+            one_by_one_s, _ = _emptied_s(alone, segment, inputs)
+            batched_s, sizes = _emptied_s(together, segment, inputs)
+            if number:  # in the first it finds out what pays
+                runs.append((WAITING / batched_s, WAITING / one_by_one_s))
+        together.close()
+        alone.close()
+    value, reference = (statistics.median(column) for column in zip(*runs, strict=True))
+    figure = Figure(
+        f"{name} from op {start}",
+        value,
+        "requests/s",
+        "higher",
+        reference=reference,
+        ratio=statistics.median(here / there for here, there in runs),
+    )
+    return figure, ", ".join(f"{size}: {count} requests" for size, count in sorted(sizes.items()))
+
+
+def _emptied_s(executor: Executor, segment: Segment, inputs: Sequence[np.ndarray]) -> tuple[float, Counter[int]]:
+    """The seconds in which requests that wait are answered, and how many were computed in runs of which size."""
+    outcomes: queue.SimpleQueue[int] = queue.SimpleQueue()
+    started_s = time.perf_counter()
+    for _ in range(WAITING):
+        executor.submit(segment, inputs, time.monotonic_ns(), lambda outcome: outcomes.put(outcome.batch))
+    sizes = Counter(outcomes.get() for _ in range(WAITING))
+    return time.perf_counter() - started_s, sizes
 
 
 def _stages_ms(reports: Sequence[InferenceReport]) -> tuple[float, ...]:

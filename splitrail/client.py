@@ -6,12 +6,10 @@ with Client(BrokerSettings(host="broker.lan"), site="home") as client:
     for answer in client.stream(photos, frames, policy="latest"): ...
 """
 
-import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Literal, Self
@@ -21,13 +19,12 @@ from broker.messages import DeploymentNotice, InferReply, InferRequest
 from broker.session import BrokerSettings, Incoming, Session
 from broker.topics import DEPLOYMENT, INFER
 from splitrail.errors import SplitrailError
+from splitrail.frame_feed import Feed, Sent
 
 LOOK_UP_S: Final = 2.0
 MOST_IN_FLIGHT: Final = 64  # each has a thread here; an origin takes no more either
-MOST_UNTAKEN: Final = 256
 
 Policy = Literal["every", "latest"]
-Sent = Callable[[], None]
 
 
 class NoSuchDeploymentError(SplitrailError, LookupError):
@@ -42,7 +39,7 @@ class FrameAnswer:
     """From 0, in the order of the frames."""
     reply: InferReply
     latency_ms: float
-    """From the send to the answer, as the client saw it."""
+    """From the send to the answer, as the client saw it; 0 of a frame that was never sent."""
 
 
 class Client:
@@ -110,9 +107,10 @@ class Client:
     ) -> Iterator[FrameAnswer]:
         """The answers to image files, in their order, while `in_flight` (1 to 64) of them are under way at most.
 
-        Each frame is answered (`every`), or those that have not begun when a newer one comes are dropped (`latest`).
-        `frames` is read on a thread of its own, as fast as there is room: `paced` slows it to a camera's rate. What it
-        raises is raised here. A frame without an answer in time has a reply whose error says so.
+        With `every`, each frame is answered, and `frames` is read as fast as there is room. With `latest`, it is read
+        as fast as it gives them, which should be a camera's rate (see `paced`); a frame that has not begun when a newer
+        one comes is dropped, here or at the origin. It is read on a thread of its own; what it raises is raised here.
+        A frame without an answer in time has a reply whose error says so.
         """
         if not 1 <= in_flight <= MOST_IN_FLIGHT:
             raise ValueError(f"in_flight is {in_flight}: it must be from 1 to {MOST_IN_FLIGHT}")
@@ -127,7 +125,10 @@ class Client:
                 reply = InferReply(request_id=request.request_id, error=str(error))
             return FrameAnswer(number, reply, (time.perf_counter() - started_s) * 1e3)
 
-        with _Feed(frames, ask, in_flight) as feed:
+        def dropped(number: int) -> FrameAnswer:
+            return FrameAnswer(number, InferReply(request_id=uuid.uuid4().hex, dropped=True), 0.0)
+
+        with Feed(frames, ask, in_flight, dropped if policy == "latest" else None) as feed:
             yield from feed.answers()
 
     def _ask(self, deployment: DeploymentNotice, request: InferRequest, timeout_s: float, sent: Sent) -> InferReply:
@@ -142,59 +143,3 @@ def paced(frames: Iterable[bytes], frames_per_s: float) -> Iterator[bytes]:
     for number, frame in enumerate(frames):
         time.sleep(max(0.0, started_s + number / frames_per_s - time.monotonic()))
         yield frame
-
-
-class _Feed:
-    """Reads frames on a thread of its own and asks for each on another, so many at once; `sent` keeps their order."""
-
-    def __init__(self, frames: Iterable[bytes], ask: Callable[[int, bytes, Sent], FrameAnswer], in_flight: int) -> None:
-        self._frames = frames
-        self._ask = ask
-        self._pool = ThreadPoolExecutor(in_flight, "stream")
-        self._free = threading.Semaphore(in_flight)
-        self._untaken = threading.Semaphore(MOST_UNTAKEN)
-        self._asked: queue.SimpleQueue[Future[FrameAnswer] | BaseException | None] = queue.SimpleQueue()
-        self._is_ending = False
-        self._reader = threading.Thread(target=self._read, name="stream-reader", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._reader.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Ask for no more, and wait for what is under way."""
-        self._is_ending = True
-        self._free.release()
-        self._untaken.release()
-        self._reader.join()
-        self._pool.shutdown()
-
-    def answers(self) -> Iterator[FrameAnswer]:
-        """In the order of the frames, to their end; what reading or asking raises is raised in its turn."""
-        while (asked := self._asked.get()) is not None:
-            if isinstance(asked, BaseException):
-                raise asked
-            yield asked.result()
-            self._untaken.release()
-
-    def _read(self) -> None:
-        try:
-            for number, image in enumerate(self._frames):
-                self._untaken.acquire()
-                self._free.acquire()
-                if self._is_ending:
-                    return
-                sent = threading.Event()
-                self._asked.put(self._pool.submit(self._ask_and_free, number, image, sent))
-                sent.wait()
-        except BaseException as error:  # of the frames' owner, whose thread should hear of it
-            self._asked.put(error)
-        else:
-            self._asked.put(None)
-
-    def _ask_and_free(self, number: int, image: bytes, sent: threading.Event) -> FrameAnswer:
-        try:
-            return self._ask(number, image, sent.set)
-        finally:
-            sent.set()
-            self._free.release()

@@ -9,7 +9,7 @@ SplitrailError
 ├── splitrail.settings.SettingsError
 ├── splitrail.shadowing.ShadowedPackageError
 ├── splitrail.client.NoSuchDeploymentError
-└── splitrail.commands.infer: InferenceFailedError, NoImagesError, BadAddressError
+└── splitrail.commands.infer: InferenceFailedError, NoImagesError, NoRateError, BadAddressError
 """
 
 

@@ -36,6 +36,10 @@ class InferenceFailedError(SplitrailError, RuntimeError):
     """The deployment answered with an error."""
 
 
+class NoRateError(SplitrailError, ValueError):
+    """A live stream whose frames come at no rate."""
+
+
 class NoImagesError(SplitrailError, FileNotFoundError):
     """A directory that holds no image."""
 
@@ -91,6 +95,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Send each image in turn and print its answer, or all as a stream and print its figures."""
     log_to_stderr(logging.WARNING, "splitrail: %(message)s")
+    if arguments.stream and arguments.policy == "latest" and arguments.fps is None:
+        raise NoRateError("--policy latest is for frames that come at a rate: name it with --fps, such as --fps 30")
     paths = [path for each in arguments.images for path in _images(each)]
     for path in paths[:1] if arguments.stream else paths:
         load_image(path)  # a wrong image is found here, before the first one is sent

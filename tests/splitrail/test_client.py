@@ -98,26 +98,57 @@ def test_frames_are_sent_and_answered_in_their_order(origin: Origin, client: Cli
 
 
 def test_no_more_are_under_way_than_were_asked_for(origin: Origin, client: Client) -> None:
-    """The next frame is read when one of them has its answer."""
+    """The next frame goes out when one of them has its answer."""
     origin.answers_at_once = False
-    answers = client.stream(NOTICE, frames(3), in_flight=2, policy="latest")
-    first = queue.Queue[bool]()
-    asking = client_thread(answers, first)
+    told = Told(client.stream(NOTICE, frames(3), in_flight=2))
     assert eventually(lambda: origin.begun.qsize() == 2)
     assert len(origin.seen) == 2
     origin.answer(origin.begun.get())
     assert eventually(lambda: len(origin.seen) == 3)
-    for dropped in (True, False):
-        origin.answer(origin.begun.get(), dropped=dropped)
-    asking.join(20)
-    assert [first.get_nowait() for _ in range(3)] == [False, True, False]
+    for _ in range(2):
+        origin.answer(origin.begun.get())
+    assert told.numbers() == [0, 1, 2]
 
 
-def client_thread(answers: Iterator[FrameAnswer], told: "queue.Queue[bool]") -> threading.Thread:
-    """Takes a stream's answers, and tells of each whether it was dropped."""
-    thread = threading.Thread(target=lambda: [told.put(answer.reply.dropped) for answer in answers])
-    thread.start()
-    return thread
+def test_a_live_stream_drops_what_finds_nobody_free_and_what_the_origin_drops(origin: Origin, client: Client) -> None:
+    """A camera does not wait: of the frames that come meanwhile the newest goes out, and every one has its word."""
+    origin.answers_at_once = False
+    came: queue.Queue[bytes | None] = queue.Queue()
+    taken: list[bytes] = []
+
+    def camera() -> Iterator[bytes]:
+        for frame in iter(came.get, None):
+            yield frame
+            taken.append(frame)
+
+    told = Told(client.stream(NOTICE, camera(), in_flight=1, policy="latest"))
+    came.put(b"0")
+    assert eventually(lambda: origin.begun.qsize() == 1)
+    for number in range(1, 6):
+        came.put(str(number).encode())
+    assert eventually(lambda: len(taken) == 6)
+    origin.answer(origin.begun.get())
+    origin.answer(origin.begun.get(timeout=10), dropped=True)
+    came.put(None)
+    assert told.numbers() == list(range(6))
+    assert [answer.reply.dropped for answer in told.answers] == [False, True, True, True, True, True]
+    assert [request.image for request in origin.seen] == [b"0", b"5"]
+    assert [answer.latency_ms > 0.0 for answer in told.answers] == [True, False, False, False, False, True]
+
+
+class Told:
+    """Takes a stream's answers on a thread of its own."""
+
+    def __init__(self, answers: Iterator[FrameAnswer]) -> None:
+        self.answers: list[FrameAnswer] = []
+        self._thread = threading.Thread(target=lambda: self.answers.extend(answers))
+        self._thread.start()
+
+    def numbers(self) -> list[int]:
+        """The numbers of all frames that were answered, at the end."""
+        self._thread.join(20)
+        assert not self._thread.is_alive()
+        return [answer.number for answer in self.answers]
 
 
 def test_a_frame_without_an_answer_says_so_and_the_others_have_theirs(origin: Origin, client: Client) -> None:
@@ -188,13 +219,19 @@ def test_the_command_sends_a_directory_s_images_as_a_stream(
             session.reply(incoming, REPLY, reply)
 
         session.on(INFER, answer)
-        options = ["--stream", "--frames", "5", "--policy", "latest", "--fps", "1000", "--in-flight", "2", "--json"]
+        options = ["--stream", "--frames", "5", "--fps", "1000", "--in-flight", "2", "--json"]
         assert main(["infer", "photos", str(tmp_path), *options, *where]) == 0
     figures = msgspec.json.decode(capsys.readouterr().out)
     assert (figures["frames"], figures["answered"], figures["dropped"], figures["failed"]) == (5, 4, 1, 0)
     pictures = [(tmp_path / name).read_bytes() for name in ("a.png", "b.png")]
     assert [request.image for request in origin.seen] == [pictures[number % 2] for number in range(5)]
-    assert {request.policy for request in origin.seen} == {"latest"}
+    assert {request.policy for request in origin.seen} == {"every"}
+
+
+def test_a_live_stream_needs_a_rate(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without one, all but a few frames would be dropped."""
+    assert main(["infer", "photos", "china.jpg", "--stream", "--policy", "latest"]) == 2
+    assert "name it with --fps" in capsys.readouterr().err
 
 
 def test_a_directory_without_images_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
