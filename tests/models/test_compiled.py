@@ -111,3 +111,22 @@ def test_an_array_of_another_type_is_never_taken(small_model: Models, tmp_path: 
 def test_a_path_that_toml_cannot_hold_is_not_packed(small_model: Models, tmp_path: Path) -> None:
     """A quote would end the option in which it stands."""
     assert not pack_weights(whole_of(small_model("branchy"), tmp_path), tmp_path / 'pac"ked')
+
+
+def test_inputs_are_lent_and_outputs_read_in_place(
+    small_model: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with the interpreter: what is written to the lent memory is what the next run reads, without a copy."""
+    monkeypatch.setattr("models.runtime.WORTH_IT_BYTES", 0)
+    whole, packed = whole_of(small_model("branchy"), tmp_path), tmp_path / "packed"
+    pack_weights(whole, packed)
+    segment = Segment(whole, packed=packed)
+    assert segment.shares_weights
+    for seed in range(3):
+        image = made_inputs(read_graph(whole), seed)[0]
+        lent = segment.lend_inputs()
+        assert lent is not None
+        lent[0][:] = image
+        assert_same(segment.run_in_place(lent), run_file(whole, [image]))
+        del lent
+        segment.release_outputs()
