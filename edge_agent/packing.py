@@ -3,18 +3,22 @@
 The codecs themselves are `models.codecs`' and `models.images`'; which transfer has which, the plan says.
 """
 
+import functools
+import hashlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
 from broker.messages import MAX_IMAGE_BYTES, CodecName, Plan, TensorScale
 from edge_agent.routes import Hop, route
-from models.codecs import IMAGE_CODECS, pack, unpack
+from models.codec_figures import Scale
+from models.codec_graph import AS_THEY_ARE, GraphCodec
+from models.codecs import IMAGE_CODECS, number_of, pack, unpack
 from models.errors import CodecError, ModelError
 from models.graph import Quantization, read_graph
 from models.images import check_image, from_pixels, load_image, to_pixels
@@ -138,6 +142,45 @@ class Packing:
         if array.shape != form.shape[1:]:
             raise CodecError(f"an image of shape {list(array.shape)} came, where {list(form.shape[1:])} is due")
         return form.tensor_of(array)
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """How a segment's own graph writes its float tensors where it takes and where it gives them."""
+
+    taken: GraphCodec = AS_THEY_ARE
+    given: GraphCodec = AS_THEY_ARE
+
+    @property
+    def word(self) -> str:
+        """A name for files; empty where the graph writes nothing otherwise."""
+        return "" if self == PLAIN else hashlib.sha256(repr(self).encode()).hexdigest()[:16]
+
+
+PLAIN: Final = Ends()
+
+
+@functools.lru_cache(maxsize=256)
+def computing_ends(plan: Plan) -> tuple[Ends, ...]:
+    """For each hop of a plan, what a segment there can do of its codecs itself; the rest is `stage_packing`'s.
+
+    Every conversion of numbers is: in the graph none takes longer than beside it, and most take a fraction of that
+    (benchmarks/codecs.py). A segment that takes float16 or int8 says so in its inputs, which `Packing.unpack` heeds.
+    """
+    hops = route(plan)
+    return tuple(
+        PLAIN
+        if hop.relays
+        else Ends(_graph_codec(hop), _graph_codec(hops[number + 1]) if hop is not hops[-1] else AS_THEY_ARE)
+        for number, hop in enumerate(hops)
+    )
+
+
+def _graph_codec(hop: Hop) -> GraphCodec:
+    number = "raw" if hop.codec in IMAGE_CODECS else number_of(hop.codec)
+    if number != "int8":
+        return GraphCodec(number)
+    return GraphCodec(number, tuple(Scale(scale=one.scale, zero_point=one.zero_point) for one in hop.scales))
 
 
 def stage_packing(plan: Plan, hop: int, form_of: Callable[[str], ImageForm | None]) -> Packing | None:

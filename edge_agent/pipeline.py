@@ -10,7 +10,7 @@ import numpy as np
 from broker.messages import Plan
 from edge_agent.errors import ExecutorBusyError, TransportError, WireError
 from edge_agent.executor import Executor, Outcome
-from edge_agent.packing import ImageForm, stage_packing
+from edge_agent.packing import Ends, ImageForm, computing_ends, stage_packing
 from edge_agent.routes import Hop, named_nodes, route
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
@@ -49,8 +49,8 @@ class Pipeline:
     """The node's part in every plan. Its methods are called from any thread, and compute only where that may be.
 
     `may_stay()` says whether the thread that brought tensors may compute; what `begin` begins, it is told.
-    `plan_of(route)`, `segment_of(model, start, stop)` and `form_of(model)`, how a model takes an image, give None for
-    what is not here; `send(node, message)` raises as Transport.send does.
+    `plan_of(route)`, `segment_of(model, start, stop, ends)` and `form_of(model)`, how a model takes an image, give None
+    for what is not here; `send(node, message)` raises as Transport.send does.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Pipeline:
         requests: Requests,
         *,
         plan_of: Callable[[Route], Plan | None],
-        segment_of: Callable[[str, int, int], Segment | None],
+        segment_of: Callable[[str, int, int, Ends], Segment | None],
         form_of: Callable[[str], ImageForm | None],
         send: Callable[[str, Sendable], None],
         may_stay: Callable[[], bool],
@@ -83,9 +83,9 @@ class Pipeline:
         if plan is None or not 0 < where.hop < len(hops) or hops[where.hop].node != self._node:
             return None
         hop = hops[where.hop]
-        if hop.relays or stage_packing(plan, where.hop, self._form_of) is not None:
+        if hop.relays:
             return None
-        segment = self._segment_of(plan.model.sha256, hop.start, hop.stop)
+        segment = self._segment_of(plan.model.sha256, hop.start, hop.stop, computing_ends(plan)[where.hop])
         if segment is None or [(spec.shape, spec.dtype) for spec in specs] != [
             (spec.shape, np.dtype(spec.dtype)) for spec in segment.inputs
         ]:
@@ -131,7 +131,8 @@ class Pipeline:
             self._fail(plan, message.route, message.reason)
 
     def _compute(self, plan: Plan, hop: Hop, message: TensorsMessage, here: Callable[[], bool]) -> None:
-        segment = self._segment_of(plan.model.sha256, hop.start, hop.stop)
+        ends = computing_ends(plan)[message.route.hop]
+        segment = self._segment_of(plan.model.sha256, hop.start, hop.stop, ends)
         if segment is None:
             self._fail(plan, message.route, f"{self._node} has not loaded ops {hop.start}..{hop.stop - 1}")
             return

@@ -14,7 +14,7 @@ from edge_agent.configuration import AgentSettings
 from edge_agent.errors import NoRoomError
 from edge_agent.hardware import machine_identity, total_memory_mb
 from edge_agent.jobs import ClosingError, Jobs
-from edge_agent.packing import ImageForm, ImageForms
+from edge_agent.packing import PLAIN, Ends, ImageForm, ImageForms
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model, runtime_words
 from edge_agent.room import memory_bound_mb
 from edge_agent.routes import computing_segments, route
@@ -86,9 +86,9 @@ class Preparation:
         _remember(self._notices, notice)
         self._jobs.add((PROFILES, notice.model.sha256), PROFILES, lambda: self._profile(notice))
 
-    def segment(self, model: str, start: int, stop: int) -> Segment | None:
-        """The loaded segment [start, stop) of the model with this sha256, if it is here."""
-        return self._shelf.segment(model, start, stop)
+    def segment(self, model: str, start: int, stop: int, ends: Ends = PLAIN) -> Segment | None:
+        """As `Shelf.segment`."""
+        return self._shelf.segment(model, start, stop, ends)
 
     def image_form(self, model: str) -> ImageForm | None:
         """How the model with this sha256 takes an image, if it is here and takes one."""
@@ -104,6 +104,7 @@ class Preparation:
     def close(self) -> None:
         """Give up the job under way and end the thread; an unfinished download is resumed at the next start."""
         self._jobs.close()
+        self._shelf.close()
 
     def _prepare(self, plan: Plan, began_s: float) -> None:
         started_s = time.monotonic()
@@ -241,11 +242,10 @@ class Preparation:
     def _threads_of(self, key: SegmentKey) -> int:
         if self._threads != "auto":
             return self._threads
-        model, start, stop = key
-        profile = self._kept_profile(model)
+        profile = self._kept_profile(key.model)
         if profile is None:
             return 1
-        return segment_threads(profile.threads, profile.op_ms, profile.single_op_ms, start, stop)
+        return segment_threads(profile.threads, profile.op_ms, profile.single_op_ms, key.start, key.stop)
 
     def _pack(self, model: ModelReference) -> None:
         try:

@@ -8,13 +8,16 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from broker.messages import Plan
 from edge_agent.errors import NoRoomError
+from edge_agent.packing import PLAIN, Ends, computing_ends
 from edge_agent.room import BYTES_PER_MB, RESERVE_MB, SegmentWeights, check_room, free_memory_mb, weights_mb
-from edge_agent.routes import computing_segments, leading_stop, named_nodes, ops_of
-from models.cache import Fingerprint, ModelCache, fingerprint_of
-from models.errors import SegmentRunError
+from edge_agent.routes import leading_stop, named_nodes, ops_of, route
+from models.cache import ModelCache
+from models.errors import SegmentRunError, UnsupportedOpError
+from models.file_records import Fingerprint, fingerprint_of
 from models.graph import read_graph
 from models.packed import PackedWeights
 from models.runtime import Segment
@@ -25,8 +28,19 @@ log = logging.getLogger("splitrail.agent")
 WEIGHTS_KEPT = 64  # models whose ops' weights are remembered
 CUTS_KEPT = 4_096  # a cut that is forgotten is made anew
 
-SegmentKey = tuple[str, int, int]
-"""A model's sha256, the first op and the op after the last."""
+
+class SegmentKey(NamedTuple):
+    """A model's sha256, the first op and the op after the last; and what the graph does of the codecs at its ends."""
+
+    model: str
+    start: int
+    stop: int
+    ends: Ends = PLAIN
+
+    @property
+    def plain(self) -> "SegmentKey":
+        """The segment of the same ops that takes and gives tensors as the model has them."""
+        return SegmentKey(self.model, self.start, self.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +86,13 @@ class Shelf:
         self._cut: dict[SegmentKey, Fingerprint] = {}
         self._weights: dict[str, tuple[float, ...]] = {}
 
-    def segment(self, model: str, start: int, stop: int) -> Segment | None:
-        """The loaded segment [start, stop) of the model with this sha256, if it is here."""
-        return self._segments.get((model, start, stop))
+    def segment(self, model: str, start: int, stop: int, ends: Ends = PLAIN) -> Segment | None:
+        """The loaded segment [start, stop) of the model with this sha256, if it is here.
+
+        Where there is none with these ends, it is one that leaves the codecs to who runs it.
+        """
+        key = SegmentKey(model, start, stop, ends)
+        return self._segments.get(key) or self._segments.get(key.plain)
 
     @property
     def held(self) -> tuple[SegmentKey, ...]:
@@ -84,7 +102,7 @@ class Shelf:
     @property
     def models_held(self) -> frozenset[str]:
         """The models, by sha256, that segments here were cut from."""
-        return frozenset(model for model, _, _ in self.held)
+        return frozenset(key.model for key in self.held)
 
     @property
     def held_mb(self) -> float:
@@ -106,7 +124,7 @@ class Shelf:
         whole = fetch()
         op_mb = self._op_mb(model, whole)
         if sum(op_mb) + RESERVE_MB <= self._free_mb():
-            piece = self._piece((model, 0, len(op_mb)), whole)
+            piece = self._piece(SegmentKey(model, 0, len(op_mb)), whole)
             self._packed.make(model, piece, round(sum(op_mb) * BYTES_PER_MB))
 
     def hold(self, holdings: Holdings) -> None:
@@ -116,7 +134,7 @@ class Shelf:
             deployments = {plan.deployment for plan in holdings.plans}
             self._fallbacks = {name: key for name, key in self._fallbacks.items() if name in deployments}
             for plan in holdings.served:
-                whole = (plan.model.sha256, 0, ops_of(plan))
+                whole = SegmentKey(plan.model.sha256, 0, ops_of(plan))
                 if whole in self._segments and named_nodes(plan) != {plan.origin}:
                     # An earlier plan ran everything here: what it leaves needs no loading.
                     self._fallbacks[plan.deployment] = whole
@@ -131,7 +149,7 @@ class Shelf:
         """
         keys = self._keys([plan])
         self._make_room(whole, keys)
-        for key in sorted(keys):
+        for key in sorted(keys, key=lambda key: (key.start, key.stop, key.ends.word)):
             self._load(key, whole)
 
     def drains_enough(self, plan: Plan, whole: Path) -> bool:
@@ -152,13 +170,13 @@ class Shelf:
         taken as it is; where there is no room, nothing is loaded.
         """
         model, ops = plan.model.sha256, ops_of(plan)
-        for key in dict.fromkeys([(model, 0, ops), (model, leading_stop(plan), ops)]):
+        for key in dict.fromkeys([SegmentKey(model, 0, ops), SegmentKey(model, leading_stop(plan), ops)]):
             if key not in self._segments:
                 try:
                     needed_mb = self._needed_mb(whole, [key])
                     check_room(self._node, needed_mb, self.held_mb, self._bound_mb, self._free_mb())
                 except NoRoomError as error:
-                    log.info("no fallback of ops %d..%d for %s: %s", *key[1:], plan.deployment, error)
+                    log.info("no fallback of ops %d..%d for %s: %s", key.start, key.stop, plan.deployment, error)
                     continue
                 self._load(key, whole)
             with self._lock:
@@ -170,14 +188,24 @@ class Shelf:
         """Whether nothing is to be loaded for finishing this plan's requests at the origin."""
         model, ops = plan.model.sha256, ops_of(plan)
         return named_nodes(plan) == {plan.origin} or any(
-            (model, start, ops) in self._segments for start in (0, leading_stop(plan))
+            SegmentKey(model, start, ops) in self._segments for start in (0, leading_stop(plan))
         )
 
     def _load(self, key: SegmentKey, whole: Path) -> None:
         if key in self._segments:
             return
-        piece = self._piece(key, whole)
-        segment, shared = self._loaded(key, piece)
+        if key.ends != PLAIN and self._packed.find(key.model) is None:
+            # Codecs change more often than cuts do: without shared weights each change would hold them once more.
+            self._load(key.plain, whole)
+            return
+        try:
+            segment, shared = self._loaded(key, self._piece(key, whole))
+        except UnsupportedOpError as error:
+            if key.ends == PLAIN:
+                raise
+            log.info("the codecs of %s stay beside its graph: %s", key.model, error)
+            self._load(key.plain, whole)
+            return
         weights = self._weights_of(key, whole, shared=shared)
         with self._lock:
             self._held_weights[key] = weights
@@ -185,9 +213,9 @@ class Shelf:
 
     def _piece(self, key: SegmentKey, whole: Path) -> Path:
         """The file of a segment, cut now unless this run has cut it: nothing tells what an earlier one left."""
-        piece = self._cache.segment_path(*key)
+        piece = self._cache.segment_path(key.model, key.start, key.stop, key.ends.word)
         if key not in self._cut or self._cut[key] != _fingerprint(piece):
-            slice_model(whole, key[1], key[2], piece)
+            slice_model(whole, key.start, key.stop, piece, taken=key.ends.taken, given=key.ends.given)
             if len(self._cut) >= CUTS_KEPT:
                 self._cut.clear()
             self._cut[key] = fingerprint_of(piece)
@@ -195,19 +223,23 @@ class Shelf:
 
     def _loaded(self, key: SegmentKey, piece: Path) -> tuple[Segment, bool]:
         """A segment that has run once, and whether it shares its model's packed weights."""
-        packed, threads = self._packed.find(key[0]), self._threads(key)
+        packed, threads = self._packed.find(key.model), self._threads(key)
         if packed is not None:
             try:
                 segment = Segment(piece, threads, packed)
                 segment.warm_up()
             except SegmentRunError as error:
-                log.warning("the packed weights of %s are of no use here: %s", key[0], error)
-                self._packed.discard(key[0])
+                log.warning("the packed weights of %s are of no use here: %s", key.model, error)
+                self._packed.discard(key.model)
             else:
                 return segment, segment.shares_weights
         segment = Segment(piece, threads)
         segment.warm_up()
         return segment, False
+
+    def close(self) -> None:
+        """Wait a little for the disk to take what was packed."""
+        self._packed.close()
 
     def release_unheld(self) -> None:
         """Free what was loaded for a plan that was given up meanwhile."""
@@ -219,7 +251,8 @@ class Shelf:
             self._free_all_but(self._keys(self._holdings.plans) | set(self._fallbacks.values()))
 
     def _free_all_but(self, kept: Collection[SegmentKey]) -> None:
-        for key in set(self._segments) - set(kept):
+        used = {key if key in self._segments else key.plain for key in kept}
+        for key in set(self._segments) - used:
             del self._segments[key], self._held_weights[key]
 
     def _make_room(self, whole: Path, keys: Collection[SegmentKey]) -> None:
@@ -241,15 +274,14 @@ class Shelf:
         """What loading these segments adds to the weights that are held."""
         held = list(self._held_weights.values())
         more = [
-            self._weights_of(key, whole, shared=self._packed.find(key[0]) is not None)
+            self._weights_of(key, whole, shared=self._packed.find(key.model) is not None)
             for key in keys
-            if key not in self._segments
+            if key not in self._segments and key.plain not in self._segments
         ]
         return weights_mb([*held, *more]) - weights_mb(held) if more else 0.0
 
     def _weights_of(self, key: SegmentKey, whole: Path, *, shared: bool) -> SegmentWeights:
-        model, start, stop = key
-        return SegmentWeights(model, start, self._op_mb(model, whole)[start:stop], shared)
+        return SegmentWeights(key.model, key.start, self._op_mb(key.model, whole)[key.start : key.stop], shared)
 
     def _op_mb(self, model: str, whole: Path) -> tuple[float, ...]:
         op_mb = self._weights.get(model)
@@ -262,7 +294,10 @@ class Shelf:
 
     def _keys(self, plans: Iterable[Plan]) -> set[SegmentKey]:
         return {
-            (plan.model.sha256, start, stop) for plan in plans for start, stop in computing_segments(plan, self._node)
+            SegmentKey(plan.model.sha256, hop.start, hop.stop, ends)
+            for plan in plans
+            for hop, ends in zip(route(plan), computing_ends(plan), strict=True)
+            if hop.node == self._node and not hop.relays
         }
 
 

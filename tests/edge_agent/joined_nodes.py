@@ -77,6 +77,7 @@ class Node:
             missed=self.misses.append,
             ask=self.asked.append,
             is_loading=lambda node: node in self.site.loading,
+            round_trip_ms=lambda _: 1.0,
             emulated=lambda: self.site.emulated,
         )
         self.pipeline = Pipeline(
@@ -84,7 +85,7 @@ class Node:
             self.executor,
             self.origin,
             plan_of=self.plan_of,
-            segment_of=lambda _, start, stop: self.segment(start, stop),
+            segment_of=lambda _, start, stop, ends: self.segment(start, stop),
             form_of=lambda _: self.site.form,
             send=lambda peer, message: self.site.send(self.name, peer, message),
             may_stay=lambda: False,

@@ -46,8 +46,8 @@ def test_200_plan_changes_lose_and_mix_nothing(
             shelf = site.agents[name].agent._preparation._shelf
             needed = set(computing_segments(last, name))
             whole = {(0, site.reference.ops)} if name == ORIGIN else set()
-            assert eventually(lambda shelf=shelf, kept=needed | whole: {key[1:] for key in shelf.held} <= kept, 20)
-            assert needed <= {key[1:] for key in shelf.held}
+            assert eventually(lambda shelf=shelf, kept=needed | whole: {key[1:3] for key in shelf.held} <= kept, 20)
+            assert needed <= {key[1:3] for key in shelf.held}
         held = sum(len(site.agents[name].agent._preparation._shelf.held) for name in NODES)
         gc.collect()
         assert sum(isinstance(each, Segment) for each in gc.get_objects()) == held

@@ -132,7 +132,7 @@ def test_a_fault_of_a_library_is_reported_and_the_next_plan_is_carried_out(
     plan = plan_for(served, allowed_cut(small_model("branchy")))
     with monkeypatch.context() as patched:
 
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise TypeError("data type 'string' not understood")
 
         patched.setattr(edge_agent.shelf, "slice_model", fail)
@@ -168,7 +168,7 @@ def test_a_segment_that_cannot_run_is_refused_and_tried_anew_with_the_next_plan(
     stop = allowed_cut(small_model("branchy"))
     with monkeypatch.context() as patched:
 
-        def fail(*_: object) -> None:
+        def fail(*_: object, **__: object) -> None:
             raise SegmentRunError("branchy cannot be run: out of memory")
 
         patched.setattr(Segment, "run", fail)

@@ -60,7 +60,7 @@ def shelved(tmp_path: Path, small_model: Callable[[str], Path]) -> Shelved:
 
 def keys(shelf: Shelf) -> set[tuple[int, int]]:
     """The ops that it holds."""
-    return {(start, stop) for _, start, stop in shelf.held}
+    return {(key.start, key.stop) for key in shelf.held}
 
 
 def test_weights_beyond_the_bound_are_refused_with_the_figures(shelved: Shelved) -> None:
