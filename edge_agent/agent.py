@@ -4,6 +4,7 @@ Decisions are elsewhere (epochs, routes, pipeline, origin); here is only which m
 """
 
 import contextlib
+import gc
 import logging
 import signal
 import threading
@@ -146,6 +147,7 @@ class Agent:
             missed=self._telemetry.publish,
             ask=self._ask,
             is_loading=self._loading.is_loading,
+            round_trip_ms=lambda node: self._prober.round_trip_ms(node),  # noqa: PLW0108  # as above
             clock=clock.now,
             emulated=lambda: self._peers.emulated() | ({settings.node} if emulation is not None else set()),
         )
@@ -449,6 +451,7 @@ def run_agent(settings: AgentSettings) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with contextlib.closing(Agent(settings)) as agent, contextlib.suppress(KeyboardInterrupt):
         agent.start()
+        gc.freeze()  # what is there by now stays: no request waits while the collector looks through it again
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: stop.set())
         due_s = SWEEP_S

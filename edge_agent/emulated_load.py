@@ -3,11 +3,13 @@
 import logging
 import math
 import threading
+import time
 from pathlib import Path
 
 log = logging.getLogger("splitrail.agent")
 
 MAX_FILE_BYTES = 64
+SETTLED_NS = 100_000_000  # within a tick of the kernel's clock, 1 to 10 ms, two versions may look the same
 
 
 class EmulatedLoad:
@@ -16,6 +18,8 @@ class EmulatedLoad:
     def __init__(self, path: Path | None) -> None:
         self._path = path
         self._last = 0.0
+        self._seen: tuple[int, int, int] | None = None
+        """The file as it was when it was read last: its number, when it was written, and its size."""
         self._has_warned = False
         self._lock = threading.Lock()
 
@@ -25,7 +29,11 @@ class EmulatedLoad:
             return 0.0
         with self._lock:
             try:
-                self._last = _read(self._path)
+                status = self._path.stat()
+                seen = (status.st_ino, status.st_mtime_ns, status.st_size)
+                if seen != self._seen or time.time_ns() - status.st_mtime_ns < SETTLED_NS:
+                    self._last = _read(self._path)
+                    self._seen = seen
             except (OSError, ValueError) as error:
                 if not self._has_warned:
                     log.warning("%s: no load can be read, so it stays at %g: %s", self._path, self._last, error)

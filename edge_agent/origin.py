@@ -13,7 +13,7 @@ from typing import Final
 from broker.messages import InferenceReport, Plan, PowerModel, StageMiss, TransferReport
 from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.packing import Inputs, input_fault, inputs_bytes, packed_inputs
-from edge_agent.patience import Leg
+from edge_agent.patience import Leg, grace_ns
 from edge_agent.request import (
     Finished,
     Request,
@@ -36,7 +36,6 @@ __all__ = ["Busy", "Finished", "Inputs", "Limits", "LocalCompute", "Origin", "Pl
 
 log = logging.getLogger("splitrail.agent")
 
-REPORT_GRACE_NS: Final = 1_000_000_000  # how long a report waits for the senders' records after its result
 PATIENT_SHARE: Final = 0.5  # of a request's time is spent on its plan at most; in the rest it is finished otherwise
 PATIENCE_NS: Final = 5_000_000_000  # how long a request that nobody can finish now waits for another plan
 
@@ -65,10 +64,11 @@ class Origin:
         missed: Callable[[StageMiss], None],
         ask: Callable[[str], None],
         is_loading: Callable[[str], bool],
+        round_trip_ms: Callable[[str], float | None] = lambda _: None,
         clock: Callable[[], float] = MACHINE_CLOCK.now,
         emulated: Callable[[], Collection[str]] = frozenset,
     ) -> None:
-        """`emulated` names the nodes that are, for the reports."""
+        """`emulated` names the nodes that are, for the reports; `round_trip_ms` to a node is None where not known."""
         self._node = node
         self._plans = plans
         self._begin = begin
@@ -77,6 +77,7 @@ class Origin:
         self._limits = limits
         self._missed = missed
         self._ask = ask
+        self._round_trip_ms = round_trip_ms
         self._clock = clock
         self._lock = threading.Lock()
         self._requests = RequestBook(limits)
@@ -246,7 +247,7 @@ class Origin:
         with self._lock:
             self._watch.look(self._requests, now_ns)
             thens = [then for request in self._requests if (then := self._due(request, now_ns))]
-            left_ms = [left for request in self._requests if (left := self._watch.left_ms(request, now_ns)) is not None]
+            left_ms = [left for request in self._requests if (left := self._left_ms(request, now_ns)) is not None]
         _do(thens)
         return min(left_ms, default=1e3) / 1e3
 
@@ -275,7 +276,7 @@ class Origin:
     def _due(self, request: Request, now_ns: int) -> Then | None:
         """What the time that has passed asks for."""
         if request.phase == "answered":
-            return self._answer(request) if now_ns - request.finished_ns > REPORT_GRACE_NS else None
+            return self._answer(request) if now_ns - request.finished_ns > self._grace_ns(request) else None
         if now_ns - request.started_ns > self._limits.timeout_s * 1e9:
             cause = request.trouble or last_seen(request)
             return self._fail(request, f"no answer within {self._limits.timeout_s:g} s; {cause}")
@@ -285,6 +286,16 @@ class Origin:
                 return self._fail(request, f"{request.trouble}, and no other plan is ready")
             return then
         return self._overdue(request, now_ns)
+
+    def _left_ms(self, request: Request, now_ns: int) -> float | None:
+        """How long it has until something is due; None where that is not known."""
+        if request.phase == "answered":
+            return max(0.0, (request.finished_ns + self._grace_ns(request) - now_ns) / 1e6)
+        return self._watch.left_ms(request, now_ns)
+
+    def _grace_ns(self, request: Request) -> int:
+        """How long the answer waits for the times of its transfers."""
+        return grace_ns([self._round_trip_ms(node) for node in named_nodes(request.plan) - {self._node}])
 
     def _overdue(self, request: Request, now_ns: int) -> Then | None:
         """Give a leg up when its time is over; in the middle of it, ask its ends for a sign of life."""

@@ -5,6 +5,7 @@ Pure: times come as arguments. What is done when the time is over is `edge_agent
 
 import functools
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -24,6 +25,9 @@ MOST_RATIO: Final = 1_000.0
 LEARNING: Final = 0.125  # the weights of a new sample in the mean and in the deviation, as RFC 6298 has them
 LEARNING_DEVIATION: Final = 0.25
 PAIRS_KEPT: Final = 1_024
+LONGEST_GRACE_NS: Final = 1_000_000_000
+LEAST_GRACE_NS: Final = 100_000_000  # a process that is not scheduled for so long is no rarity on a busy machine
+GRACE_ROUND_TRIPS: Final = 4.0  # a record comes one round trip after its tensors; the rest is for lost packets
 
 Pair = tuple[str, str]
 
@@ -113,6 +117,18 @@ def allowed_ms(leg: Leg, learned: Learned) -> float | None:
     predicted_ms = FACTOR * leg.mean_ms + DEVIATIONS * leg.std_ms
     learned_ms = (learned.ratio + DEVIATIONS * learned.deviation) * max(leg.mean_ms, LEAST_MEAN_MS)
     return FLOOR_MS + max(predicted_ms, learned_ms)
+
+
+def grace_ns(round_trips_ms: Sequence[float | None]) -> int:
+    """How long an answer waits for the records of its transfers; a client is not to wait long for one that was lost.
+
+    `round_trips_ms` are those to the nodes that send the records, None where not known.
+    """
+    known_ms = [round_trip_ms for round_trip_ms in round_trips_ms if round_trip_ms is not None]
+    if len(known_ms) < len(round_trips_ms):
+        return LONGEST_GRACE_NS
+    wanted_ns = round(GRACE_ROUND_TRIPS * max(known_ms, default=0.0) * 1e6)
+    return min(LONGEST_GRACE_NS, max(LEAST_GRACE_NS, wanted_ns))
 
 
 class Experience:

@@ -69,11 +69,15 @@ class LinkProber:
             watch = self._links.known(dst)
             return watch.estimate() if watch else None
 
+    def round_trip_ms(self, dst: str) -> float | None:
+        """The round trip to `dst`; None before the first ping."""
+        with self._lock:
+            watch = self._links.known(dst)
+            return watch.rtt_ms if watch else None
+
     def transfer_ms(self, delivery: Delivery) -> float:
         """How long a delivery was on its way: the time to its acknowledgement less half a round trip."""
-        with self._lock:
-            watch = self._links.known(delivery.dst)
-            rtt_ms = watch.rtt_ms if watch else None
+        rtt_ms = self.round_trip_ms(delivery.dst)
         return max(delivery.elapsed_ms - (rtt_ms or 0.0) / 2, 0.0)
 
     def on_round_trip(self, dst: str, rtt_ms: float) -> None:

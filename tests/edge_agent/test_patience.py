@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 from plans import plan_of
 
 from broker.messages import Plan, StagePrediction
-from edge_agent.patience import FLOOR_MS, NOTHING, PAIRS_KEPT, Experience, Learned, Leg, allowed_ms, learn, legs
+from edge_agent.patience import (
+    FLOOR_MS,
+    NOTHING,
+    PAIRS_KEPT,
+    Experience,
+    Learned,
+    Leg,
+    allowed_ms,
+    grace_ns,
+    learn,
+    legs,
+)
 
 LEG = Leg(1, "pi", "laptop", 100.0, 10.0)
 
@@ -123,3 +134,12 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in range(PAIRS_KEPT):
         experience.measured(Leg(1, "pi", f"node{number}", 100.0, 0.0), 100.0)
     assert experience.allowed_ms(slow) == FLOOR_MS + 300.0
+
+
+def test_an_answer_waits_some_round_trips_for_its_records() -> None:
+    """A lost record costs the client four round trips of the farthest node, a tenth of a second to a second."""
+    assert grace_ns([1.0, 5.0]) == 100_000_000
+    assert grace_ns([1.0, 80.0]) == 320_000_000
+    assert grace_ns([400.0]) == 1_000_000_000
+    assert grace_ns([1.0, None]) == 1_000_000_000
+    assert grace_ns([]) == 100_000_000

@@ -294,3 +294,22 @@ def test_tensors_and_failures_of_nodes_that_have_no_say_in_them_are_ignored(site
     finished = ended.get(timeout=10)
     assert finished.outputs is not None
     assert finished.outputs[0].tolist() == [10.0] * 3
+
+
+def test_an_answer_does_not_wait_long_for_records_that_are_lost(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link that is cut one way swallows the record and not the result: the report goes without that transfer."""
+    site.adopt(plan_of(*THREE_STAGES, way_back=("pc", "pi")))
+    pi = site.nodes["pi"]
+    told = pi.origin.transferred
+
+    def lost_from_pc(where: Route, src: str, size_bytes: int, transfer_ms: float) -> None:
+        if src != "pc":
+            told(where, src, size_bytes, transfer_ms)
+
+    monkeypatch.setattr(pi.origin, "transferred", lost_from_pc)
+    ended = site.begin()
+    while ended.empty():
+        pi.origin.sweep()
+    finished = ended.get()
+    assert finished.outputs is not None
+    assert [(hop.src, hop.dst) for hop in finished.report.transfers] == [("pi", "laptop"), ("laptop", "pc")]
