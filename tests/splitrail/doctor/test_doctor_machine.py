@@ -149,19 +149,30 @@ def test_the_key_of_tensors_is_for_its_owner_alone(tmp_path: Path) -> None:
     """One that is not there yet is made at the first start, and not by the doctor."""
     settings = AgentSettings(site="home", node="pi", tier="edge", cache=tmp_path)
     file = tmp_path / "keys/pi.pem"
-    assert verdicts(tensor_findings(settings, None, frozenset(), was_asked=True)) == ["ok", "ok"]
+    assert verdicts(tensor_findings(settings, None, frozenset(), was_asked=True)) == ["ok", "ok", "ok"]
     assert not file.exists()
     load_or_make_key(file)
-    assert verdicts(tensor_findings(settings, None, frozenset(), was_asked=True)) == ["ok", "ok"]
+    assert verdicts(tensor_findings(settings, None, frozenset(), was_asked=True)) == ["ok", "ok", "ok"]
     file.chmod(0o644)
-    (_, finding) = tensor_findings(settings, None, frozenset(), was_asked=True)
+    (_, finding, _) = tensor_findings(settings, None, frozenset(), was_asked=True)
     assert (finding.verdict, finding.fix) == ("problem", "run chmod 600 on it")
     file.chmod(0o600)
     file.write_text("nonsense")
-    (_, finding) = tensor_findings(settings, None, frozenset(), was_asked=True)
+    (_, finding, _) = tensor_findings(settings, None, frozenset(), was_asked=True)
     assert finding.verdict == "problem"
     is_open = msgspec.structs.replace(settings, tensors=TensorSettings(security="open"))
-    assert verdicts(tensor_findings(is_open, None, frozenset(), was_asked=True)) == ["ok", "note"]
+    assert verdicts(tensor_findings(is_open, None, frozenset(), was_asked=True)) == ["ok", "note", "ok"]
+
+
+def test_tensors_go_through_a_broker_only_where_that_is_no_disclosure(tmp_path: Path) -> None:
+    """What keeps them from it has its remedy; who does not want it is left alone."""
+    settings = AgentSettings(site="home", node="pi", tier="edge", cache=tmp_path)
+    in_clear = msgspec.structs.replace(settings, broker=BrokerSettings(host="10.0.0.9"))
+    *_, finding = tensor_findings(in_clear, None, frozenset(), was_asked=True)
+    assert (finding.subject, finding.verdict) == ("tensor fallback", "note")
+    assert "broker.ca_file" in finding.fix
+    forbidden = msgspec.structs.replace(in_clear, tensors=TensorSettings(fallback="none"))
+    assert verdicts(tensor_findings(forbidden, None, frozenset(), was_asked=True)) == ["ok", "ok", "ok"]
 
 
 # --- clock and processor
