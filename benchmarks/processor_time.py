@@ -24,6 +24,18 @@ def thread_cpu_s(pid: int) -> dict[int, float]:
     return found
 
 
+def thread_wakes(pid: int) -> int:
+    """How often the threads of a process have waited for something so far, and so were woken."""
+    found = 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            lines = (thread / "status").read_text().splitlines()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+        found += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+    return found
+
+
 def _cpu_s(stat: Path) -> float:
     fields = stat.read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S

@@ -21,6 +21,7 @@ from broker.session import Session
 from broker.topics import DEPLOYMENT, PLAN, STORED
 from coordinator.clocks import clock_news, words_of
 from coordinator.configuration import CoordinatorSettings, LeadershipSettings
+from coordinator.confirmations import Confirmations
 from coordinator.deciding import PublishPlan, decide
 from coordinator.declaring import declare
 from coordinator.election import Election
@@ -78,6 +79,7 @@ class Coordinator:
         self._kept = EMPTY
         self._kept_at = time.monotonic()
         self._turned_at: float | None = None
+        self._confirmations = Confirmations(self._tell_stored)
         self._exit = ExitStack()
 
     def __enter__(self) -> Self:
@@ -110,6 +112,7 @@ class Coordinator:
             self._take(events)
             now = self._clock()
             self._take([Received(death, now) for death in presumed_dead(self._state, now)])
+            self._confirm()
             term = self._term_after(len(events))
             if term is not None:
                 self._act(term, now)
@@ -251,15 +254,20 @@ class Coordinator:
                 self._publish_notice(deployment, office)
 
     def _acknowledge(self, stored: tuple[StoredUpTo, ...]) -> None:
+        self._confirmations.note(stored)
+        self._confirm()
+
+    def _confirm(self) -> None:
+        """Tell the nodes that are due up to where their telemetry is stored; for any thread."""
+        if self._election.term is None or not self._session.connected:
+            self._confirmations.forget()  # a node that is not told sends again, and is told then
+        else:
+            self._confirmations.tell_due()
+
+    def _tell_stored(self, stored: StoredUpTo) -> bool:
         term = self._election.term
-        if term is None or not self._session.connected:
-            return  # a node that is not told sends again, and is told then
-        for each in stored:
-            self._session.publish(
-                STORED,
-                TelemetryStored(node=each.node, session=each.session, sequence=each.sequence, term=term),
-                each.node,
-            )
+        message = TelemetryStored(node=stored.node, session=stored.session, sequence=stored.sequence, term=term or 0)
+        return self._session.publish(STORED, message, stored.node)
 
     def _take(self, events: Sequence[Received | Connected]) -> None:
         self._state = apply_all(events, self._state)
