@@ -12,7 +12,7 @@ from coordinator.errors import DeclarationError
 from models.codec_figures import MAX_BYTES, CodecFigures
 
 ENDING = ".codecs.json"
-MEASURE = "`splitrail convert --evaluate` measures them"
+MEASURE = "`splitrail profile --codecs` measures them"
 
 
 def codec_figures_of(settings: DeploymentSettings, sha256: str, ops: int) -> CodecFigures | None:

@@ -206,7 +206,7 @@ class DeploymentSettings(_Settings, frozen=True, kw_only=True):
     codec_figures: Annotated[
         Path | None,
         Meta(
-            description="What codecs cost and change, as `splitrail convert --evaluate` writes it; by default "
+            description="What codecs cost and change, as `splitrail profile --codecs` writes it; by default "
             "`<model>.codecs.json` beside the model. Without it everything travels raw."
         ),
     ] = None

@@ -121,7 +121,7 @@ def _configure_paper(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--codecs",
         action="store_true",
-        help="contenders that pack tensors take part too; what codecs cost lies beside each model, or in --profiles",
+        help="contenders that pack tensors take part too; what codecs cost and change is measured once, in minutes",
     )
     parser.add_argument("--plots", action=argparse.BooleanOptionalAction, default=True, help="draw pictures, or not")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")

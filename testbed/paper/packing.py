@@ -3,6 +3,9 @@
 Measuring it is `models.evaluation`'s part, and what plans make of it `coordinator.permitted_codecs`'.
 """
 
+import platform
+import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -12,17 +15,35 @@ import msgspec
 from coordinator.codec_file import ENDING, read_codec_figures
 from models.cache import file_sha256
 from models.codec_figures import CodecFigures
+from models.evaluation import evaluate_codecs
+from models.images import sample_photographs
 from testbed.errors import ExperimentError
+from testbed.host_timing import quiet_stderr
 from testbed.paper.contenders import Contender
 from testbed.paper.model_profile import ModelProfile
+from testbed.processes import Step
+from testbed.workload import photograph_crops
 
 ACCURACY_LOSS: Final = 0.01
 """The share of top-1 answers that codecs may change in the experiment."""
+ANSWERS: Final = 100
+"""How many images codecs are measured with: as many as it takes to tell that share."""
 
 
-def figures_beside(model: Path) -> CodecFigures:
-    """The figures that are kept beside a model. ExperimentError where they are missing, or of another model."""
+def kept_figures(model: Path, step: Step) -> CodecFigures:
+    """The figures that are kept beside a model; where there are none they are measured first, which takes minutes.
+
+    ExperimentError where what is there cannot be read, or is of another model; EvaluationError if they cannot be
+    measured.
+    """
     path = model.with_suffix(ENDING)
+    if not path.exists():
+        with step(f"measuring what codecs cost and change of {model.stem}: some minutes, once"):
+            figures = _measured(model)
+        part = path.with_suffix(".part")
+        part.write_bytes(msgspec.json.encode(figures))
+        part.replace(path)
+        return figures
     try:
         figures = read_codec_figures(path)
     except OSError as error:
@@ -32,6 +53,17 @@ def figures_beside(model: Path) -> CodecFigures:
     if figures.model != file_sha256(model):
         raise ExperimentError(f"--codecs: {path} holds the codec figures of another model: remove it")
     return figures
+
+
+def _measured(model: Path) -> CodecFigures:
+    """On the crops that the experiment's requests carry, as they carry them."""
+    with tempfile.TemporaryDirectory(prefix="splitrail-crops-") as directory:
+        crops = []
+        for number, crop in enumerate(photograph_crops(sample_photographs())):
+            crops.append(Path(directory) / f"{number}.jpg")
+            crops[-1].write_bytes(crop)
+        with quiet_stderr():
+            return evaluate_codecs(model, crops, machine=platform.machine() or "unknown", at=time.time(), count=ANSWERS)
 
 
 def seen_by(contender: Contender, profile: ModelProfile) -> ModelProfile:

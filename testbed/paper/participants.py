@@ -18,7 +18,7 @@ from testbed.errors import ExperimentError
 from testbed.host_timing import unsplit_cpu_ms
 from testbed.machines import MACHINES, emulated, yardstick
 from testbed.paper.model_profile import ModelProfile
-from testbed.paper.packing import figures_beside, with_codecs
+from testbed.paper.packing import kept_figures, with_codecs
 from testbed.paper.profiles import measured_profile, read_profiles
 from testbed.paper.published import PUBLISHED
 from testbed.paper.results import ModelFacts
@@ -114,7 +114,7 @@ class ZooEntrants:
                 profile = measured_profile(each.name, each.file.path, nodes)
             if self._codecs:
                 factors = {node.name: node.compute_factor or 1.0 for node in nodes}
-                profile = with_codecs(profile, figures_beside(each.file.path), factors)
+                profile = with_codecs(profile, kept_figures(each.file.path, step), factors)
             profiles.append(profile)
         return _Measured(host_ms=host_ms, profiles=tuple(profiles))
 

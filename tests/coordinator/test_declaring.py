@@ -145,7 +145,7 @@ def test_codec_figures_beside_the_model_are_read(own_model: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("content", "complaint"),
     [
-        (None, "are not there: `splitrail convert --evaluate` measures them"),
+        (None, "are not there: `splitrail profile --codecs` measures them"),
         (b"{}", "are not in their form: Object missing required field `model`"),
         (b"\xff", "are not in their form"),
     ],
