@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from models.batches import computes_row_by_row
-from models.compiled import CompiledInterpreter, compiled_interpreter
+from models.compiled import CompiledInterpreter, compiled_interpreter, ports_of
 from models.errors import SegmentInputError
 from models.modelfile import open_model
 
@@ -68,11 +68,12 @@ def batched_segment(path: Path, packed: Path, threads: int, most: int) -> Batche
     SegmentRunError where the runtime refuses the file; ModelFileError and ModelFormatError as `read_graph`.
     """
     with open_model(path) as model:
-        if not computes_row_by_row(model):
+        ports = ports_of(model)
+        if ports is None or not computes_row_by_row(model):
             return None
         main = model.main
         made = {*main.inputs, *(index for op in main.operators for index in op.outputs)}
         sizes = sorted(prod(main.tensors[index].shape) * main.tensors[index].bits // 8 for index in made)
     most = min(most, MAX_ACTIVATION_BYTES // max(1, sum(sizes[-2:])))
-    interpreter = compiled_interpreter(path, packed, threads) if most > 1 else None
+    interpreter = compiled_interpreter(path, ports, packed, threads) if most > 1 else None
     return BatchedSegment(path, interpreter, most) if interpreter is not None else None

@@ -46,17 +46,22 @@ class _Room:
     outputs: "Array[c_void_p]"
 
 
-def compiled_interpreter(path: Path, packed: Path, threads: int) -> "CompiledInterpreter | None":
-    """An interpreter of the .tflite at `path` on the weights in `packed`; None where the runtime's own must serve.
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """The inputs and outputs of a file that can be compiled."""
 
-    That is so of sizes that are open, of elements that numpy lacks, of a file that keeps a state, holds several
-    subgraphs or hands a tensor through, without a LiteRT that is known, and where `packed` is not there. Weights that
-    `packed` lacks are packed anew, in memory.
-    SegmentRunError where LiteRT refuses the file; ModelFileError and ModelFormatError as `read_graph`.
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def compiled_interpreter(path: Path, ports: Ports, packed: Path, threads: int) -> "CompiledInterpreter | None":
+    """An interpreter of the .tflite at `path` on the weights in `packed`.
+
+    None where there is no LiteRT that is known, or `packed` is not there. Weights that `packed` lacks are packed anew,
+    in memory. SegmentRunError where LiteRT refuses the file.
     """
     calls = litert_calls()
-    ports = _ports(path) if calls is not None else None
-    if calls is None or ports is None:
+    if calls is None:
         return None
     try:
         descriptor = os.open(packed, os.O_RDONLY)
@@ -65,7 +70,7 @@ def compiled_interpreter(path: Path, packed: Path, threads: int) -> "CompiledInt
     # Read-only: else LiteRT would mark a file that lacks something, and write it anew under those who read it.
     # LiteRT closes it with the model (2.3.0, tried), so that closing it here could close another file by then.
     return CompiledInterpreter(
-        calls, path, *ports, f"num_threads = {threads}\nweight_cache_file_descriptor = {descriptor}\n"
+        calls, path, ports, f"num_threads = {threads}\nweight_cache_file_descriptor = {descriptor}\n"
     )
 
 
@@ -73,14 +78,14 @@ def pack_weights(path: Path, out: Path) -> bool:
     """Pack the weights of the .tflite at `path` into a new file `out`; False where they cannot be shared so.
 
     Both paths must be free of quotes and backslashes, as those that `ModelCache` makes are where its directory is.
-    SegmentRunError, ModelFileError and ModelFormatError as `compiled_interpreter`.
+    SegmentRunError as `compiled_interpreter`; ModelFileError and ModelFormatError as `read_graph`.
     """
-    calls = litert_calls()
-    ports = _ports(path) if calls is not None else None
-    name = os.fspath(out)
+    calls, name = litert_calls(), os.fspath(out)
+    with open_model(path) as model:
+        ports = ports_of(model)
     if calls is None or ports is None or not name.isprintable() or '"' in name or "\\" in name:
         return False
-    packing = CompiledInterpreter(calls, path, *ports, f'num_threads = 1\nweight_cache_file_path = "{name}"\n')
+    packing = CompiledInterpreter(calls, path, ports, f'num_threads = 1\nweight_cache_file_path = "{name}"\n')
     packing.invoke()  # LiteRT packs at the first run
     return out.is_file()
 
@@ -92,15 +97,12 @@ class CompiledInterpreter:
     After `take_rows` their first dimension, which has to be 1 in the file, is so long.
     """
 
-    def __init__(
-        self, calls: LiteRtCalls, path: Path, inputs: Sequence[Port], outputs: Sequence[Port], cpu_options: str
-    ) -> None:
+    def __init__(self, calls: LiteRtCalls, path: Path, ports: Ports, cpu_options: str) -> None:
         self._calls = calls
         self._path = path
-        self.inputs = tuple(inputs)
-        self.outputs = tuple(outputs)
-        self._ports = (*inputs, *outputs)
-        self._input_count = len(inputs)
+        self.inputs, self.outputs = ports.inputs, ports.outputs
+        self._ports = (*ports.inputs, *ports.outputs)
+        self._input_count = len(ports.inputs)
         self._made: Made = []
         self._held: list[Memory] = []
         made = self._made
@@ -226,20 +228,23 @@ def _aligned(port: Port) -> np.ndarray:
     return raw[first : first + size].view(dtype).reshape(port.shape)
 
 
-def _ports(path: Path) -> tuple[tuple[Port, ...], tuple[Port, ...]] | None:
-    """The inputs and outputs of a file that suits."""
-    with open_model(path) as model:
-        main = model.main
-        ends = (*main.inputs, *main.outputs)
-        if model.subgraph_count > 1 or len(set(ends)) < len(ends) or not main.outputs or keeps_state(model):
-            return None
-        tensors = [main.tensors[index] for index in ends]
-        if any(tensor.type_name not in SENDABLE_TYPES or min(tensor.shape, default=1) < 1 for tensor in tensors):
-            return None
-        if any(-1 in tensor.signature for tensor in main.tensors):
-            return None
-        ports = tuple(Port(tensor.name, tensor.shape, tensor.type_name) for tensor in tensors)
-    return ports[: len(main.inputs)], ports[len(main.inputs) :]
+def ports_of(model: ModelFile) -> Ports | None:
+    """The inputs and outputs of an open file, or None where only the runtime's own interpreter serves.
+
+    That is so of sizes that are open, of elements that numpy lacks, and of a file that keeps a state, holds several
+    subgraphs or hands a tensor through.
+    """
+    main = model.main
+    ends = (*main.inputs, *main.outputs)
+    if model.subgraph_count > 1 or len(set(ends)) < len(ends) or not main.outputs or keeps_state(model):
+        return None
+    tensors = [main.tensors[index] for index in ends]
+    if any(tensor.type_name not in SENDABLE_TYPES or min(tensor.shape, default=1) < 1 for tensor in tensors):
+        return None
+    if any(-1 in tensor.signature for tensor in main.tensors):
+        return None
+    ports = tuple(Port(tensor.name, tensor.shape, tensor.type_name) for tensor in tensors)
+    return Ports(ports[: len(main.inputs)], ports[len(main.inputs) :])
 
 
 def keeps_state(model: ModelFile) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from models.batched import BatchedSegment, batched_segment
-from models.compiled import CompiledInterpreter, compiled_interpreter, keeps_state
+from models.compiled import CompiledInterpreter, Ports, compiled_interpreter, keeps_state, ports_of
 from models.errors import RuntimeMissingError, SegmentInputError, SegmentRunError, UnsupportedOpError
 from models.modelfile import open_model
 from models.operators import is_flex
@@ -81,15 +81,15 @@ class Segment:
         self._path = path
         self._threads = threads
         self._packed = packed
-        _refuse_unrunnable(path)
-        self._interpreter: Any = _load(path, threads, packed)  # neither runtime ships types
+        self._traits = _traits(path)
+        self._interpreter: Any = self._load()  # neither runtime ships types
         self.shares_weights = isinstance(self._interpreter, CompiledInterpreter)
         self._input_details = self._interpreter.get_input_details()
         self._output_details = self._interpreter.get_output_details()
         self.inputs = tuple(_spec(detail) for detail in self._input_details)
         self.outputs = tuple(_spec(detail) for detail in self._output_details)
         self._shapes: list[tuple[int, ...]] | None = None  # those that tensors are allocated for
-        self._loan = InputLoan(is_open=_lie_still(self.inputs) and not _keeps_state(path))
+        self._loan = InputLoan(is_open=_lie_still(self.inputs) and not self._traits.keeps_state)
         try:
             self._allocate([spec.shape for spec in self.inputs])
         except SegmentRunError:
@@ -123,7 +123,7 @@ class Segment:
         is_there = use == "these"
         if use == "others":
             # These are still written as they come in, and keep their interpreter alive: this run gets another.
-            self._interpreter, self._shapes = _load(self._path, self._threads, self._packed), None
+            self._interpreter, self._shapes = self._load(), None
         if not is_there:
             self._resize([array.shape for array in arrays])
         try:
@@ -170,7 +170,7 @@ class Segment:
 
         Nothing is run where that would leave a state behind, nor on strings or on sizes that do not fit each other.
         """
-        if self._shapes is None or any(spec.dtype == "string" for spec in self.inputs) or _keeps_state(self._path):
+        if self._shapes is None or any(spec.dtype == "string" for spec in self.inputs) or self._traits.keeps_state:
             return
         try:
             self.run([np.zeros(spec.shape, spec.dtype) for spec in self.inputs])
@@ -190,6 +190,13 @@ class Segment:
             return view
         # get_tensor copies; of a tensor without dimensions it gives a scalar, hence the asarray.
         return np.asarray(self._interpreter.get_tensor(detail["index"]))
+
+    def _load(self) -> Any:
+        if self._packed is not None and self._traits.ports is not None:
+            compiled = compiled_interpreter(self._path, self._traits.ports, self._packed, self._threads)
+            if compiled is not None:
+                return compiled
+        return _load(self._path, self._threads)
 
     def _check(self, spec: TensorSpec, array: np.ndarray) -> None:
         expected = "object or bytes" if spec.dtype == "string" else spec.dtype
@@ -236,7 +243,15 @@ def _refuse_wrong_numpy(runtime: Runtime) -> None:
         )
 
 
-def _refuse_unrunnable(path: Path) -> None:
+@dataclass(frozen=True, slots=True)
+class _Traits:
+    """What of a file decides how it is run."""
+
+    keeps_state: bool
+    ports: Ports | None
+
+
+def _traits(path: Path) -> _Traits:
     """Say what neither runtime can hold, and what would crash it, before it is asked to load the file."""
     with open_model(path) as model:
         check_sound(model)
@@ -248,18 +263,11 @@ def _refuse_unrunnable(path: Path) -> None:
                     code.kind,
                     code.version,
                 )
+        return _Traits(keeps_state(model), ports_of(model))
 
 
-def _keeps_state(path: Path) -> bool:
-    with open_model(path) as model:
-        return keeps_state(model)
-
-
-def _load(path: Path, threads: int, packed: Path | None) -> Any:
+def _load(path: Path, threads: int) -> Any:
     runtime = runtime_identity()
-    compiled = compiled_interpreter(path, packed, threads) if packed is not None else None
-    if compiled is not None:
-        return compiled
     module = next(module for module, distribution in _RUNTIMES if distribution == runtime.name)
     try:
         interpreter = importlib.import_module(f"{module}.interpreter").Interpreter

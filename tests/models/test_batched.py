@@ -10,11 +10,12 @@ from chains import assert_same, made_inputs, run_file
 
 from models.batched import MAX_ACTIVATION_BYTES, batched_segment
 from models.batches import computes_row_by_row
-from models.compiled import compiled_interpreter, pack_weights
+from models.compiled import pack_weights
 from models.errors import SegmentInputError
 from models.graph import read_graph
 from models.litert_calls import litert_calls
 from models.modelfile import open_model
+from models.runtime import Segment
 from models.slicer import slice_model
 
 needs_litert = pytest.mark.skipif(litert_calls() is None, reason="the installed runtime is no LiteRT that is called so")
@@ -60,7 +61,7 @@ def test_a_batch_of_any_segment_is_exact(small_model: Models, tmp_path: Path, na
         batched = batched_segment(piece, packed, 1, MOST)
         if batched is None:
             # What hands a tensor through is the runtime's own interpreter's.
-            assert compiled_interpreter(piece, packed, 1) is None
+            assert not Segment(piece, packed=packed).shares_weights
             continue
         requests = requests_of(piece, MOST)
         alone = [run_file(piece, request) for request in requests]

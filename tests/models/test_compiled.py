@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from chains import assert_same, made_inputs, run_file
 
-from models.compiled import compiled_interpreter, pack_weights
+from models.compiled import CompiledInterpreter, compiled_interpreter, pack_weights, ports_of
 from models.errors import SegmentRunError
 from models.graph import read_graph
 from models.litert_calls import litert_calls
+from models.modelfile import open_model
 from models.runtime import Segment
 from models.slicer import slice_model
 
@@ -27,6 +28,14 @@ def whole_of(path: Path, scratch: Path) -> Path:
     whole = scratch / "whole.tflite"
     slice_model(path, 0, len(read_graph(path).ops), whole)
     return whole
+
+
+def compiled(path: Path, packed: Path) -> CompiledInterpreter | None:
+    """An interpreter of a file that suits."""
+    with open_model(path) as model:
+        ports = ports_of(model)
+    assert ports is not None
+    return compiled_interpreter(path, ports, packed, 1)
 
 
 @pytest.mark.parametrize("name", PACKED)
@@ -50,8 +59,8 @@ def test_what_does_not_suit_takes_the_interpreter(small_model: Models, tmp_path:
     """Open sizes, several subgraphs, states and elements that numpy lacks are not packed, and run as ever."""
     path, packed = small_model(name), tmp_path / "packed"
     assert not pack_weights(path, packed)
-    packed.write_bytes(b"")
-    assert compiled_interpreter(path, packed, 1) is None
+    packed.touch()
+    assert not Segment(path, packed=packed).shares_weights
 
 
 def test_the_shared_memory_takes_part_in_lending(small_model: Models, tmp_path: Path) -> None:
@@ -59,7 +68,7 @@ def test_the_shared_memory_takes_part_in_lending(small_model: Models, tmp_path: 
     path, packed = small_model("branchy"), tmp_path / "packed"
     whole = whole_of(path, tmp_path)
     pack_weights(whole, packed)
-    interpreter = compiled_interpreter(whole, packed, 1)
+    interpreter = compiled(whole, packed)
     assert interpreter is not None
     image = made_inputs(read_graph(whole))[0]
     interpreter.tensor(interpreter.get_input_details()[0]["index"])()[:] = image
@@ -81,7 +90,7 @@ def test_weights_that_are_not_in_the_file_are_packed_in_memory(small_model: Mode
 def test_an_empty_file_is_refused(small_model: Models, tmp_path: Path) -> None:
     """As an error of the run, by which its owner knows to do without; no file at all means the interpreter."""
     whole, packed = whole_of(small_model("branchy"), tmp_path), tmp_path / "packed"
-    assert compiled_interpreter(whole, packed, 1) is None
+    assert compiled(whole, packed) is None
     packed.touch()
     segment = Segment(whole, packed=packed)
     with pytest.raises(SegmentRunError, match=r"whole\.tflite: .*LiteRT refuses RunCompiledModel with status 3"):
@@ -102,7 +111,7 @@ def test_an_array_of_another_type_is_never_taken(small_model: Models, tmp_path: 
     """The tensors' memory is copied to as it is, without conversion."""
     whole, packed = whole_of(small_model("branchy"), tmp_path), tmp_path / "packed"
     pack_weights(whole, packed)
-    interpreter = compiled_interpreter(whole, packed, 1)
+    interpreter = compiled(whole, packed)
     assert interpreter is not None
     with pytest.raises(TypeError, match="Cannot cast"):
         interpreter.set_tensor(0, np.zeros((1, 12, 12, 3), np.float64))
