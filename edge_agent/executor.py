@@ -6,23 +6,19 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
-import numpy as np
 
 from broker.messages import StageEnergy
-from edge_agent.batches import Batches
 from edge_agent.errors import ExecutorBusyError
 from edge_agent.packing import Packing
+from edge_agent.runs import Arrays, Runs, Task
 from models.runtime import Segment
-from models.runtime_memory import own
 
 LEARNING = 0.2  # the weight of a run in the mean by which the backlog is told
 
 log = logging.getLogger("splitrail.agent")
-
-Arrays = Sequence[np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,22 +59,11 @@ class Batching:
     longest_wait_s: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Result:
-    """What a run gave for one request."""
-
-    outputs: Arrays = ()
-    codec_ns: int = 0
-    error: str | None = None
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class _Work:
-    segment: Segment
-    inputs: Arrays
+    task: Task
     arrived_ns: int
     done: Callable[[Outcome], None]
-    packing: Packing | None
 
 
 def _elsewhere() -> bool:
@@ -107,7 +92,7 @@ class Executor:
         self._compute_factor = compute_factor
         self._load = load
         self._longest_wait_s = batching.longest_wait_s if batching is not None else 0.0
-        self._batches = Batches(batching.most) if batching is not None and batching.most > 1 else None
+        self._runs = Runs(batching.most if batching is not None else 1)
         self._busy_ns = 0
         self._is_computing = False
         self._run_s = 0.0
@@ -155,7 +140,7 @@ class Executor:
         queued. `arrived_ns` is when the inputs came, by time.monotonic_ns(). ExecutorBusyError if the queue is full, or
         the executor closed.
         """
-        work = _Work(segment, inputs, arrived_ns, done, packing)
+        work = _Work(Task(segment, inputs, packing), arrived_ns, done)
         with self._changed:
             if self._closing.is_set():
                 raise ExecutorBusyError("its agent is closing")
@@ -189,7 +174,8 @@ class Executor:
     @staticmethod
     def _waiting(work: _Work) -> _Work:
         """The same work, whose turn comes later: until then others may use the memory that it was lent, if it was."""
-        return replace(work, inputs=work.segment.kept(work.inputs))
+        task = work.task
+        return replace(work, task=replace(task, inputs=task.segment.kept(task.inputs)))
 
     def _serve(self) -> None:
         while (works := self._next()) is not None:
@@ -217,13 +203,12 @@ class Executor:
     def _like_the_first(self) -> tuple[list[_Work], float]:
         """Those that are best computed in one run with the first that waits, and how long to wait for more of them."""
         first = self._queue[0]
-        if self._batches is None:
-            return [first], 0.0
-        like = [work for work in self._queue if work.segment is first.segment and work.packing == first.packing]
+        segment = first.task.segment
+        like = [work for work in self._queue if work.task.is_like(first.task)]
         pause_s = 0.0
-        if self._longest_wait_s and self._batches.is_worth_waiting(first.segment, len(like)):
+        if self._longest_wait_s and self._runs.is_worth_waiting(segment, len(like)):
             pause_s = first.arrived_ns / 1e9 + self._longest_wait_s - time.monotonic()
-        return like[: self._batches.size(first.segment, len(like))], pause_s
+        return like[: self._runs.size(segment, len(like))], pause_s
 
     def _carry_out(self, works: Sequence[_Work]) -> None:
         try:
@@ -234,7 +219,7 @@ class Executor:
                     # One run's fault must not end the thread that serves all, whosever it is.
                     log.exception("what a run gave could not be taken")
         finally:
-            works[0].segment.release_outputs()
+            works[0].task.segment.release_outputs()
             with self._changed:
                 self._is_taken = False
                 if self._queue or self._closing.is_set():
@@ -246,8 +231,7 @@ class Executor:
         metered = self._stage_meter.begin() if self._stage_meter is not None else None
         started_ns = time.monotonic_ns()
         cpu_ns = time.thread_time_ns()
-        together = self._together(works) if len(works) > 1 else None
-        results = together or [self._alone(work, is_last=work is works[-1]) for work in works]
+        results = self._runs.compute([work.task for work in works])
         if stretch > 1.0:
             done_ns = started_ns + round(stretch * (time.thread_time_ns() - cpu_ns))
             self._closing.wait(max(0, done_ns - time.monotonic_ns()) / 1e9)
@@ -265,58 +249,13 @@ class Executor:
                 result.error,
                 _share(energy, len(works)) if result.error is None else None,
                 min(round(stretch * result.codec_ns), share_ns),
-                1 if together is None else len(works),
+                result.batch,
             )
             for work, result in zip(works, results, strict=True)
         ]
-
-    def _alone(self, work: _Work, *, is_last: bool) -> _Result:
-        started_ns = time.monotonic_ns()
-        try:
-            outputs, codec_ns = _run_packed(work.segment, work.inputs, work.packing)
-        except Exception as fault:  # a runtime's own errors have no common type; the request gets it
-            return _Result(error=f"{type(fault).__name__}: {fault}")
-        if self._batches is not None:
-            self._batches.took(work.segment, 1, time.monotonic_ns() - started_ns - codec_ns)
-        # The next run would write over what lies in the runtime's memory.
-        return _Result(outputs if is_last else own(outputs), codec_ns)
-
-    def _together(self, works: Sequence[_Work]) -> list[_Result] | None:
-        """All in one run; None where each has to be computed alone, which also tells whose fault that is."""
-        segment, packing = works[0].segment, works[0].packing
-        started_ns = time.monotonic_ns()
-        try:
-            requests = [
-                work.inputs if packing is None else packing.unpack(work.inputs, segment.inputs) for work in works
-            ]
-            unpacked_ns = time.monotonic_ns()
-            outputs = self._batches.run(segment, requests) if self._batches is not None else None
-            ran_ns = time.monotonic_ns()
-            if outputs is None or self._batches is None:
-                return None
-            self._batches.took(segment, len(works), ran_ns - unpacked_ns)
-            packed = outputs if packing is None else [packing.pack(each) for each in outputs]
-        except Exception:
-            log.debug("requests are computed one by one after all", exc_info=True)
-            return None
-        codec_ns = (time.monotonic_ns() - ran_ns + unpacked_ns - started_ns) // len(works)
-        return [_Result(each, 0 if packing is None else codec_ns) for each in packed]
 
 
 def _share(energy: StageEnergy | None, count: int) -> StageEnergy | None:
     if energy is None or count == 1:
         return energy
     return msgspec.structs.replace(energy, energy_j=energy.energy_j / count, energy_j_std=energy.energy_j_std / count)
-
-
-def _run_packed(segment: Segment, inputs: Arrays, packing: Packing | None) -> tuple[Arrays, int]:
-    """The packed outputs for packed inputs, and the nanoseconds that unpacking and packing took."""
-    if packing is None:
-        return segment.run_in_place(inputs), 0
-    started_ns = time.monotonic_ns()
-    unpacked = packing.unpack(inputs, segment.inputs)
-    unpacked_ns = time.monotonic_ns()
-    outputs = segment.run_in_place(unpacked)
-    ran_ns = time.monotonic_ns()
-    packed = packing.pack(outputs)
-    return packed, time.monotonic_ns() - ran_ns + unpacked_ns - started_ns

@@ -1,6 +1,6 @@
 """Turns images that clients sent into requests of this origin, and their results into the clients' answers.
 
-Decoding takes milliseconds, so it has threads of its own; what waits for them, and in which order, `streams` says.
+Decoding takes milliseconds, so it has threads of its own; what waits for them, and in what order, `frame_streams` says.
 """
 
 import logging
@@ -13,10 +13,10 @@ from typing import Final, TypeVar
 
 from broker.messages import ClassScore, InferenceReport, InferReply, InferRequest, Plan
 from edge_agent.classifiers import Classifier, Classifiers
+from edge_agent.frame_streams import Depth, Frame, Line, depth_of
 from edge_agent.origin import Busy, Finished, Origin
 from edge_agent.packing import ImageInput
 from edge_agent.routes import route
-from edge_agent.streams import Depth, Frame, Line, depth_of
 from models.cache import ModelCache
 from splitrail.errors import SplitrailError
 

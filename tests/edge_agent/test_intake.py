@@ -11,9 +11,9 @@ from plans import plan_of
 
 from broker.messages import InferenceReport, InferReply, InferRequest, ModelReference, Plan
 from edge_agent.executor import Executor
+from edge_agent.frame_streams import UNKNOWN_DEPTH
 from edge_agent.intake import DECODERS, QUEUE_LENGTH, Intake
 from edge_agent.origin import Limits, Origin
-from edge_agent.streams import UNKNOWN_DEPTH
 from edge_agent.wire import StageRecord, TensorsMessage
 from models.cache import ModelCache
 from models.runtime import Segment
@@ -40,7 +40,7 @@ class Desk:
         self.origin = Origin(
             "pi",
             plans=self,
-            begin=lambda _, message: self.run(message),
+            begin=lambda _, message, __: self.run(message),
             compute=self.executor,
             segment_of=lambda *_: None,
             power=dict,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.messages import InferenceReport, StageReport, TransferReport
-from edge_agent.streams import Depth, Frame, Line, Submit, depth_of
+from edge_agent.frame_streams import Depth, Frame, Line, Submit, depth_of
 
 TWO = Depth(2, 2)
 
