@@ -82,6 +82,9 @@ class ModelCache:
         """Put the file at `path` in the cache, as a hard link where the file system allows and a copy otherwise."""
         with _reported(path, "read the model"), path.open("rb") as source:
             before = fingerprint(os.fstat(source.fileno()))
+            known = self._held_as(before)
+            if known is not None:
+                return CachedModel(known.stem, known, before.size_bytes)
             sha256 = hashlib.file_digest(source, "sha256").hexdigest()
             held = self.get(sha256)
             if held is None:
@@ -204,6 +207,15 @@ class ModelCache:
             with contextlib.suppress(FileNotFoundError):
                 if path.suffix not in _KEPT and time.time() - path.stat().st_ctime > _STALE_TEMPORARY_S:
                     path.unlink()
+
+    def _held_as(self, found: Fingerprint) -> Path | None:
+        """The model that is this very file under another name, if it lies as it did when it was found right."""
+        for path in self._models.glob("*.tflite"):
+            with contextlib.suppress(FileNotFoundError):
+                if fingerprint_of(path) == found and read_record(path) == Record(found, path.stat().st_ctime_ns):
+                    self._remember(path.stem, path, found)
+                    return path
+        return None
 
     def _take_in(self, sha256: str, path: Path) -> None:
         # A process that prunes may have removed it again: then the next `get` finds nothing.

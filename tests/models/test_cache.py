@@ -280,3 +280,17 @@ def test_a_model_that_an_earlier_run_has_looked_through_is_not_hashed_again(
     assert hashed == [added.path]
     added.path.write_bytes(b"another")
     assert ModelCache(tmp_path / "cache").get(added.sha256) is None
+
+
+def test_a_model_that_is_added_again_is_not_hashed_again(
+    cache: ModelCache, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A coordinator adds its models at each start; one that was replaced meanwhile is another."""
+    first = cache.add(model)
+    with monkeypatch.context() as patched:
+        patched.setattr(hashlib, "file_digest", lambda *_: pytest.fail("hashed again"))
+        assert ModelCache(tmp_path / "cache").add(model) == first
+    replacement = tmp_path / "replacement"
+    replacement.write_bytes(CONTENT[:-1] + b"?")
+    replacement.replace(model)
+    assert ModelCache(tmp_path / "cache").add(model).sha256 != first.sha256
