@@ -48,7 +48,7 @@ class TensorReceiver(Protocol):
         """
 
     def on_tensors(self, message: TensorsMessage, src: str) -> None:
-        """Tensors have arrived from `src`, and were acknowledged; they are in the memory that was given for them."""
+        """Tensors have arrived from `src`; they are in the memory that was given for them."""
 
     def on_failure(self, message: FailureMessage, src: str) -> None:
         """`src` gave a request up."""

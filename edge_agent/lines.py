@@ -109,8 +109,8 @@ class Line:
                 slowest = mbps if owed.pace_mbps is None else min(mbps, owed.pace_mbps)
                 self._owed[key] = replace(owed, pace_mbps=slowest)
 
-    def settle(self, key: ReplyKey, at_ns: int) -> Settled | None:
-        """A reply has come; None if none is owed under `key`."""
+    def settle(self, key: ReplyKey, at_ns: int, held_ns: int = 0) -> Settled | None:
+        """A reply has come, which was sent `held_ns` after it could have been; None if none is owed under `key`."""
         if key not in self._owed:
             return None
         older = self._older_than(key)
@@ -118,6 +118,7 @@ class Line:
             self._drop(lost)
         owed = self._owed[key]
         self._drop(key)
+        at_ns -= min(held_ns, max(at_ns - owed.sent_ns, 0))
         gap_ns = at_ns - self._heard_ns if self._heard_ns > owed.sent_ns else None
         self._heard_ns = at_ns
         return Settled(owed.size_bytes, at_ns - owed.sent_ns, gap_ns, owed.alone, len(older), owed.pace_mbps)

@@ -142,14 +142,14 @@ class Outgoing:
         with outlet.lock:
             return outlet.line.in_flight(time.monotonic_ns())
 
-    def settle(self, peer: str, key: ReplyKey, at_ns: int) -> Settled | None:
-        """A reply has come from `peer`; None if none is owed under `key`."""
+    def settle(self, peer: str, key: ReplyKey, at_ns: int, held_ns: int = 0) -> Settled | None:
+        """A reply has come from `peer`, which held it back so long; None if none is owed under `key`."""
         outlet = self._outlets.get(peer)
         if outlet is None:
             return None
         with outlet.lock:
             line = outlet.line
-            settled = line.settle(key, at_ns)
+            settled = line.settle(key, at_ns, held_ns)
             if settled is not None and settled.lost:
                 self.undelivered += settled.lost
             if line.look is not None:

@@ -112,6 +112,12 @@ class TensorSockets:
         self._poll.close()
         os.close(self._wake)
 
+    @property
+    def serving(self) -> Connection | None:
+        """The connection from which the calling thread has taken a message that it has not done with."""
+        connection: Connection | None = getattr(self._serving, "connection", None)
+        return connection
+
     def may_stay(self) -> bool:
         """Whether the calling thread, which took a message, may compute before it returns: another one serves.
 
@@ -119,7 +125,7 @@ class TensorSockets:
         where too many have stayed already: then what takes long has to be done elsewhere.
         """
         serving = self._serving
-        connection: Connection | None = getattr(serving, "connection", None)
+        connection = self.serving
         if connection is None:
             return getattr(serving, "is_lent", False)
         with self._lock:

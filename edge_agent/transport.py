@@ -185,7 +185,12 @@ class Transport:
         Once it is True, that one may bring the next tensors, so ask when this one has its place in the order already.
         False where the thread is not this transport's, or no other one would be left.
         """
-        return self._sockets.may_stay()
+        caller = self._sockets.serving
+        if not self._sockets.may_stay():
+            return False
+        if caller is not None:
+            self._inbox.stays(caller)
+        return True
 
     def way(self, peer: str) -> TensorWay:
         """How what is sent to `peer` goes now."""
@@ -245,8 +250,8 @@ class Transport:
     def take_reply(self, peer: str, message: WireMessage, at_ns: int) -> bool:
         """A reply has come; False if it is none."""
         match message:
-            case Acknowledgement(route):
-                self._settle(peer, route, message, at_ns)
+            case Acknowledgement(route, held_ns):
+                self._settle(peer, route, message, at_ns, held_ns)
             case Pong(token) | ProbeReply(token):
                 self._settle(peer, token, message, at_ns)
             case _:
@@ -265,8 +270,8 @@ class Transport:
                 with suppress(SendError):  # it was disconnected since
                     self.ping(peer)
 
-    def _settle(self, peer: str, key: ReplyKey, message: WireMessage, at_ns: int) -> None:
-        settled = self._outgoing.settle(peer, key, at_ns)
+    def _settle(self, peer: str, key: ReplyKey, message: WireMessage, at_ns: int, held_ns: int = 0) -> None:
+        settled = self._outgoing.settle(peer, key, at_ns, held_ns)
         if settled is None:
             return
         elapsed_ms, links = settled.elapsed_ns / 1e6, self._links

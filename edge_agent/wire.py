@@ -40,7 +40,7 @@ _ROUTE: Final = struct.Struct("<64sI16sHI")  # deployment, epoch, request, hop, 
 _TENSORS_HEAD: Final = struct.Struct("<64sI16sHIHH")  # a route, tensors, stage records
 _STAGE: Final = struct.Struct("<HQQQB" + ENERGY_FORM)  # hop, compute_ns, wait_ns, codec_ns, batch, and the energy
 _TIMED: Final = struct.Struct("<QQ")  # bytes, nanoseconds
-_TOKEN: Final = struct.Struct("<Q")
+_TOKEN: Final = struct.Struct("<Q")  # or nanoseconds
 _CHUNK: Final = struct.Struct("<QHH")  # probe, index, count
 
 MAX_HEADER_BYTES: Final = _TENSORS_HEAD.size + MAX_TENSORS * DESCRIPTOR_BYTES + MAX_STAGE_RECORDS * _STAGE.size
@@ -113,6 +113,8 @@ class Acknowledgement:
     """The tensors of `route` have arrived."""
 
     route: Route
+    held_ns: int = 0
+    """How long ago that was when this was sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +264,7 @@ def tensors_header(header: bytes, payload_bytes: int) -> TensorsHeader:
 def small_message(kind: int, header: bytes, rest: Frame) -> WireMessage:  # noqa: PLR0911  # one for each kind
     """The message of any kind but tensors; a probe's chunk keeps `rest`. WireError says what does not fit."""
     if kind == _ACK:
-        return Acknowledgement(_unpack_route(header))
+        return Acknowledgement(_unpack_route(header[: _ROUTE.size]), *_unpack(_TOKEN, header[_ROUTE.size :]))
     if kind == _CHUNKS:
         probe, index, count = _unpack(_CHUNK, header)
         _check_chunk(index, count, len(rest))
@@ -295,7 +297,7 @@ def _encode(message: WireMessage) -> list[Frame]:  # noqa: PLR0911  # one return
         case TensorsMessage():
             return _encode_tensors(message)
         case Acknowledgement():
-            return [_small(_ACK, _pack_route(message.route))]
+            return [_small(_ACK, _pack_route(message.route) + _TOKEN.pack(message.held_ns))]
         case FailureMessage():
             reason = message.reason.encode(errors="replace")[:MAX_REASON_BYTES]
             return [_small(_FAILURE, _pack_route(message.route) + reason)]

@@ -30,6 +30,23 @@ def test_messages_that_share_the_line_know_the_gap() -> None:
     assert (settled.elapsed_ns, settled.gap_ns, settled.alone) == (540, 250, False)
 
 
+def test_a_reply_that_was_held_back_counts_as_if_it_were_not() -> None:
+    """Whatever the other end says of that, a message took no less than no time."""
+    line = Line(0)
+    line.send(1, 5_000, at_ns=100)
+    line.send(2, 5_000, at_ns=110)
+    line.send(3, 5_000, at_ns=120)
+    first = line.settle(1, at_ns=900, held_ns=500)
+    assert first is not None
+    assert first.elapsed_ns == 300
+    settled = line.settle(2, at_ns=950, held_ns=300)
+    assert settled is not None
+    assert (settled.elapsed_ns, settled.gap_ns) == (540, 250)
+    last = line.settle(3, at_ns=960, held_ns=2**63)
+    assert last is not None
+    assert last.elapsed_ns == 0
+
+
 def test_a_reply_out_of_order_shows_what_was_lost() -> None:
     """Replies keep the order of the sends, so what is older than an answered message will never be answered."""
     line = Line(0)

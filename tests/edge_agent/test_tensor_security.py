@@ -196,7 +196,7 @@ def test_a_revoked_node_is_cut_off_at_once(start: Callable[..., Node]) -> None:
     with WireSpeaker.calling(fog.transport.endpoint, mallory.key, fog.key.public) as open_line:
         open_line.greet("mallory")
         open_line.say(tensors(1))
-        assert open_line.hear() == Acknowledgement(tensors(1).route)
+        assert isinstance(open_line.hear(), Acknowledgement)
         assert fog.received.tensors.get(timeout=PATIENCE_S)[1] == "mallory"
         fog.transport.disconnect("mallory")
         with contextlib.suppress(OSError):
@@ -414,7 +414,7 @@ def test_many_unfinished_messages_are_bounded_together(monkeypatch: pytest.Monke
         with WireSpeaker.calling(fog.endpoint) as honest:
             honest.greet("pi")
             honest.say(tensors(1))
-            assert honest.hear() == Acknowledgement(tensors(1).route)
+            assert isinstance(honest.hear(), Acknowledgement)
         assert fog.counters.cut == 6
 
 

@@ -75,7 +75,7 @@ TENSORS_MESSAGES = st.builds(
 SMALL_MESSAGES = st.one_of(
     st.builds(FailureMessage, route=ROUTES, reason=st.text(max_size=100)),
     st.builds(TransferRecord, route=ROUTES, size_bytes=U64, transfer_ns=U64),
-    st.builds(Acknowledgement, route=ROUTES),
+    st.builds(Acknowledgement, route=ROUTES, held_ns=U64),
     st.builds(Ping, token=U64),
     st.builds(Pong, token=U64),
     st.builds(ProbeChunk, probe=U64, index=st.just(3), count=st.integers(4, 999), payload=st.binary(min_size=1)),
