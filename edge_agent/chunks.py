@@ -138,18 +138,20 @@ class Outbound:
     def put(self, sort: Sort, frames: Sequence[Frame]) -> None:
         """Cut a message, to be sent after all before it; its frames are copied, and arrive as one."""
         flag = _REPLY_FLAG if sort == "reply" else 0
-        kind, payload = _BEGINS | flag, bytearray(_HEAD.size)
-        payload += _LENGTH.pack(sum(map(len, frames)))
+        kind = _BEGINS | flag
+        pieces: list[Frame] = [bytes(_HEAD.size), _LENGTH.pack(sum(map(len, frames)))]
+        room = CHUNK_BYTES - _HEAD.size - _LENGTH.size
         for frame in frames:
             rest = memoryview(frame)
             while rest:
-                if len(payload) >= CHUNK_BYTES:
-                    self._keep(payload, kind)
-                    kind, payload = _GOES_ON | flag, bytearray(_HEAD.size)
-                taken = rest[: CHUNK_BYTES - len(payload)]
-                payload += taken
+                if not room:
+                    self._keep(bytearray().join(pieces), kind)
+                    kind, pieces, room = _GOES_ON | flag, [bytes(_HEAD.size)], CHUNK_BYTES - _HEAD.size
+                taken = rest[:room]
+                pieces.append(taken)
+                room -= len(taken)
                 rest = rest[len(taken) :]
-        self._keep(payload, kind)
+        self._keep(bytearray().join(pieces), kind)
 
     def due(self, heard: Heard) -> Iterator[bytearray]:
         """The payloads that may be sent now, in order; each says what this node has `heard` of the other's stream."""

@@ -39,6 +39,7 @@ TARGETS = {
     "site": Target("fuzz_site", ("broker", "coordinator"), "valid messages in any order: apply, decide, report"),
     "points": Target("fuzz_points", ("broker", "coordinator"), "valid messages as points, in lines and in views"),
     "wire": Target("fuzz_wire", ("edge_agent",), "messages of the tensor plane"),
+    "chunks": Target("fuzz_chunks", ("edge_agent",), "what peers say by the broker"),
     "plug": Target("fuzz_plug", ("edge_agent",), "messages of smart plugs"),
     "inbox": Target("fuzz_inbox", ("edge_agent",), "streams of many peers to one agent"),
     "tflite": Target("fuzz_tflite", ("models",), "model files of any bytes"),
