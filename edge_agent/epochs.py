@@ -42,7 +42,10 @@ class Epochs:
 
     def plan(self, epoch: int, digest: int) -> Plan | None:
         """The plan of this epoch and content, if this node still knows it."""
-        return next((plan for plan in self.plans if plan.epoch == epoch and plan_digest(plan) == digest), None)
+        for plan in self.plans:
+            if plan.epoch == epoch and plan_digest(plan) == digest:
+                return plan
+        return None
 
 
 @dataclass(frozen=True, slots=True)

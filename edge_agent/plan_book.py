@@ -20,6 +20,7 @@ from edge_agent.wire import Route
 log = logging.getLogger("splitrail.agent")
 
 MOST_DEPLOYMENTS: Final = 256
+NONE_KNOWN: Final = Epochs()
 
 
 class PlanBook:
@@ -83,20 +84,20 @@ class PlanBook:
 
     def active(self, deployment: str) -> Plan | None:
         """The plan that new requests start under."""
-        return self._epochs.get(deployment, Epochs()).active
+        return self._epochs.get(deployment, NONE_KNOWN).active
 
     def is_coming(self, deployment: str) -> bool:
         """Whether requests have no plan to start under only because the nodes of one still load."""
-        known = self._epochs.get(deployment, Epochs())
+        known = self._epochs.get(deployment, NONE_KNOWN)
         return known.newest is not None and known.active is None
 
     def ready_plans(self, deployment: str) -> tuple[Plan, ...]:
         """All plans that requests can run under, the newest first."""
-        return self._epochs.get(deployment, Epochs()).ready_plans
+        return self._epochs.get(deployment, NONE_KNOWN).ready_plans
 
     def plan_of(self, where: Route) -> Plan | None:
         """The plan that tensors were sent under, if this node still knows it."""
-        return self._epochs.get(where.deployment, Epochs()).plan(where.epoch, where.plan)
+        return self._epochs.get(where.deployment, NONE_KNOWN).plan(where.epoch, where.plan)
 
     def passed(self, where: Route, at_s: float) -> None:
         """Tensors have come in under a plan."""
@@ -110,7 +111,7 @@ class PlanBook:
                 self._fold(plan.deployment, Drained(plan))
 
     def _fold(self, deployment: str, event: Plan | PlanReady | Drained) -> Epochs:
-        before = self._epochs.get(deployment, Epochs())
+        before = self._epochs.get(deployment, NONE_KNOWN)
         after = epochs.apply(event, before)
         self._epochs[deployment] = after
         if after.plans != before.plans or after.active != before.active:
