@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from models.codec_figures import Scale
 
-RARE: Final = 0.001
-"""The share of the values that a clipped range leaves out at either end."""
-SAMPLES_KEPT: Final = 50_000
-"""Of each array, enough for its thousandths."""
+RARE: Final = 0.0001
+"""The share of the values that a clipped range leaves out at either end: with ten times as much MobileNetV2 changes
+more answers than with none, at every cut that was tried."""
+SAMPLES_KEPT: Final = 100_000
+"""Of each array, enough for that share."""
 LEAST_SCALE: Final = 1e-30
 _CODES: Final = 255
 _LEAST_CODE: Final = -128
