@@ -89,7 +89,7 @@ def packed_inputs(inputs: Inputs, codec: CodecName, scales: Sequence[TensorScale
         if codec == "uint8":
             return (inputs.pixels,)
         inputs = (inputs.tensor,)
-    return inputs if codec in IMAGE_CODECS else pack(inputs, codec, scales)
+    return inputs if codec == "raw" or codec in IMAGE_CODECS else pack(inputs, codec, scales)
 
 
 def input_fault(inputs: Inputs) -> str | None:
