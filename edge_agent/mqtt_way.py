@@ -247,16 +247,16 @@ class MqttWay:
         return callees
 
     def _open(self) -> None:
-        connection = Connection(
-            msgspec.structs.replace(self._broker, start_timeout_s=OPEN_S),
-            client_id=self._client_id,
-            will=None,
-            on_connected=lambda: self._connected(connection),
-            on_message=self._receive,
-        )
-        with self._condition:
-            self._connection = connection
         try:
+            connection = Connection(
+                msgspec.structs.replace(self._broker, start_timeout_s=OPEN_S),
+                client_id=self._client_id,
+                will=None,
+                on_connected=lambda: self._connected(connection),
+                on_message=self._receive,
+            )
+            with self._condition:
+                self._connection = connection
             connection.start()
         except ConnectionFailedError as error:
             log.warning("tensors cannot go through the broker: %s", error)

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from eventually import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.connection import BrokerSettings, reconnect_delay_s
+from broker.connection import BrokerSettings, Connection, reconnect_delay_s
 from broker.errors import ConnectionFailedError
 from broker.explanations import explain_failure
 from broker.mosquitto import PrivateMosquitto
@@ -64,6 +65,27 @@ def listening(answer: bytes | None) -> Iterator[int]:
         finally:
             stopping.set()
             thread.join()
+
+
+def test_what_is_said_at_qos_0_while_the_broker_is_away_is_refused(tmp_path: Path) -> None:
+    """Nobody keeps it; and closing does not wait for it."""
+    with PrivateMosquitto(tmp_path) as mosquitto:
+        connection = Connection(
+            mosquitto.settings,
+            client_id="client",
+            will=None,
+            on_connected=lambda: None,
+            on_message=lambda _message: None,
+        )
+        connection.start()
+        try:
+            assert connection.publish("topic", b"said", qos=0, retain=False, expiry_s=5)
+            mosquitto.kill()
+            assert eventually(lambda: not connection.connected)
+            assert not connection.publish("topic", b"said", qos=0, retain=False)
+            assert connection.publish("topic", b"kept", qos=1, retain=False)
+        finally:
+            connection.close()
 
 
 def closed_port() -> int:

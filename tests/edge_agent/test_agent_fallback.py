@@ -3,23 +3,29 @@
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
 from changing_plans import NODES, ChangingSite, Stream, is_exact, ran_as_planned
 from eventually import eventually
+from secured_site import make_secured_site
 
 from broker.messages import LinkReading, Plan
 from broker.mosquitto import PrivateMosquitto, free_port
 from broker.session import Incoming
+from broker.site_directory import SiteDirectory
+from broker.site_record import COORDINATOR
 from broker.topics import LINK
 from edge_agent.probes import LinkSettings
+from models.cache import ModelCache
 
 
 class BlockedSite(ChangingSite):
     """Agents that announce addresses where nobody listens."""
 
-    def __init__(self, mosquitto: PrivateMosquitto, model: Path, directory: Path) -> None:
+    def __init__(self, mosquitto: Any, model: Path, directory: Path) -> None:
         super().__init__(mosquitto, model, directory, seed=1)
         self.readings: list[LinkReading] = []
         for name, settings in self._settings.items():
@@ -40,6 +46,24 @@ class BlockedSite(ChangingSite):
             self.readings.append(incoming.message)
 
         self.session.on(LINK, hear)
+
+
+class LockedSite(BlockedSite):
+    """The same behind TLS, passwords and access rules, with tensors that would be encrypted."""
+
+    def __init__(self, locks: SiteDirectory, model: Path, directory: Path) -> None:
+        super().__init__(SimpleNamespace(settings=locks.broker_settings(COORDINATOR)), model, directory)
+        self.site = locks.record.site
+        for name, settings in self._settings.items():
+            tensors = msgspec.structs.replace(settings.tensors, security="tls")
+            self._settings[name] = msgspec.structs.replace(
+                settings,
+                site=self.site,
+                broker=locks.broker_settings(name),
+                cache=directory / name,
+                tensors=tensors,
+            )
+            ModelCache(directory / name).add(model)
 
 
 def split_over_all(site: ChangingSite, epoch: int) -> Plan:
@@ -108,6 +132,27 @@ def test_a_broker_that_is_killed_costs_no_answer(
         assert {len(ends) for ends in stream.ended.values()} == {1}
         assert [end.report.error for _, end in stream.ends if end.report.error] == []
         assert all(is_exact(asked, end) for asked, end in stream.ends)
+
+
+def test_a_site_with_locks_lets_tensors_through_to_whom_they_are_for(
+    tmp_path: Path, small_model: Callable[[str], Path]
+) -> None:
+    """By TLS, and within the rules by which each node speaks in its own name alone."""
+    locks = make_secured_site(tmp_path / "site")
+    locks.add_node("pc", "cloud")
+    with (
+        PrivateMosquitto(tmp_path / "broker", site=locks),
+        LockedSite(locks, small_model("branchy"), tmp_path) as site,
+    ):
+        plan = split_over_all(site, 1)
+        site.change(plan)
+        assert site.takes(plan)
+        assert eventually(lambda: all_by_mqtt(site))
+        with Stream(site) as stream:
+            assert eventually(lambda: len(stream.ends) > 20)
+        assert [end.report.error for _, end in stream.ends if end.report.error] == []
+        assert all(is_exact(asked, end) for asked, end in stream.ends)
+        assert all(end.report.fallback is None for _, end in stream.ends)
 
 
 def test_agents_that_can_connect_leave_the_broker_alone(

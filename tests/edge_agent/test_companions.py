@@ -108,6 +108,20 @@ def test_a_link_that_is_gone_is_forgotten() -> None:
     assert watched.of("cloud").estimate() is None
 
 
+def test_a_link_that_is_not_paced_has_all_of_its_bandwidth() -> None:
+    """The others have what their pace leaves them."""
+    watched = WatchedLinks(LinkSettings(), pacing=0.5)
+    watched.keep_only([], unpaced=["cloud"])
+    for dst in ("fog", "cloud"):
+        watched.of(dst).round_trip(1.0)
+        for at in (1.0, 2.0, 3.0):
+            sample(watched.of(dst), 20.0, at)
+    assert watched.of("cloud").pace_mbps() is None
+    fog_mbps = watched.of("fog").pace_mbps()
+    assert fog_mbps is not None
+    assert fog_mbps < 15.0
+
+
 def test_how_much_is_shared_is_learned_from_both_ends() -> None:
     """From a guess of most of it, towards what is seen; never against the other, and never much more than it."""
     moves = SharedMoves()
