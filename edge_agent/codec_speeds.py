@@ -26,35 +26,32 @@ _FORM: Final = ImageForm((1, 224, 224, 3), "float32", None, PREPROCESSINGS["tf"]
 _PHOTOGRAPH_SIZE: Final = (640, 480)
 _BYTES_PER_MB: Final = 1e6
 
-Clock = Callable[[], int]
 
-
-@functools.lru_cache(maxsize=2)
-def codec_speeds(clock_ns: Clock = time.perf_counter_ns) -> tuple[CodecSpeed, ...]:
-    """The time of each codec, in ms per MB before encoding, the median of some runs; measured once for each clock.
+@functools.cache
+def codec_speeds() -> tuple[CodecSpeed, ...]:
+    """The CPU time of each codec, in ms per MB before encoding, the median of some runs; measured once.
 
     An image's are of a JPEG of 640 x 480 pixels for an input of 224 x 224: whoever reads it decodes it, and it travels
     as it is. Takes about a tenth of a second on a PC.
     """
     return tuple(
-        _image_speed(codec, clock_ns) if codec in IMAGE_CODECS else _tensor_speed(codec, clock_ns)
-        for codec in get_args(CodecName)
+        _image_speed(codec) if codec in IMAGE_CODECS else _tensor_speed(codec) for codec in get_args(CodecName)
     )
 
 
-def _tensor_speed(codec: CodecName, clock_ns: Clock) -> CodecSpeed:
+def _tensor_speed(codec: CodecName) -> CodecSpeed:
     # What a ReLU leaves of normally distributed sums.
     array = np.maximum(np.random.default_rng(0).standard_normal(_SHAPE), 0.0).astype(np.float32)
     specs, scales = (TensorSpec("cut", _SHAPE, "float32", _SHAPE),), (scale_of(0.0, float(array.max())),)
     packed = pack([array], codec, scales)
     return CodecSpeed(
         codec=codec,
-        encode_ms_per_mb=_ms(lambda: pack([array], codec, scales), clock_ns) / (array.nbytes / _BYTES_PER_MB),
-        decode_ms_per_mb=_ms(lambda: unpack(packed, specs, codec, scales), clock_ns) / (array.nbytes / _BYTES_PER_MB),
+        encode_ms_per_mb=_ms(lambda: pack([array], codec, scales)) / (array.nbytes / _BYTES_PER_MB),
+        decode_ms_per_mb=_ms(lambda: unpack(packed, specs, codec, scales)) / (array.nbytes / _BYTES_PER_MB),
     )
 
 
-def _image_speed(codec: CodecName, clock_ns: Clock) -> CodecSpeed:
+def _image_speed(codec: CodecName) -> CodecSpeed:
     file = _photograph()
     pixels = _FORM.pixels_of(file)
 
@@ -62,7 +59,7 @@ def _image_speed(codec: CodecName, clock_ns: Clock) -> CodecSpeed:
         return _FORM.tensor_of(_FORM.pixels_of(file) if codec == "jpeg" else pixels)
 
     size_mb = _FORM.tensor_of(pixels).nbytes / _BYTES_PER_MB
-    return CodecSpeed(codec=codec, encode_ms_per_mb=0.0, decode_ms_per_mb=_ms(read, clock_ns) / size_mb)
+    return CodecSpeed(codec=codec, encode_ms_per_mb=0.0, decode_ms_per_mb=_ms(read) / size_mb)
 
 
 @functools.cache
@@ -78,23 +75,11 @@ def _photograph() -> bytes:
     return file.getvalue()
 
 
-def _ms(run: Callable[[], object], clock_ns: Clock) -> float:
+def _ms(run: Callable[[], object]) -> float:
     run()  # the first time takes what later ones do not
     times_ns = []
     for _ in range(RUNS):
-        before_ns = clock_ns()
+        before_ns = time.thread_time_ns()
         run()
-        times_ns.append(clock_ns() - before_ns)
+        times_ns.append(time.thread_time_ns() - before_ns)
     return statistics.median(times_ns) / 1e6
-
-
-def stretched_speeds(speeds: tuple[CodecSpeed, ...], factor: float) -> tuple[CodecSpeed, ...]:
-    """The same on an emulated machine that is `factor` times slower."""
-    return tuple(
-        CodecSpeed(
-            codec=speed.codec,
-            encode_ms_per_mb=speed.encode_ms_per_mb * factor,
-            decode_ms_per_mb=speed.decode_ms_per_mb * factor,
-        )
-        for speed in speeds
-    )

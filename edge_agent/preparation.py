@@ -9,11 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from broker.messages import CodecSpeed, DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
-from edge_agent.codec_speeds import codec_speeds, stretched_speeds
 from edge_agent.configuration import AgentSettings
 from edge_agent.errors import NoRoomError
 from edge_agent.hardware import machine_identity, total_memory_mb
 from edge_agent.jobs import ClosingError, Jobs
+from edge_agent.kept_codec_speeds import kept_codec_speeds, stretched_speeds
 from edge_agent.packing import PLAIN, Ends, ImageForm, ImageForms
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model, runtime_words
 from edge_agent.room import memory_bound_mb
@@ -24,6 +24,7 @@ from models.cache import ModelCache
 from models.codecs import IMAGE_CODECS
 from models.errors import ModelError
 from models.fetch import fetch_model
+from models.images import get_ready
 from models.model_server import ServerAccess
 from models.packed import PackedWeights
 from models.runtime import Segment
@@ -97,6 +98,8 @@ class Preparation:
     def hold(self, holdings: Holdings) -> None:
         """Free the segments that none of these plans needs, and load fallbacks for those that requests begin under."""
         self._shelf.hold(holdings)
+        if holdings.served:
+            self._jobs.add((FALLBACKS, "images"), FALLBACKS, get_ready)
         for plan in holdings.served:
             if self._settings.failover and not self._shelf.has_fallback(plan):
                 self._jobs.add((FALLBACKS, plan.deployment), FALLBACKS, lambda plan=plan: self._load_fallback(plan))  # type: ignore[misc]  # mypy cannot type a default in a lambda
@@ -229,7 +232,7 @@ class Preparation:
 
     def _codec_speeds(self) -> tuple[CodecSpeed, ...]:
         # An emulated machine's compute is CPU time, stretched; codecs run on one thread anywhere.
-        return codec_speeds(time.thread_time_ns if self._settings.emulation else time.perf_counter_ns)
+        return kept_codec_speeds(self._settings.cache / "profiles", by_cpu_time=self._settings.emulation is not None)
 
     @property
     def _by_cpu_time(self) -> bool:

@@ -1,9 +1,13 @@
 """What a node says of its codecs in its profiles."""
 
 import time
+from pathlib import Path
+
+import pytest
 
 from broker.messages import CodecSpeed
-from edge_agent.codec_speeds import codec_speeds, stretched_speeds
+from edge_agent.codec_speeds import codec_speeds
+from edge_agent.kept_codec_speeds import kept_codec_speeds, stretched_speeds
 from models.codec_figures import NAMES
 
 
@@ -24,3 +28,19 @@ def test_an_emulated_machine_is_slower_at_codecs_too() -> None:
     """By the factor of its compute."""
     fast = (CodecSpeed(codec="int8", encode_ms_per_mb=1.5, decode_ms_per_mb=0.5),)
     assert stretched_speeds(fast, 4.0) == (CodecSpeed(codec="int8", encode_ms_per_mb=6.0, decode_ms_per_mb=2.0),)
+
+
+def test_what_was_measured_is_kept_for_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is measured then; each of the clocks has figures of its own."""
+    measured = kept_codec_speeds(tmp_path, by_cpu_time=True)
+    monkeypatch.setattr("edge_agent.codec_speeds.codec_speeds", lambda _clock: ())
+    assert kept_codec_speeds(tmp_path, by_cpu_time=True) == measured
+    assert kept_codec_speeds(tmp_path, by_cpu_time=False) == ()
+
+
+def test_what_cannot_be_read_is_measured_again(tmp_path: Path) -> None:
+    """A full disk may have left half of it."""
+    kept_codec_speeds(tmp_path, by_cpu_time=True)
+    [kept] = tmp_path.iterdir()
+    kept.write_bytes(b"[")
+    assert tuple(speed.codec for speed in kept_codec_speeds(tmp_path, by_cpu_time=True)) == NAMES
