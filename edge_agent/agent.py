@@ -46,6 +46,7 @@ from edge_agent.energy.modelled import Traffic
 from edge_agent.errors import SendError, TransportError
 from edge_agent.executor import Batching, Executor
 from edge_agent.fallback import fallback_refusal, takes_fallback
+from edge_agent.free_memory import give_back
 from edge_agent.instruments import Instruments
 from edge_agent.intake import Intake
 from edge_agent.keys import tensor_key
@@ -380,6 +381,7 @@ class Agent:
     def _report_ready(self, report: PlanReady) -> None:
         self._plans.report(report)
         self._session.publish(READY, report, report.deployment, self._node)
+        give_back()
 
     def _repeat_reports(self, deployment: str | None = None) -> None:
         """Say again which plans this node is ready for, or of one deployment."""
@@ -387,6 +389,7 @@ class Agent:
             self._session.publish(READY, report, report.deployment, self._node)
 
     def _publish_profile(self, profile: NodeProfile) -> None:
+        give_back()
         self._profiles[profile.model] = profile
         self._session.publish(PROFILE, profile, self._node, profile.model)
 

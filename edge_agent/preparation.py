@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from broker.messages import CodecSpeed, DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
+from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
 from edge_agent.configuration import AgentSettings
 from edge_agent.errors import NoRoomError
 from edge_agent.hardware import machine_identity, total_memory_mb
@@ -202,7 +202,9 @@ class Preparation:
                 memory_mb=stretched.memory_mb,
                 emulated=emulation.description if emulation else None,
                 at=measured.at,
-                codecs=stretched_speeds(self._codec_speeds(), emulation.compute_factor if emulation else 1.0),
+                codecs=stretched_speeds(
+                    kept_codec_speeds(self._settings.cache / "profiles"), emulation.compute_factor if emulation else 1.0
+                ),
             )
         )
 
@@ -229,10 +231,6 @@ class Preparation:
             words = ", ".join(f"{time.threads}: {time.unsplit_ms:.2f} ms" for time in measured.thread_ms)
             log.info("%s: %d thread(s) of %s", model.name, measured.threads, words)
         return measured
-
-    def _codec_speeds(self) -> tuple[CodecSpeed, ...]:
-        # An emulated machine's compute is CPU time, stretched; codecs run on one thread anywhere.
-        return kept_codec_speeds(self._settings.cache / "profiles", by_cpu_time=self._settings.emulation is not None)
 
     @property
     def _by_cpu_time(self) -> bool:

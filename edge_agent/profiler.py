@@ -207,7 +207,7 @@ def _smallest_segments(graph: Graph) -> list[tuple[int, int]]:
     return list(itertools.pairwise(allowed))
 
 
-def plausible_input(spec: TensorSpec, generator: np.random.Generator, path: Path) -> np.ndarray[Any, Any]:
+def plausible_input(spec: TensorSpec, generator: "np.random.Generator", path: Path) -> np.ndarray[Any, Any]:
     """An input in the range of normalised images: zeros would let some kernels skip work."""
     if spec.dtype not in SENDABLE_TYPES:
         raise ProfileError(

@@ -8,15 +8,18 @@ import importlib.util
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
-from PIL import Image, ImageOps
 
 from models.errors import ImageError
 from models.graph import Quantization
 from models.preprocessing import PREPROCESSINGS, Preprocessing
+
+# Pillow takes 5 MB of an agent that no image ever reaches.
+if TYPE_CHECKING:
+    from PIL import Image
 
 MAX_FILE_BYTES = 64_000_000
 MAX_PIXELS = 50_000_000
@@ -29,14 +32,23 @@ CENTRE_SHARE = 0.875
 _SAMPLES = ("china.jpg", "flower.jpg")
 
 
-def load_image(source: bytes | Path) -> Image.Image:
+def load_image(source: bytes | Path) -> "Image.Image":
     """The image upright in RGB; what is transparent shows white, and of a moving image the first frame.
 
     ImageError where it is missing, too large (64 MB, 50 million pixels) or nothing that Pillow can read.
     """
+    from PIL import ImageOps  # noqa: PLC0415  # as above
+
     name = str(source) if isinstance(source, Path) else "the image"
     with _opened(_read(source, name), name) as image:
         return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def get_ready() -> None:
+    """Load what reads images, so that the first one does not wait for it."""
+    from PIL import Image  # noqa: PLC0415  # as above
+
+    Image.preinit()
 
 
 def check_image(data: bytes) -> None:
@@ -47,7 +59,7 @@ def check_image(data: bytes) -> None:
 
 
 def to_input(
-    image: Image.Image,
+    image: "Image.Image",
     shape: tuple[int, ...],
     dtype: DTypeLike,
     quantization: Quantization | None = None,
@@ -63,11 +75,13 @@ def to_input(
     return from_pixels(to_pixels(image, shape), dtype, quantization, preprocessing)
 
 
-def to_pixels(image: Image.Image, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def to_pixels(image: "Image.Image", shape: tuple[int, ...]) -> NDArray[np.uint8]:
     """The part of the image that a model's input of `shape` takes, at its size: (height, width, 3 or 1), 0 to 255.
 
     ImageError where that is no input for images.
     """
+    from PIL import Image  # noqa: PLC0415  # as above
+
     height, width, channels = _image_extent(shape)
     box = _centre_box(image.size, width / height)
     scaled = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
@@ -109,7 +123,9 @@ def sample_photographs() -> tuple[Path, ...]:
 
 
 @contextlib.contextmanager
-def _opened(data: bytes, name: str) -> Iterator[Image.Image]:
+def _opened(data: bytes, name: str) -> "Iterator[Image.Image]":
+    from PIL import Image  # noqa: PLC0415  # as above
+
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_pixels(image.size, name)
@@ -141,7 +157,9 @@ def _check_pixels(size: tuple[int, int], name: str) -> None:
         raise ImageError(f"{name} has {width} x {height} pixels; at most {MAX_PIXELS} in all are taken")
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
+def _to_rgb(image: "Image.Image") -> "Image.Image":
+    from PIL import Image  # noqa: PLC0415  # as above
+
     if image.mode.startswith("I"):
         # 16-bit grey: Pillow would clip it to 255 instead of scaling it.
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))

@@ -1,6 +1,5 @@
 """What a node says of its codecs in its profiles."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from models.codec_figures import NAMES
 
 def test_a_node_knows_every_codec() -> None:
     """In the order that tables have, each with a time for either direction; images are packed by nobody."""
-    speeds = codec_speeds(time.thread_time_ns)
+    speeds = codec_speeds()
     assert tuple(speed.codec for speed in speeds) == NAMES
     assert all(speed.decode_ms_per_mb > 0.0 for speed in speeds if speed.codec != "raw")
     assert {speed.codec for speed in speeds if speed.encode_ms_per_mb == 0.0} >= {"uint8", "jpeg"}
@@ -21,7 +20,7 @@ def test_a_node_knows_every_codec() -> None:
 
 def test_it_measures_once() -> None:
     """All models of a node share the figures, for they are the machine's."""
-    assert codec_speeds(time.thread_time_ns) is codec_speeds(time.thread_time_ns)
+    assert codec_speeds() is codec_speeds()
 
 
 def test_an_emulated_machine_is_slower_at_codecs_too() -> None:
@@ -31,16 +30,15 @@ def test_an_emulated_machine_is_slower_at_codecs_too() -> None:
 
 
 def test_what_was_measured_is_kept_for_the_next_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is measured then; each of the clocks has figures of its own."""
-    measured = kept_codec_speeds(tmp_path, by_cpu_time=True)
-    monkeypatch.setattr("edge_agent.codec_speeds.codec_speeds", lambda _clock: ())
-    assert kept_codec_speeds(tmp_path, by_cpu_time=True) == measured
-    assert kept_codec_speeds(tmp_path, by_cpu_time=False) == ()
+    """Nothing is measured then."""
+    measured = kept_codec_speeds(tmp_path)
+    monkeypatch.setattr("edge_agent.codec_speeds.codec_speeds", lambda: ())
+    assert kept_codec_speeds(tmp_path) == measured
 
 
 def test_what_cannot_be_read_is_measured_again(tmp_path: Path) -> None:
     """A full disk may have left half of it."""
-    kept_codec_speeds(tmp_path, by_cpu_time=True)
+    kept_codec_speeds(tmp_path)
     [kept] = tmp_path.iterdir()
     kept.write_bytes(b"[")
-    assert tuple(speed.codec for speed in kept_codec_speeds(tmp_path, by_cpu_time=True)) == NAMES
+    assert tuple(speed.codec for speed in kept_codec_speeds(tmp_path)) == NAMES
