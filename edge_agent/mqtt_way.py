@@ -18,7 +18,18 @@ from paho.mqtt.client import MQTTMessage
 from broker.connection import BrokerSettings, Connection
 from broker.errors import ConnectionFailedError
 from broker.topics import TENSORS
-from edge_agent.chunks import WINDOW_BYTES, Arrived, Chunk, Inbound, Outbound, Part, Sort, read_chunk, receipt
+from edge_agent.chunks import (
+    CHUNK_BYTES,
+    WINDOW_BYTES,
+    Arrived,
+    Chunk,
+    Inbound,
+    Outbound,
+    Part,
+    Sort,
+    read_chunk,
+    receipt,
+)
 from edge_agent.errors import SendError, WireError
 from edge_agent.ways import Incoming
 from edge_agent.wire import WireMessage, decode, encode
@@ -31,6 +42,8 @@ MAX_KEPT_BYTES: Final = 64 * 2**20
 MAX_HELD_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 """Of all messages that are coming in."""
 MAX_COMPLAINTS: Final = 100
+LARGEST_PACKET_BYTES: Final = CHUNK_BYTES + 1_000
+"""What is around a chunk, the topic and the properties, is well below 1 KB."""
 EXPIRY_S: Final = 30
 LISTENS_S: Final = 20.0
 """A peer that was not heard for longer may have closed its connection: it is called before it is sent anything."""
@@ -275,6 +288,14 @@ class MqttWay:
     # --- on the connection's thread
 
     def _connected(self, connection: Connection) -> None:
+        if connection.max_packet_bytes < LARGEST_PACKET_BYTES:
+            log.error(
+                "%s admits packets of %d bytes, tensors through it need %d: raise its max_packet_size",
+                self._broker.endpoint,
+                connection.max_packet_bytes,
+                LARGEST_PACKET_BYTES,
+            )
+            return
         connection.subscribe(TENSORS.address(self._site, self._node, "+"), qos=TENSORS.qos)
         with self._condition:
             self._is_subscribed = True

@@ -278,6 +278,20 @@ def test_a_message_that_makes_no_sense_here_is_counted(pair: Pair, content: byte
     assert laptop.told == []
 
 
+def test_a_broker_that_admits_no_chunk_is_left_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It would hang up on each; the log says which of its settings is in the way."""
+    with PrivateMosquitto(tmp_path / "strict", extra_configuration="max_packet_size 100000\n") as strict:
+        node = Node("pi", strict, lambda _callee, _caller: None)
+        try:
+            node.way.admit("laptop")
+            node.way.called("laptop")
+            node.send("laptop", "message", bytes(CHUNK_BYTES))
+            assert eventually(lambda: "raise its max_packet_size" in caplog.text)
+            assert node.way.counters.sent_bytes == 0
+        finally:
+            node.way.close()
+
+
 def test_closing_ends_it_wherever_it_is(broker: PrivateMosquitto) -> None:
     """Before anything was sent, or while the broker is not there; and nothing is sent any more."""
     broker.stop()
