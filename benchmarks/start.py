@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from figures import Figure, repeated, write
+from figures import repeated, write
 
 from broker.messages import DeploymentNotice, InferRequest, NodeProfile, NodeStatus, Plan, PlanReady, Tier
 from broker.session import Incoming, Session
@@ -40,7 +40,6 @@ NAMES: Final = tuple(name for name, _ in NODES)
 ALONE, SPLIT = "alone", "split"
 STARTS, QUICK_STARTS = 5, 3
 WAIT_S = 120.0
-GOAL_S = 5.0
 CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 REFERENCE = """
 import sys, numpy
@@ -96,7 +95,7 @@ def main() -> None:
         figures.append(figure)
         print(f"{figure.name:44} {figure.value:6.2f} s")
     if arguments.json:
-        write(arguments.json, [_with_goal(figure) for figure in figures])
+        write(arguments.json, figures)
 
 
 def measured(path: Path, directory: Path, starts: int) -> list[dict[str, float]]:
@@ -207,12 +206,6 @@ def _listen(session: Session, milestones: Milestones) -> None:
 def _is_ready(milestones: Milestones, deployment: str) -> bool:
     plan = milestones.plans.get(deployment)
     return plan is not None and milestones.ready.get((deployment, plan.epoch), set()) >= named_nodes(plan)
-
-
-def _with_goal(figure: Figure) -> Figure:
-    if not figure.name.endswith("first answer"):
-        return figure
-    return Figure(figure.name, figure.value, figure.unit, figure.better, figure.noise, figure.reference, goal=GOAL_S)
 
 
 if __name__ == "__main__":
