@@ -4,15 +4,15 @@ How many, and whether it pays, `edge_agent.batching` decides; who waits, and for
 """
 
 import logging
-import time
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from time import monotonic_ns
 from typing import Any, Final
 
 import numpy as np
 
-from edge_agent.batching import MOST, RunTimes, batch_size, is_worth_waiting
+from edge_agent.batching import MOST, RUNS_KEPT, RunTimes, batch_size, is_worth_waiting
 from edge_agent.packing import Packing
 from models.batched import BatchedSegment
 from models.errors import ModelError
@@ -22,6 +22,8 @@ from models.runtime_memory import own
 log = logging.getLogger("splitrail.agent")
 
 TOLERANCE: Final = 1e-5  # of the largest value; with LiteRT 2.3 and XNNPACK all zoo models' batches were exact
+
+SINGLES_SKIPPED: Final = 16  # of so many single runs, after the first few, one counts
 
 Arrays = Sequence[np.ndarray[Any, Any]]
 
@@ -59,6 +61,8 @@ class _Known:
     times: RunTimes = field(default_factory=RunTimes)
     batched: BatchedSegment | None = None
     tried: set[int] = field(default_factory=set)
+    singles: int = 0
+    """How many requests were computed alone."""
 
 
 class Runs:
@@ -86,12 +90,12 @@ class Runs:
 
     def _alone(self, task: Task, *, is_last: bool) -> Result:
         segment, packing = task.segment, task.packing
-        started_ns = time.monotonic_ns()
+        started_ns = monotonic_ns()
         try:
             inputs = task.inputs if packing is None else packing.unpack(task.inputs, segment.inputs)
-            unpacked_ns = time.monotonic_ns()
+            unpacked_ns = monotonic_ns()
             outputs: Arrays = segment.run_in_place(inputs)
-            ran_ns = time.monotonic_ns()
+            ran_ns = monotonic_ns()
             self._took(segment, 1, ran_ns - unpacked_ns)
             if packing is not None:
                 outputs = packing.pack(outputs)
@@ -101,19 +105,19 @@ class Runs:
             return Result(error=f"{type(fault).__name__}: {fault}")
         if packing is None:
             return Result(outputs)
-        return Result(outputs, time.monotonic_ns() - ran_ns + unpacked_ns - started_ns)
+        return Result(outputs, monotonic_ns() - ran_ns + unpacked_ns - started_ns)
 
     def _together(self, tasks: Sequence[Task]) -> list[Result] | None:
         """All in one run; None where each has to be computed alone, which also tells whose fault that is."""
         segment, packing, count = tasks[0].segment, tasks[0].packing, len(tasks)
-        started_ns = time.monotonic_ns()
+        started_ns = monotonic_ns()
         try:
             requests = [
                 task.inputs if packing is None else packing.unpack(task.inputs, segment.inputs) for task in tasks
             ]
-            unpacked_ns = time.monotonic_ns()
+            unpacked_ns = monotonic_ns()
             outputs = self._batch(segment, requests)
-            ran_ns = time.monotonic_ns()
+            ran_ns = monotonic_ns()
             if outputs is None:
                 return None
             if packing is not None:
@@ -121,7 +125,7 @@ class Runs:
         except ModelError as error:
             log.debug("%d requests are computed one by one after all: %s", count, error)
             return None
-        codec_ns = (time.monotonic_ns() - ran_ns + unpacked_ns - started_ns) // count if packing is not None else 0
+        codec_ns = (monotonic_ns() - ran_ns + unpacked_ns - started_ns) // count if packing is not None else 0
         return [Result(each, codec_ns, batch=count) for each in outputs]
 
     def _batch(self, segment: Segment, requests: Sequence[Arrays]) -> list[Arrays] | None:
@@ -135,9 +139,9 @@ class Runs:
         if known.batched is None or size > known.batched.most:
             known.most = 1 if known.batched is None else known.batched.most
             return None
-        started_ns = time.monotonic_ns()
+        started_ns = monotonic_ns()
         outputs: list[Arrays] = list(known.batched.run(requests))
-        took_ns = time.monotonic_ns() - started_ns
+        took_ns = monotonic_ns() - started_ns
         if size not in known.tried and not _agree(outputs[-1], segment.run(requests[-1])):
             log.warning("a segment gives other results for %d requests at once: it computes each alone", size)
             known.most, known.batched = 1, None
@@ -156,7 +160,13 @@ class Runs:
         """A run of so many requests has taken so long; the first of a batch's size allocates, and does not count."""
         if self._most == 1:
             return
-        known = self._segments.setdefault(segment, _Known(self._most))
+        known = self._segments.get(segment)
+        if known is None:
+            known = self._segments[segment] = _Known(self._most)
+        if size == 1:
+            known.singles += 1
+            if known.singles > RUNS_KEPT and known.singles % SINGLES_SKIPPED:
+                return  # an idle node's request should not pay for statistics
         if size == 1 or size in known.tried:
             known.times = known.times.after(size, run_ns)
         known.tried.add(size)
