@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from figures import Figure, spread, write
 from three_agents import ThreeAgents
 
 from broker.messages import NodeProfile
@@ -58,15 +58,17 @@ class Figures:
     overhead_ms: float
     sent_kb: float
     threads: int
+    noise_ms: float | None
+    """How far apart the medians of fifths of the requests are."""
 
 
 def main() -> None:
     """Measure each model and print one line for it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("models", nargs="*", default=MODELS, help=f"default: {', '.join(MODELS)}")
+    parser.add_argument("models", nargs="*", help=f"default: {', '.join(MODELS)}")
     parser.add_argument("--quantize", default="none", choices=["none", "fp16", "dynamic", "int8"])
     parser.add_argument("--pairs", type=int, default=PAIRS, help="requests, each beside an unsplit run")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAIRS} pairs")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_PAIRS} pairs, of {', '.join(GOALS)}")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     runtime = runtime_identity()
@@ -76,7 +78,7 @@ def main() -> None:
         f"{'sent kB':>8}"
     )
     rows = []
-    for name in arguments.models:
+    for name in arguments.models or (GOALS if arguments.quick else MODELS):
         figures = measure(name, arguments.quantize, QUICK_PAIRS if arguments.quick else arguments.pairs)
         rows.append(figures)
         goal = f"{figures.goal:5.2f}" if figures.goal is not None else "    -"
@@ -86,7 +88,21 @@ def main() -> None:
             flush=True,
         )
     if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
+        write(arguments.json, (figure(row) for row in rows))
+
+
+def figure(row: Figures) -> Figure:
+    """What is compared with other runs."""
+    return Figure(
+        row.model,
+        row.chain_ms,
+        "ms",
+        "lower",
+        noise=row.noise_ms,
+        reference=row.unsplit_ms,
+        ratio=row.ratio,
+        goal=row.goal,
+    )
 
 
 def measure(name: str, quantize: Quantize, pairs: int) -> Figures:
@@ -130,6 +146,7 @@ def _measure(agents: ThreeAgents, path: Path, kind: Kind, threads: int, pairs: i
         statistics.median(whole - part for whole, part in zip(chain, compute, strict=True)),
         statistics.median(sent),
         threads,
+        spread([statistics.median(chain[part::5]) for part in range(5)]),
     )
 
 

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import numpy as np
+from figures import Figure, write
 
 from broker.messages import ModelReference, Plan, PlanStage, PowerModel, Prediction
 from edge_agent.deliveries import Delivery
@@ -222,7 +222,7 @@ def main() -> None:
         print(f"{step.took_us:8.1f} us  {step.name}")
     print(f"{sum(step.took_us for step in steps):8.1f} us  in all")
     if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(steps)) + b"\n")
+        write(arguments.json, (Figure(step.name, step.took_us, "us", "lower") for step in steps))
 
 
 def measure(segment: Segment, hops: int) -> list[Step]:

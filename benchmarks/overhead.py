@@ -6,9 +6,9 @@ Each request crosses three links, with as many bytes on each; a round of the rin
 `recv_into` and `sendall`, carries the same bytes over the same hops. The figures are of the origin's report, from its
 start to the result, less the computes; the floor is from the first process's `sendall` to the last byte back at it.
 
-Requests follow each other `back to back`, ten of them and then ten rounds of the ring: so all code and memory is warm, as
-in a stream of frames. Or they come `one by one` over MQTT, as `splitrail infer` sends them, each followed by one
-round: then every process has slept for milliseconds, and what it runs has to come back into its core's caches.
+Requests follow each other `back to back`, ten of them and then ten rounds of the ring, so that all code and memory is
+warm, as in a stream of frames. Or they come `one by one` over MQTT, as `splitrail infer` sends them, each followed by
+one round: then every process has slept for milliseconds, and what it runs has to come back into its core's caches.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import msgspec
 import numpy as np
+from figures import Figure, spread, write
 from PIL import Image
 from three_agents import ThreeAgents
 
@@ -75,6 +75,8 @@ class Figures:
     ratio: float
     goal: float
     compute_p50_ms: float
+    noise_ms: float | None
+    """How far apart the medians of fifths of the requests are."""
 
 
 def main() -> None:
@@ -102,7 +104,21 @@ def main() -> None:
                     rows.append(figures)
                     show(figures)
     if arguments.json:
-        arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
+        write(arguments.json, (figure(row) for row in rows))
+
+
+def figure(row: Figures) -> Figure:
+    """What is compared with other runs."""
+    return Figure(
+        f"{row.manner}, {row.size}",
+        row.overhead_p50_ms,
+        "ms",
+        "lower",
+        noise=row.noise_ms,
+        reference=row.floor_p50_ms,
+        ratio=row.ratio,
+        goal=row.goal,
+    )
 
 
 def show(figures: Figures) -> None:
@@ -163,6 +179,7 @@ def figures_of(manner: str, size: Size, reports: list[InferenceReport], floor_ms
         p50_ms / floor_p50_ms,
         size.goal,
         statistics.median(compute_ms),
+        spread([statistics.median(overhead_ms[part::5]) for part in range(5)]),
     )
 
 
