@@ -38,14 +38,14 @@ from models.slicer import slice_model
 MODELS = ("mobilenetv2", "resnet50", "vgg16")
 GOALS = {"vgg16": 0.90}
 """Of the overlap's bound."""
-FRAMES, QUICK_FRAMES = 60, 20
+FRAMES, QUICK_FRAMES = 60, 14
 ALONE = 4
 """Frames that are sent one at a time before the stream, and as many after it: others may use this machine too."""
 IN_FLIGHT = 8
 TAILS = (("vgg16", 18), ("alexnet", 8), ("mobilenetv2", 33))
 """Models, and the op from which on a node holds them: dense layers alone, twice, and a tail of convolutions."""
 WAITING = 32
-ROUNDS = 5
+ROUNDS, QUICK_ROUNDS = 5, 2
 COMPUTE_FACTOR = 5.0
 CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 
@@ -77,7 +77,7 @@ def main() -> None:
     """Measure each model both ways and print a line for each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", default=MODELS, help=f"default: {', '.join(MODELS)}")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_FRAMES} frames each")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_FRAMES} frames each, and fewer rounds")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     frames = QUICK_FRAMES if arguments.quick else FRAMES
@@ -101,7 +101,7 @@ def main() -> None:
                 )
     print(f"\n{'segment':20} {'requests/s':>10} {'one by one':>10} {'gain':>6}  in one run")
     for name, start in TAILS:
-        figure, sizes = batches(name, start)
+        figure, sizes = batches(name, start, QUICK_ROUNDS if arguments.quick else ROUNDS)
         found.append(figure)
         print(
             f"{figure.name:20} {figure.value:10.1f} {figure.reference:10.1f} {figure.ratio:6.2f}  {sizes}", flush=True
@@ -134,7 +134,7 @@ def measure(agents: ThreeAgents, model: str, frames: int) -> Stream:
     )
 
 
-def batches(name: str, start: int) -> tuple[Figure, str]:
+def batches(name: str, start: int, rounds: int) -> tuple[Figure, str]:
     """How many requests a second a node computes of those that wait for the ops from `start` on, and in which runs."""
     path = _model(name)
     stop = len(read_graph(path).ops)
@@ -148,7 +148,7 @@ def batches(name: str, start: int) -> tuple[Figure, str]:
         together, alone = Executor(batching=Batching(MOST, 0.0)), Executor()
         runs: list[tuple[float, float]] = []
         sizes: Counter[int] = Counter()
-        for number in range(1 + ROUNDS):
+        for number in range(1 + rounds):
             one_by_one_s, _ = _emptied_s(alone, segment, inputs)
             batched_s, sizes = _emptied_s(together, segment, inputs)
             if number:  # in the first it finds out what pays
