@@ -19,6 +19,9 @@ from models.errors import SegmentRunError
 # in litert/c/*.h and tried with 2.3.0, and no other minor version is called so.
 KNOWN_VERSIONS = ("2.3.",)
 HARDWARE_CPU = 1  # kLiteRtHwAcceleratorCpu, litert/c/litert_common.h
+# kLiteRtEnvOptionTagAutoRegisterAccelerators and ...MinLoggerSeverity, litert/c/litert_environment_options.h
+_ACCELERATORS, _LEAST_SEVERITY = 24, 25
+_INTEGER, _ERROR = 2, 3  # kLiteRtAnyTypeInt, litert/c/litert_any.h; LITERT_ERROR, litert/c/internal/litert_logging.h
 _CPU_OPTIONS = b"xnnpack"  # LrtGetCpuOptionsIdentifier(), litert/c/options/litert_cpu_options.cc; the options are TOML
 
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
@@ -40,6 +43,12 @@ _ARGUMENTS: dict[str, tuple[Any, ...]] = {
 _DESTROYERS = ("LiteRtDestroyTensorBuffer", "LiteRtDestroyCompiledModel", "LiteRtDestroyOptions", "LiteRtDestroyModel")
 
 
+class _EnvironmentOption(ctypes.Structure):
+    """A LiteRtEnvOption that holds an integer, litert/c/litert_environment_options.h."""
+
+    _fields_ = (("tag", c_int), ("kind", ctypes.c_int64), ("value", ctypes.c_int64))
+
+
 class LiteRtCalls:
     """The library, and the environment that all models of this process share; may be used by several threads."""
 
@@ -58,7 +67,13 @@ class LiteRtCalls:
         self._copy_of = c_library.strdup
         self._copy_of.argtypes, self._copy_of.restype = (c_char_p,), c_void_p
         self._free = ctypes.cast(c_library.free, c_void_p)
-        self.environment = self.make(Path(library._name), "LiteRtCreateEnvironment", 0, None)
+        # It would look for the libraries of graphics and neural processors, and tell of each.
+        chosen = (
+            _EnvironmentOption(_ACCELERATORS, _INTEGER, HARDWARE_CPU),
+            _EnvironmentOption(_LEAST_SEVERITY, _INTEGER, _ERROR),
+        )
+        options = (_EnvironmentOption * len(chosen))(*chosen)
+        self.environment = self.make(Path(library._name), "LiteRtCreateEnvironment", len(chosen), options)
 
     def do(self, path: Path, name: str, *arguments: Any) -> None:
         """Call a function for the file at `path`. SegmentRunError where LiteRT refuses."""
