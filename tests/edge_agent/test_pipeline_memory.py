@@ -54,19 +54,35 @@ class Copies:
         return value
 
 
-class Laptop:
-    """The middle node of the plan, whose segment negates; what it sends is looked at as it leaves."""
+class Books:
+    """The origin's side: counts what had been copied when tensors left, and keeps nothing."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, node: "Stage") -> None:
+        self._node = node
+        self.copied_bytes: list[int] = []
+
+    def handing_on(self, message: TensorsMessage) -> None:
+        """Tensors are about to leave."""
+        self.copied_bytes.append(self._node.copies.copied_bytes)
+
+    def handed_on(self, where: Route) -> None:
+        """They have left."""
+
+
+class Stage:
+    """A node of the plan, the middle one, whose segment negates; what it sends is looked at as it leaves."""
+
+    def __init__(self, path: Path, name: str = "laptop") -> None:
         self.segment = Segment(path)
         self.copies = self.segment._interpreter = Copies(self.segment._interpreter)
         self.executor = Executor()
         self.sent: Queue[tuple[Route, float, bool]] = Queue()
         self.may_stay = True
+        self.books = Books(self)
         self.pipeline = Pipeline(
-            "laptop",
+            name,
             self.executor,
-            cast(Requests, None),  # the origin's, which this is not
+            cast(Requests, self.books),
             plan_of=lambda where: PLAN if where.plan == plan_digest(PLAN) else None,
             segment_of=lambda *_: self.segment,
             form_of=lambda _: None,
@@ -91,16 +107,16 @@ class Laptop:
 
 
 @pytest.fixture
-def laptop(tmp_path: Path) -> Iterator[Laptop]:
+def laptop(tmp_path: Path) -> Iterator[Stage]:
     """One that is closed afterwards."""
     path = tmp_path / "carrier.tflite"
     write_carrier_model(path, SHAPE, ops=1)
-    laptop = Laptop(path)
+    laptop = Stage(path)
     yield laptop
     laptop.executor.close()
 
 
-def test_a_hop_copies_nothing_but_what_the_kernel_does(laptop: Laptop) -> None:
+def test_a_hop_copies_nothing_but_what_the_kernel_does(laptop: Stage) -> None:
     """From the socket to the runtime's input, from its output to the socket: no byte moves in between."""
     stream = b"".join(map(bytes, encode(TensorsMessage(route_to(1), (filled(3.0),)))))
     read = 0
@@ -125,7 +141,19 @@ def test_a_hop_copies_nothing_but_what_the_kernel_does(laptop: Laptop) -> None:
     assert laptop.copies.copied_bytes == 0
 
 
-def test_requests_that_overlap_keep_their_own_tensors(laptop: Laptop) -> None:
+def test_the_origin_copies_its_input_into_the_runtime_and_nothing_else(tmp_path: Path) -> None:
+    """The input stays what it is, should the origin have to finish alone; what is sent lies where it was computed."""
+    path = tmp_path / "carrier.tflite"
+    write_carrier_model(path, SHAPE, ops=1)
+    pi, values = Stage(path, "pi"), filled(2.0)
+    pi.pipeline.begin(PLAN, TensorsMessage(route_to(0), (values,)), may_compute=True)
+    assert pi.sent.get(timeout=10) == (route_to(1), -2.0, True)
+    assert pi.books.copied_bytes == [values.nbytes]
+    assert values.min() == 2.0
+    pi.executor.close()
+
+
+def test_requests_that_overlap_keep_their_own_tensors(laptop: Stage) -> None:
     """The memory is lent to the first; the second, which comes meanwhile, gets its own, and both their results."""
     first, second = laptop.receive(1.0, b"a" * 16), laptop.receive(2.0, b"b" * 16)
     second()
@@ -134,7 +162,7 @@ def test_requests_that_overlap_keep_their_own_tensors(laptop: Laptop) -> None:
     assert told == {b"a" * 16: -1.0, b"b" * 16: -2.0}
 
 
-def test_what_waits_for_its_run_leaves_the_memory_to_others(laptop: Laptop) -> None:
+def test_what_waits_for_its_run_leaves_the_memory_to_others(laptop: Stage) -> None:
     """Where the thread may not stay, the inputs are copied: the next tensors may come into the segment meanwhile."""
     laptop.may_stay = False
     held = Blocking()
@@ -181,12 +209,12 @@ class Blocking(FakeSegment):
     ],
 )
 def test_only_what_the_segment_here_takes_comes_into_its_memory(
-    laptop: Laptop, hop: int, specs: tuple[TensorSpec, ...]
+    laptop: Stage, hop: int, specs: tuple[TensorSpec, ...]
 ) -> None:
     """Not what is for another node, nor what has other types or shapes, which the run will refuse."""
     assert laptop.pipeline.memory_for(route_to(hop), specs) is None
 
 
-def test_a_plan_that_is_not_known_has_no_memory(laptop: Laptop) -> None:
+def test_a_plan_that_is_not_known_has_no_memory(laptop: Stage) -> None:
     """It will be answered with a failure once it is here."""
     assert laptop.pipeline.memory_for(Route("photos", 7, bytes(16), 1, 0), SPECS) is None
