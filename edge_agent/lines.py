@@ -3,8 +3,8 @@
 Pure: times come as arguments, in nanoseconds of one monotonic clock.
 """
 
-from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from dataclasses import dataclass
+from typing import Final, NamedTuple, TypeAlias
 
 from edge_agent.looks import Look
 from edge_agent.wire import Route
@@ -44,8 +44,7 @@ class Settled:
     """The slowest pace, in Mbit/s, at which the line was held while it was on it; None where it never was."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Owed:
+class _Owed(NamedTuple):
     size_bytes: int
     sent_ns: int
     alone: bool
@@ -76,13 +75,14 @@ class Line:
 
     def send(self, key: ReplyKey, size_bytes: int, at_ns: int) -> None:
         """A message goes out; sent again under one key, it counts as the newer."""
-        self._drop(key)
-        self._owed[key] = _Owed(size_bytes, at_ns, alone=not self._owed, pace_mbps=self._pace_mbps)
+        if key in self._owed:
+            self._drop(key)
+        self._owed[key] = _Owed(size_bytes, at_ns, not self._owed, self._pace_mbps)
         self._owed_bytes += size_bytes
 
     def sent_late(self, key: ReplyKey, at_ns: int) -> None:
         """A message that held its place in the order goes out only now; the line was left to it."""
-        self._owed[key] = replace(self._owed[key], sent_ns=at_ns, alone=True)
+        self._owed[key] = self._owed[key]._replace(sent_ns=at_ns, alone=True)
 
     def is_next(self, key: ReplyKey) -> bool:
         """Whether `key` is the oldest that awaits its reply."""
@@ -107,16 +107,16 @@ class Line:
         if mbps is not None:
             for key, owed in self._owed.items():
                 slowest = mbps if owed.pace_mbps is None else min(mbps, owed.pace_mbps)
-                self._owed[key] = replace(owed, pace_mbps=slowest)
+                self._owed[key] = owed._replace(pace_mbps=slowest)
 
     def settle(self, key: ReplyKey, at_ns: int, held_ns: int = 0) -> Settled | None:
         """A reply has come, which was sent `held_ns` after it could have been; None if none is owed under `key`."""
-        if key not in self._owed:
+        owed = self._owed.get(key)
+        if owed is None:
             return None
-        older = self._older_than(key)
+        older = () if self.is_next(key) else self._older_than(key)
         for lost in older:
             self._drop(lost)
-        owed = self._owed[key]
         self._drop(key)
         at_ns -= min(held_ns, max(at_ns - owed.sent_ns, 0))
         gap_ns = at_ns - self._heard_ns if self._heard_ns > owed.sent_ns else None

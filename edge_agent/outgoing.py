@@ -6,6 +6,7 @@ What comes back is `edge_agent.transport`'s concern; what a line owes is `edge_a
 import itertools
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
 
 from edge_agent.errors import SendError
@@ -13,6 +14,7 @@ from edge_agent.lines import InFlight, Line, ReplyKey, Settled
 from edge_agent.looks import Look, Messages
 from edge_agent.ways import Way
 from edge_agent.wire import Ping, encode
+from edge_agent.wire_tensors import Frame
 
 MAX_OWED_MESSAGES: Final = 256
 MAX_OWED_BYTES: Final = 256 * 2**20
@@ -100,9 +102,9 @@ class Outgoing:
         """A token for a ping or a probe, no other's."""
         return next(self._tokens)
 
-    def submit(self, peer: str, messages: Messages, key: ReplyKey | None) -> None:
-        """Send these to `peer`, and expect a reply under `key` if there is one; SendError beyond the bounds."""
-        size_bytes = _size_bytes(messages)
+    def submit(self, peer: str, frames: Sequence[Frame], key: ReplyKey | None) -> None:
+        """Send a message to `peer`, and expect a reply under `key` if there is one; SendError beyond the bounds."""
+        size_bytes = sum(map(len, frames))
         outlet = self._outlet(peer)
         with outlet.lock:
             self._check_bounds(peer, outlet, size_bytes)
@@ -110,10 +112,9 @@ class Outgoing:
             if key is not None:
                 line.send(key, size_bytes, time.monotonic_ns())
             if line.look is None:
-                for frames in messages:
-                    self._way.send(peer, frames)
+                self._way.send(peer, frames)
             else:
-                line.look.held.extend(b"".join(frames) for frames in messages)
+                line.look.held.append(b"".join(frames))
 
     def probe(self, peer: str, messages: Messages, token: int) -> None:
         """Send a probe; on a paced line it takes a place in its order, and is sent when that has come.
@@ -132,7 +133,11 @@ class Outgoing:
                 line.send(token, _size_bytes(messages), at_ns)
                 self._advance_look(peer, line, line.look)
                 return
-        self.submit(peer, messages, token)
+            size_bytes = _size_bytes(messages)
+            self._check_bounds(peer, outlet, size_bytes)
+            line.send(token, size_bytes, time.monotonic_ns())
+            for frames in messages:
+                self._way.send(peer, frames)
 
     def in_flight(self, peer: str) -> InFlight | None:
         """The oldest message to `peer` that awaits its reply; None where the line is idle or the peer unknown."""
@@ -194,9 +199,11 @@ class Outgoing:
         if outlet.is_gone:
             raise SendError(peer, "no such peer is connected")
         line = outlet.line
-        full = line.owed >= MAX_OWED_MESSAGES or (line.owed and line.owed_bytes + size_bytes > MAX_OWED_BYTES)
-        owed_bytes = sum([each.line.owed_bytes for each in self._outlets.values()])
-        full = full or (owed_bytes and owed_bytes + size_bytes > MAX_OWED_BYTES_IN_ALL)
+        owed, owed_bytes = line.owed, line.owed_bytes
+        full = owed >= MAX_OWED_MESSAGES or (owed and owed_bytes + size_bytes > MAX_OWED_BYTES)
+        if len(self._outlets) > 1 and not full:
+            in_all_bytes = sum([each.line.owed_bytes for each in self._outlets.values()])
+            full = in_all_bytes and in_all_bytes + size_bytes > MAX_OWED_BYTES_IN_ALL
         if full or (line.look is not None and len(line.look.held) >= MAX_HELD_MESSAGES):
             raise SendError(peer, f"its queue is full ({line.owed} messages, {line.owed_bytes} bytes under way)")
 

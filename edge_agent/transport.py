@@ -161,12 +161,12 @@ class Transport:
         SendError if the peer is unknown or too much is under way to it; WireError if the message is out of bounds.
         """
         key = message.route if isinstance(message, TensorsMessage) else None
-        self._outgoing.submit(peer, (encode(message),), key)
+        self._outgoing.submit(peer, encode(message), key)
 
     def ping(self, peer: str) -> None:
         """Ask `peer` for a sign of life; its round trip is reported if the line was idle. SendError as for `send`."""
         token = self._outgoing.token()
-        self._outgoing.submit(peer, (encode(Ping(token)),), token)
+        self._outgoing.submit(peer, encode(Ping(token)), token)
 
     def probe(self, peer: str, chunks: int, chunk_bytes: int) -> None:
         """Send `chunks` messages of `chunk_bytes` each back to back, to see the bandwidth. SendError as for `send`.
