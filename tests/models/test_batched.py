@@ -56,7 +56,9 @@ def test_a_batch_of_any_segment_is_exact(small_model: Models, tmp_path: Path, na
     path, packed, piece = small_model(name), tmp_path / "packed", tmp_path / "piece.tflite"
     assert pack_weights(whole_of(path, tmp_path), packed)
     content = packed.read_bytes()
-    for start, stop in itertools.combinations([cut.k for cut in read_graph(path).cuts if cut.allowed], 2):
+    cuts = [cut.k for cut in read_graph(path).cuts if cut.allowed]
+    # Every op is in some of them, at the beginning, in the middle and at the end.
+    for start, stop in [(cuts[0], cuts[-1]), *itertools.pairwise(cuts[::2]), (cuts[0], cuts[2]), (cuts[-3], cuts[-1])]:
         slice_model(path, start, stop, piece)
         batched = batched_segment(piece, packed, 1, MOST)
         if batched is None:
@@ -65,7 +67,7 @@ def test_a_batch_of_any_segment_is_exact(small_model: Models, tmp_path: Path, na
             continue
         requests = requests_of(piece, MOST)
         alone = [run_file(piece, request) for request in requests]
-        for rows in (3, 8, 1, 3):
+        for rows in (3, 8, 1):
             for outputs, expected in zip(batched.run(requests[:rows]), alone, strict=False):
                 assert_same(outputs, expected)
     assert packed.read_bytes() == content
