@@ -125,7 +125,8 @@ class Shelf:
         op_mb = self._op_mb(model, whole)
         if sum(op_mb) + RESERVE_MB <= self._free_mb():
             piece = self._piece(SegmentKey(model, 0, len(op_mb)), whole)
-            self._packed.make(model, piece, round(sum(op_mb) * BYTES_PER_MB))
+            if self._packed.make(model, piece, round(sum(op_mb) * BYTES_PER_MB)) is None:
+                log.info("each segment of the model %s has weights of its own", model)
 
     def hold(self, holdings: Holdings) -> None:
         """Free what none of these plans needs, and no fallback of theirs."""

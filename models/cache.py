@@ -33,7 +33,9 @@ from splitrail import __version__
 
 _SHA256_FORM = re.compile(r"[0-9a-f]{64}")
 _STALE_TEMPORARY_S = 3600.0
-_KEPT = (".tflite", ".packed", RECORD)
+ATTEMPTS = ".attempts"
+"""The suffix of the marks that trying to pack a model leaves where it ends the process."""
+_KEPT = (".tflite", ".packed", ATTEMPTS, RECORD)
 
 
 @dataclass(frozen=True, slots=True)

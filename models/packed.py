@@ -4,17 +4,21 @@ How they are packed and read is models.compiled's business.
 """
 
 import contextlib
+import fcntl
 import os
 import secrets
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from models.cache import ModelCache
+from models.cache import ATTEMPTS, ModelCache
 from models.compiled import pack_weights
 from models.errors import CacheError
 from models.file_records import Fingerprint, Record, fingerprint_of, read_record, remove_record, write_record
 
+MOST_ATTEMPTS: Final = 2
+"""A model whose packing ended the process so often is not tried again; a power cut may have been one of them."""
 CLOSING_S: Final = 5.0
 """What ending a node waits for at most until a disk has taken what was packed; it is packed anew otherwise."""
 
@@ -44,16 +48,19 @@ class PackedWeights:
     def make(self, sha256: str, whole: Path, weight_bytes: int) -> Path | None:
         """Pack the weights of a model from the segment `whole` of all its ops.
 
-        None where they cannot be shared so, or the disk has no room for twice their size. CacheError where the cache
-        cannot be written, ModelError where the segment cannot be loaded.
+        None where they cannot be shared so, where the disk has no room for twice their size, and where trying has
+        ended the process before. CacheError where the cache cannot be written, ModelError where the segment cannot be
+        loaded.
         """
         path = self._cache.packed_path(sha256, self._conditions)
         if self._cache.free_bytes() < 2 * weight_bytes:
             return None
         unfinished = path.with_name(f".{secrets.token_hex(8)}.packing")
         try:
-            if not pack_weights(whole, unfinished):
-                return None
+            with _attempt(path) as is_worth_it:
+                found = self.find(sha256)  # another process may have packed it while this one waited
+                if found is not None or not is_worth_it or not pack_weights(whole, unfinished):
+                    return found
             self._made[sha256] = fingerprint_of(unfinished)
             unfinished.replace(path)
         except OSError as error:
@@ -76,6 +83,23 @@ class PackedWeights:
         """Wait a little until later runs can trust what was packed in this one."""
         for thread in self._keeping:
             thread.join(CLOSING_S)
+
+
+@contextlib.contextmanager
+def _attempt(path: Path) -> Iterator[bool]:
+    """Whether to try; a process that ends meanwhile leaves a mark. Other processes wait for their turn."""
+    with path.with_suffix(ATTEMPTS).open("a+b") as marks:
+        fcntl.flock(marks, fcntl.LOCK_EX)
+        marks.seek(0)
+        if len(marks.read()) >= MOST_ATTEMPTS:
+            yield False
+            return
+        marks.write(b".")
+        marks.flush()
+        try:
+            yield True
+        finally:
+            marks.truncate(0)
 
 
 def _keep(path: Path, written: Fingerprint) -> None:

@@ -1,5 +1,8 @@
 """Packed weights are kept beside their model, found again, and trusted only as they were written."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,7 +48,7 @@ def test_they_are_packed_once_and_found_again(kept: Kept) -> None:
     kept.weights.close()
     assert PackedWeights(kept.cache, CONDITIONS).find(kept.sha256) == made
     assert PackedWeights(kept.cache, "LiteRT 2.3, another CPU").find(kept.sha256) is None
-    assert {path.suffix for path in made.parent.iterdir()} == {".packed", ".record"}
+    assert {path.suffix for path in made.parent.iterdir()} == {".packed", ".record", ".attempts"}
 
 
 @pytest.mark.parametrize(
@@ -105,3 +108,33 @@ def test_they_count_in_the_cache_and_are_pruned_with_it(kept: Kept) -> None:
     assert kept.cache.prune(0, keep=[kept.sha256]) == made.stat().st_size + kept.whole.stat().st_size
     assert kept.cache.prune(0) == 0
     assert kept.weights.find(kept.sha256) is None
+
+
+def test_a_model_whose_packing_ends_the_process_is_left_alone(kept: Kept) -> None:
+    """An agent that is started again must not end again, each time; after one end it may have been the power."""
+    script = (
+        "import os, sys; import models.packed; from pathlib import Path; from models.cache import ModelCache;"
+        "models.packed.pack_weights = lambda *_: os.abort();"
+        "weights = models.packed.PackedWeights(ModelCache(Path(sys.argv[1])), sys.argv[2]);"
+        "print(weights.make(sys.argv[3], Path(sys.argv[4]), 1))"
+    )
+    command = (sys.executable, "-c", script, str(kept.whole.parents[2]), CONDITIONS, kept.sha256, str(kept.whole))
+    ended = [subprocess.run(command, capture_output=True, text=True, check=False) for _ in range(3)]
+    assert [done.returncode for done in ended] == [-signal.SIGABRT, -signal.SIGABRT, 0]
+    assert ended[-1].stdout.strip() == "None"
+    assert kept.weights.make(kept.sha256, kept.whole, 40_000) is None
+
+
+def test_an_error_does_not_count_as_an_end(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and may be over."""
+
+    def refuse(path: Path, out: Path) -> bool:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("models.packed.pack_weights", refuse)
+        for _ in range(3):
+            with pytest.raises(CacheError):
+                kept.weights.make(kept.sha256, kept.whole, 40_000)
+    assert kept.weights.make(kept.sha256, kept.whole, 40_000) is not None
+    kept.weights.close()
