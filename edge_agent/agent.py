@@ -6,10 +6,12 @@ Decisions are elsewhere (epochs, routes, pipeline, origin); here is only which m
 import contextlib
 import gc
 import logging
+import math
 import signal
 import threading
 import time
 from collections.abc import Sequence
+from types import FrameType
 
 from broker.messages import (
     DeploymentNotice,
@@ -75,6 +77,9 @@ from splitrail.standstill import standstill
 log = logging.getLogger("splitrail.agent")
 
 SWEEP_S = 0.1
+IDLE_SWEEP_S = 0.25
+"""Between two sweeps while no request is here, nor has come within the last second: each wakes a sleeping processor."""
+BUSY_S = 1.0
 LEAST_SWEEP_S = 0.005
 
 
@@ -175,6 +180,8 @@ class Agent:
         self._metrics: MetricsServer | None = None
         self._has_joined = False
         self._ticked_at: float | None = None
+        self._asked_at = -math.inf
+        self._roused = threading.Event()
         self._answered = Answered()
         self._prober = LinkProber(
             settings.node,
@@ -271,7 +278,18 @@ class Agent:
         self._plans.let_drained_go(time.monotonic())
         for reading in self._instruments.due():
             self._publish(reading)
+        if not self._origin.in_flight and self._ticked_at - self._asked_at > BUSY_S:
+            return IDLE_SWEEP_S
         return min(SWEEP_S, max(LEAST_SWEEP_S, due_s))
+
+    def wait(self, due_s: float) -> None:
+        """Return after so many seconds, or when the first request comes after a pause, or `rouse` is called."""
+        self._roused.wait(due_s)
+        self._roused.clear()
+
+    def rouse(self) -> None:
+        """Have `wait` return."""
+        self._roused.set()
 
     def standstill(self) -> str | None:
         """Why this agent has to be started again; None while it is ticked. May be called from any thread."""
@@ -359,6 +377,9 @@ class Agent:
 
     def _on_request(self, incoming: Incoming[InferRequest]) -> None:
         deployment, request = incoming.levels[0], incoming.message
+        before, self._asked_at = self._asked_at, time.monotonic()
+        if self._asked_at - before > BUSY_S:
+            self.rouse()
         self._answered.take(
             deployment,
             request,
@@ -455,11 +476,15 @@ def run_agent(settings: AgentSettings) -> None:
     with contextlib.closing(Agent(settings)) as agent, contextlib.suppress(KeyboardInterrupt):
         agent.start()
         gc.freeze()  # what is there by now stays: no request waits while the collector looks through it again
+
+        def end(_number: int, _frame: FrameType | None) -> None:
+            stop.set()
+            agent.rouse()
+
         for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
-        due_s = SWEEP_S
-        while not stop.wait(due_s):
-            due_s = agent.tick()
+            signal.signal(number, end)
+        while not stop.is_set():
+            agent.wait(agent.tick())
 
 
 def _words(plan: Plan) -> str:
