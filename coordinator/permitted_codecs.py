@@ -95,22 +95,29 @@ def codec_factor(figures: CodecFigures, speeds: Sequence[CodecSpeed]) -> float |
 
     None for a node that does not say.
     """
-    here = _mean_ms_per_mb(figures)
+    here = {codec: sum(times) for codec, times in usual_ms_per_mb(figures).items()}
     factors = [
         (speed.encode_ms_per_mb + speed.decode_ms_per_mb) / here[speed.codec]
         for speed in speeds
-        if here.get(speed.codec, 0.0) > 0.0
+        if speed.codec != RAW and here.get(speed.codec, 0.0) > 0.0
     ]
     if factors:
         return min(statistics.median(factors), MAX_NUMBER)
     return 1.0 if speeds else None
 
 
-def _mean_ms_per_mb(figures: CodecFigures) -> dict[str, float]:
-    sums: dict[str, list[float]] = {}
+def usual_ms_per_mb(figures: CodecFigures) -> dict[CodecName, tuple[float, float]]:
+    """By codec: the median over the cuts of what packing and unpacking take, in ms per MB before encoding."""
+    by_codec: dict[CodecName, list[CutCodec]] = {}
     for each in figures.cuts:
-        sums.setdefault(each.codec, []).append(each.encode_ms_per_mb + each.decode_ms_per_mb)
-    return {codec: statistics.fmean(times) for codec, times in sums.items()}
+        by_codec.setdefault(each.codec, []).append(each)
+    return {
+        codec: (
+            statistics.median(each.encode_ms_per_mb for each in cuts),
+            statistics.median(each.decode_ms_per_mb for each in cuts),
+        )
+        for codec, cuts in by_codec.items()
+    }
 
 
 def loss_of(figures: CodecFigures | None, stages: Sequence[Stage]) -> float:

@@ -3,12 +3,10 @@
 Everything is emulated, and says so.
 """
 
-import statistics
 from typing import Final
 
 from broker.messages import (
     PROTOCOL_VERSION,
-    CodecName,
     CodecSpeed,
     Hardware,
     ModelReference,
@@ -20,8 +18,7 @@ from broker.messages import (
 )
 from coordinator.cost import PartitionPlan
 from coordinator.deployment import Deployment, ModelFacts
-from coordinator.permitted_codecs import live_stages
-from models.codec_figures import CutCodec
+from coordinator.permitted_codecs import live_stages, usual_ms_per_mb
 from splitrail import __version__
 from testbed.machines import MACHINES, PI, Machine
 from testbed.paper.contenders import Contender
@@ -104,6 +101,7 @@ def _birth(machine: Machine) -> NodeStatus:
 
 
 def _profile(profile: ModelProfile, times: NodeTimes) -> NodeProfile:
+    usual = usual_ms_per_mb(profile.codecs) if profile.codecs is not None else {}
     return NodeProfile(
         node=times.node,
         model=reference_of(profile).sha256,
@@ -121,21 +119,6 @@ def _profile(profile: ModelProfile, times: NodeTimes) -> NodeProfile:
                 encode_ms_per_mb=times.codec_factor * encode_ms_per_mb,
                 decode_ms_per_mb=times.codec_factor * decode_ms_per_mb,
             )
-            for codec, (encode_ms_per_mb, decode_ms_per_mb) in _codec_ms_per_mb(profile).items()
+            for codec, (encode_ms_per_mb, decode_ms_per_mb) in usual.items()
         ),
     )
-
-
-def _codec_ms_per_mb(profile: ModelProfile) -> dict[CodecName, tuple[float, float]]:
-    """By codec: the mean ms per MB of packing and of unpacking over the model's cuts."""
-    measured = profile.codecs.cuts if profile.codecs is not None else ()
-    by_codec: dict[CodecName, list[CutCodec]] = {}
-    for each in measured:
-        by_codec.setdefault(each.codec, []).append(each)
-    return {
-        codec: (
-            statistics.fmean(each.encode_ms_per_mb for each in cuts),
-            statistics.fmean(each.decode_ms_per_mb for each in cuts),
-        )
-        for codec, cuts in by_codec.items()
-    }
