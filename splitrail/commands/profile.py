@@ -12,7 +12,7 @@ from rich.table import Table
 
 from edge_agent.profiler import MeasuredProfile, profile_model
 from models.calibration import MAX_SAMPLES
-from models.evaluation import IMAGES
+from models.evaluation import IMAGES, interesting_cuts
 from models.graph import MAX_OPS, Graph, read_graph
 from splitrail.errors import SplitrailError
 from splitrail.option_types import whole_number
@@ -59,6 +59,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"how many images, crops of the given ones included, --codecs runs (default {IMAGES})",
     )
     parser.add_argument(
+        "--narrowest",
+        metavar="N",
+        type=whole_number(1, MAX_OPS),
+        help="let --codecs measure the N cuts with the fewest bytes alone, the input among them",
+    )
+    parser.add_argument(
         "--cuts",
         metavar="K",
         type=whole_number(0, MAX_OPS),
@@ -80,7 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         return calibrate(arguments.model, arguments.settings, as_json=arguments.json)
     if arguments.codecs:
         return _codecs(arguments)
-    for option in ("images", "samples", "cuts"):
+    for option in ("images", "samples", "cuts", "narrowest"):
         if getattr(arguments, option):
             raise SplitrailError(f"--{option} says what --codecs measures: give both or neither")
     graph = read_graph(arguments.model)
@@ -99,10 +105,15 @@ def run(arguments: argparse.Namespace) -> int:
 def _codecs(arguments: argparse.Namespace) -> int:
     from splitrail.commands.codec_table import measure_codecs, print_table  # noqa: PLC0415  # Pillow, seldom needed
 
+    cuts = arguments.cuts
+    if arguments.narrowest is not None:
+        if cuts:
+            raise SplitrailError("--cuts and --narrowest both say which cuts are measured: give one of them")
+        cuts = interesting_cuts(read_graph(arguments.model), arguments.narrowest)
     figures = measure_codecs(
         arguments.model,
         arguments.images,
-        cuts=arguments.cuts,
+        cuts=cuts,
         count=arguments.samples or IMAGES,
         threads=arguments.threads,
     )

@@ -62,6 +62,8 @@ def test_codecs_are_measured_and_kept_beside_the_model(
     assert sorted(each.name for each in tmp_path.iterdir()) == ["branchy.codecs.json", "branchy.tflite"]
     assert main(["profile", str(path), "--codecs", "--cuts", "2", "--samples", "2"]) == 0
     assert "int8+zstd" in capsys.readouterr().out
+    assert main(["profile", str(path), "--codecs", "--narrowest", "2", "--samples", "2", "--json"]) == 0
+    assert len({each.k for each in msgspec.json.decode(capsys.readouterr().out, type=CodecFigures).cuts}) == 2
 
 
 @pytest.mark.parametrize(
@@ -69,6 +71,7 @@ def test_codecs_are_measured_and_kept_beside_the_model(
     [
         (["--cuts", "3"], "--cuts says what --codecs measures: give both or neither"),
         (["--images", "a.jpg"], "--images says what --codecs measures: give both or neither"),
+        (["--codecs", "--cuts", "2", "--narrowest", "3"], "both say which cuts are measured: give one of them"),
         (["--codecs", "--energy"], "--energy and --codecs measure different things: give one at a time"),
         (["--codecs", "--images", "a.jpg"], "there is no image a.jpg"),
         (["--codecs", "--cuts", "300"], "there is no cut 300 that a codec may be at"),
