@@ -4,15 +4,18 @@ References: Dijkstra's algorithm over (cut point, node); every pair of cuts over
 scored by the cost model; a mixed-integer program; published strategies. Run: python benchmarks/planning.py
 """
 
+import argparse
 import heapq
 import itertools
 import random
 import statistics
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import msgspec
+from figures import Figure, write
 from mixed_integer import least_objective
 
 from coordinator import dads, neurosurgeon, reap
@@ -195,9 +198,10 @@ def objective_of(strategy: Strategy) -> Reference:
 
 def row(
     label: str, problems: list[Problem], name: str = "", reference: Callable[[Problem], float] | None = None
-) -> None:
+) -> Figure:
     """Print the medians of the exact planner and of a reference, and how much worse the reference's plans are."""
     exact = [timed_ms(plan, problem) for problem in problems]
+    reference_ms = None
     exact_ms = statistics.median(ms for ms, _ in exact)
     line = f"{label:42} {exact_ms:9.2f}"
     if reference:
@@ -209,34 +213,66 @@ def row(
         mean = statistics.mean(worse)
         line += f"  {name:22} {reference_ms:9.2f} {reference_ms / exact_ms:8.1f} {abs(mean):+9.1%}"
     print(line, flush=True)
+    return Figure(f"{label}{' beside ' if name else ''}{name}", exact_ms, "ms", "lower", reference=reference_ms)
+
+
+def quick() -> list[Figure]:
+    """Print a few rows, each with its figure."""
+    of_65 = [random_problem(seed, 65, 3) for seed in range(REPEATS)]
+    return [
+        row("65 ops, 3 nodes, latency", of_65, DIJKSTRA, dijkstra),
+        row("65 ops, 3 nodes, latency", of_65[:FEW], MIXED_INTEGER, mixed_integer),
+        row("65 ops, 3 nodes, energy and codec", [*map(with_energy_and_codec, of_65)]),
+        row("65 ops, 3 nodes, a deadline that binds", hurried(FEW)),
+        row("65 ops, 3 nodes, memory that binds", [*map(with_little_memory, of_65[:FEW])]),
+        row("65 ops, 3 nodes, 95 % quantile", [*map(with_spread, of_65)]),
+        row("65 ops, 3 nodes, throughput", [*map(for_throughput, of_65[:FEW])]),
+        row("65 ops, 5 nodes, latency", [random_problem(seed, 65, 5) for seed in range(REPEATS)], DIJKSTRA, dijkstra),
+    ]
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, or some of it, and write the figures where they are asked for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="some of the rows")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    options = parser.parse_args()
     print(f"median ms of processor time, of {REPEATS} random problems each, or of {FEW} where it takes long")
     print("ratio: the reference's time to exact's; worse: how much dearer the reference's plans are by the objective")
     print(f"{'problem':42} {'exact':>9}  {'reference':22} {'ms':>9} {'ratio':>8} {'worse':>9}")
+    figures = quick() if options.quick else whole()
+    if options.json is not None:
+        write(options.json, figures)
+
+
+def whole() -> list[Figure]:
+    """Print all rows, each with its figure."""
+    figures: list[Figure] = []
+
+    def add(*of: Any) -> None:
+        figures.append(row(*of))  # so that a row stays one line
+
     of_65 = [random_problem(seed, 65, 3) for seed in range(REPEATS)]
-    row("65 ops, 3 nodes, latency", of_65, DIJKSTRA, dijkstra)
-    row("65 ops, 3 nodes, latency", of_65[:FEW], "every pair of cuts", every_pair_of_cuts)
-    row("65 ops, 3 nodes, latency", of_65, MIXED_INTEGER, mixed_integer)
-    row("65 ops, 3 nodes, latency", of_65, "neurosurgeon", objective_of(neurosurgeon.plan))
-    row("65 ops, 3 nodes, latency", of_65, "dads", objective_of(dads.plan))
-    row("65 ops, 3 nodes, reap's objective", [*map(by_reap, of_65)], "reap's every (i, j)", objective_of(reap.plan))
+    add("65 ops, 3 nodes, latency", of_65, DIJKSTRA, dijkstra)
+    add("65 ops, 3 nodes, latency", of_65[:FEW], "every pair of cuts", every_pair_of_cuts)
+    add("65 ops, 3 nodes, latency", of_65, MIXED_INTEGER, mixed_integer)
+    add("65 ops, 3 nodes, latency", of_65, "neurosurgeon", objective_of(neurosurgeon.plan))
+    add("65 ops, 3 nodes, latency", of_65, "dads", objective_of(dads.plan))
+    add("65 ops, 3 nodes, reap's objective", [*map(by_reap, of_65)], "reap's every (i, j)", objective_of(reap.plan))
     weighed = [*map(with_energy_and_codec, of_65)]
-    row("65 ops, 3 nodes, energy and codec", weighed, MIXED_INTEGER, mixed_integer)
-    row("65 ops, 3 nodes, a deadline that binds", hurried(REPEATS), MIXED_INTEGER, mixed_integer)
+    add("65 ops, 3 nodes, energy and codec", weighed, MIXED_INTEGER, mixed_integer)
+    add("65 ops, 3 nodes, a deadline that binds", hurried(REPEATS), MIXED_INTEGER, mixed_integer)
     scarce = [*map(with_little_memory, of_65)]
-    row("65 ops, 3 nodes, memory that binds", scarce)
-    row("65 ops, 3 nodes, memory that binds", scarce[:FEW], MIXED_INTEGER, mixed_integer)
-    row("65 ops, 3 nodes, 95 % quantile", [*map(with_spread, of_65)])
-    row("65 ops, 3 nodes, throughput", [*map(for_throughput, of_65)], MIXED_INTEGER, mixed_integer)
+    add("65 ops, 3 nodes, memory that binds", scarce)
+    add("65 ops, 3 nodes, memory that binds", scarce[:FEW], MIXED_INTEGER, mixed_integer)
+    add("65 ops, 3 nodes, 95 % quantile", [*map(with_spread, of_65)])
+    add("65 ops, 3 nodes, throughput", [*map(for_throughput, of_65)], MIXED_INTEGER, mixed_integer)
     for ops, nodes in ((65, 5), (155, 3)):
         problems = [random_problem(seed, ops, nodes) for seed in range(REPEATS)]
-        row(f"{ops} ops, {nodes} nodes, latency", problems, DIJKSTRA, dijkstra)
+        add(f"{ops} ops, {nodes} nodes, latency", problems, DIJKSTRA, dijkstra)
         weighed = [*map(with_energy_and_codec, problems)]
-        row(f"{ops} ops, {nodes} nodes, energy and codec", weighed)
-        row(f"{ops} ops, {nodes} nodes, energy and codec", weighed[:FEW], MIXED_INTEGER, mixed_integer)
+        add(f"{ops} ops, {nodes} nodes, energy and codec", weighed)
+        add(f"{ops} ops, {nodes} nodes, energy and codec", weighed[:FEW], MIXED_INTEGER, mixed_integer)
 
     problems = [random_problem(seed, 65, 3) for seed in range(1000)]
     begun = time.process_time()
@@ -244,6 +280,8 @@ def main() -> None:
         plan(problem)
     took_s = time.process_time() - begun
     print(f"1,000 problems of 65 ops on 3 nodes, one after the other: {took_s:.2f} s of processor time")
+    figures.append(Figure("1,000 problems of 65 ops on 3 nodes", took_s, "s", "lower"))
+    return figures
 
 
 if __name__ == "__main__":

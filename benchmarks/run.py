@@ -42,19 +42,22 @@ class Benchmark:
 
 
 BENCHMARKS: Final = (
-    Benchmark("overhead", 120.0),
-    Benchmark("chain", 120.0),
-    Benchmark("transport", 60.0),
-    Benchmark("codecs", 90.0),
-    Benchmark("throughput", 120.0),
-    Benchmark("memory", 90.0),
-    Benchmark("start", 75.0),
-    Benchmark("control_plane", 175.0),
-    Benchmark("idle_agent", 100.0),
-    Benchmark("planning", 60.0),
-    Benchmark("slicing", 50.0),
-    Benchmark("telemetry_intake", 80.0),
-    Benchmark("spool", 45.0),
+    Benchmark("overhead", 100.0),
+    Benchmark("chain", 110.0),
+    Benchmark("hop", 40.0),
+    Benchmark("transports", 60.0),
+    Benchmark("fallback", 50.0),
+    Benchmark("codecs", 80.0),
+    Benchmark("adaptive", 80.0),
+    Benchmark("throughput", 100.0),
+    Benchmark("memory", 80.0),
+    Benchmark("start", 70.0),
+    Benchmark("control_plane", 165.0),
+    Benchmark("idle_agent", 80.0),
+    Benchmark("planning", 30.0),
+    Benchmark("slicing", 30.0),
+    Benchmark("telemetry_intake", 70.0),
+    Benchmark("spool", 50.0),
 )
 
 

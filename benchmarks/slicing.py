@@ -4,6 +4,7 @@ Without files it converts VGG16 and MobileNetV2 with random weights, which takes
 """
 
 import argparse
+import shutil
 import statistics
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+
+from figures import Figure, repeated, write
 
 from models.graph import read_graph
 from models.slicer import slice_model
@@ -35,6 +38,7 @@ class AnonymousMemory:
 
     @property
     def grown_mb(self) -> float:
+        """How far it has grown."""
         return (self._peak - self._before) / 1e6
 
     def _sample(self) -> None:
@@ -48,19 +52,23 @@ def anonymous_bytes() -> int:
     return 1024 * int(next(line.split()[1] for line in status.splitlines() if line.startswith("RssAnon")))
 
 
-def measure(path: Path, directory: Path, repeats: int) -> None:
-    """Print time and memory of cutting the whole, a head and a tail of one model."""
+def measure(path: Path, directory: Path, repeats: int) -> list[Figure]:
+    """Print time and memory of cutting the whole, a head and a tail of one model; the figures beside a plain copy."""
+    found: list[Figure] = []
     with path.open("rb") as file:
         while file.read(1 << 20):
             pass  # the figures are those of a page-cached file
     begun = time.perf_counter()
     graph = read_graph(path)
     reading_ms = 1000 * (time.perf_counter() - begun)
+    begun = time.perf_counter()
+    shutil.copyfile(path, directory / "copy.tflite")
+    copy_ms = 1000 * (time.perf_counter() - begun)
     count = len(graph.ops)
     allowed = [cut.k for cut in graph.cuts if cut.allowed]
     middle = min(allowed, key=lambda k: abs(k - count // 2))
     print(f"{path.name}: {path.stat().st_size / 1e6:.1f} MB, {count} ops, graph read in {reading_ms:.1f} ms")
-    for start, stop in ((0, count), (0, middle), (middle, count)):
+    for part, start, stop in (("whole", 0, count), ("head", 0, middle), ("tail", middle, count)):
         out = directory / "segment.tflite"
         times = []
         with AnonymousMemory() as memory:
@@ -74,6 +82,10 @@ def measure(path: Path, directory: Path, repeats: int) -> None:
             f"  [{start:3}, {stop:3}) {size_mb:8.1f} MB  median {median_ms:7.1f} ms  slowest {slowest_ms:7.1f} ms  "
             f"anonymous memory +{memory.grown_mb:.1f} MB"
         )
+        times_ms, reference_ms = [1000 * each for each in times], copy_ms if part == "whole" else None
+        found.append(repeated(f"{path.stem}, {part}", times_ms, "ms", "lower", reference=reference_ms))
+        found.append(Figure(f"{path.stem}, {part}, anonymous memory", memory.grown_mb, "MB", "lower", noise=2.0))
+    return found
 
 
 def zoo_file(name: str) -> Path:
@@ -93,10 +105,16 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--directory", type=Path, help="where the segments go (default: beside the system's others)")
+    parser.add_argument("--quick", action="store_true", help="MobileNetV2 alone")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     arguments = parser.parse_args()
+    names = ("mobilenetv2",) if arguments.quick else ("vgg16", "mobilenetv2")
+    found: list[Figure] = []
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        for path in arguments.files or [zoo_file("vgg16"), zoo_file("mobilenetv2")]:
-            measure(path, Path(directory), arguments.repeats)
+        for path in arguments.files or [zoo_file(name) for name in names]:
+            found += measure(path, Path(directory), arguments.repeats)
+    if arguments.json is not None:
+        write(arguments.json, found)
 
 
 if __name__ == "__main__":

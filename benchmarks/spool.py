@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from figures import Figure, repeated, write
+
 from broker.messages import InferenceReport, StageReport, TransferReport
 from broker.mosquitto import PrivateMosquitto
 from broker.server_process import ends_with_parent
@@ -156,8 +158,8 @@ def backlog(mosquitto: PrivateMosquitto, directory: Path, count: Callable[[], in
     return per_s
 
 
-def lines(seconds: float) -> Iterator[str]:
-    """Measure, and say what was found."""
+def lines(seconds: float, found_figures: list[Figure]) -> Iterator[str]:
+    """Measure, say what was found, and add the figures."""
     size = len(encode(report("x")))
     yield f"Telemetry through a real Mosquitto into SQLite; reports of {size} bytes, {os.cpu_count()} cores."
     with tempfile.TemporaryDirectory() as name:
@@ -197,6 +199,13 @@ def lines(seconds: float) -> Iterator[str]:
     for way, per_s in rates.items():
         yield f"  {way:8} {statistics.median(per_s):6.0f}"
     yield f"  {'backlog':8} {backlog_per_s:6.0f}   (recorded while the broker was away)"
+    bare_ms, spooled_ms = ([times.p50_ms for times in found[way]] for way in ("bare", "spooled"))
+    bare_per_s, spooled_per_s = (statistics.median(rates[way]) for way in ("bare", "spooled"))
+    found_figures += [
+        repeated("one publication", spooled_ms, "ms", "lower", reference=statistics.median(bare_ms)),
+        repeated("throughput until stored", rates["spooled"], "messages/s", "higher", reference=bare_per_s),
+        Figure("backlog until stored", backlog_per_s, "messages/s", "higher", reference=spooled_per_s),
+    ]
 
 
 def main() -> None:
@@ -204,13 +213,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long single publications are timed, each way")
     parser.add_argument("--out", type=Path, help="file for what is printed")
+    parser.add_argument("--quick", action="store_true", help="3 s each way")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
-    printed = []
-    for line in lines(options.seconds):
+    printed: list[str] = []
+    figures: list[Figure] = []
+    for line in lines(3.0 if options.quick else options.seconds, figures):
         print(line, flush=True)
         printed.append(line)
     if options.out is not None:
         options.out.write_text("\n".join(printed) + "\n", encoding="utf-8")
+    if options.json is not None:
+        write(options.json, figures)
 
 
 if __name__ == "__main__":

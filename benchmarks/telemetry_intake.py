@@ -26,6 +26,7 @@ from pathlib import Path
 
 import msgspec
 import paho.mqtt.client as mqtt
+from figures import Figure, repeated, write
 
 from broker.connection import BrokerSettings
 from broker.messages import (
@@ -379,8 +380,8 @@ def middle(runs: list[Run]) -> Run:
     return replace(run, stored=run.points - lost)
 
 
-def lines(seconds: float, turns: int) -> Iterator[str]:
-    """Measure, and say what was found."""
+def lines(seconds: float, turns: int, figures: list[Figure]) -> Iterator[str]:
+    """Measure, say what was found, and add the figures."""
     runs: dict[str, list[Run]] = {way: [] for way in WAYS}
     for _ in range(turns):
         for way in WAYS:
@@ -400,6 +401,18 @@ def lines(seconds: float, turns: int) -> Iterator[str]:
     intake = found["coordinator"]
     yield f"The coordinator takes {intake.per_s / found['alone'].per_s:.1f} times what a writer of single points does,"
     yield f"and {intake.per_s / found['counted'].per_s:.2f} of what a bare subscriber only counts."
+    rates = [run.per_s for run in runs["coordinator"]]
+    figures += [
+        repeated("intake into InfluxDB", rates, "messages/s", "higher", reference=found["counted"].per_s),
+        Figure(
+            "CPU for a message",
+            1e6 * intake.cpu_s["taking"] / intake.messages,
+            "us",
+            "lower",
+            reference=1e6 * found["counted"].cpu_s["taking"] / found["counted"].messages,
+        ),
+        Figure("points lost", float(intake.points - intake.stored), "", "lower", goal=0.0),
+    ]
 
 
 def play(options: argparse.Namespace) -> None:
@@ -424,16 +437,22 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for what is printed")
     for name, kind in (("role", str), ("port", int), ("progress", Path), ("url", str), ("store", Path)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
+    parser.add_argument("--quick", action="store_true", help="two turns of 5 s")
+    parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     if options.role is not None:
         play(options)
         return
-    printed = []
-    for line in lines(options.seconds, options.turns):
+    printed: list[str] = []
+    figures: list[Figure] = []
+    seconds, turns = (5.0, 2) if options.quick else (options.seconds, options.turns)
+    for line in lines(seconds, turns, figures):
         print(line, flush=True)
         printed.append(line)
     if options.out is not None:
         options.out.write_text("\n".join(printed) + "\n", encoding="utf-8")
+    if options.json is not None:
+        write(options.json, figures)
 
 
 if __name__ == "__main__":
