@@ -50,7 +50,7 @@ def surroundings(state: State, now: float) -> Surroundings:
         sessions={name: node.session for name, node in usable.items()},
         loads={name: load_of(node, state).load(now) for name, node in usable.items()},
         links={
-            pair: LinkFigures(link.belief.rtt_ms, link.belief.mbps)
+            pair: LinkFigures(link.belief.rtt_ms, link.belief.mbps, link.reading.way)
             for pair, link in state.links.items()
             if pair[0] in usable and pair[1] in usable
         },

@@ -74,6 +74,9 @@ def _link_change(pair: Pair, before: LinkFigures | None, after: LinkFigures, sha
     link = f"link {pair[0]} → {pair[1]}"
     if before is None:
         return f"{link} measured: {significant(after.mbps, 3)} Mbit/s, {significant(after.rtt_ms, 3)} ms"
+    if after.way != before.way:
+        way = "goes through the broker" if after.way == "mqtt" else "is direct again"
+        return f"{link} {way}: {significant(after.mbps, 3)} Mbit/s, {significant(after.rtt_ms, 3)} ms"
     if abs(after.mbps - before.mbps) > share * before.mbps:
         verb = "rose" if after.mbps > before.mbps else "fell"
         return f"{link} {verb} from {significant(before.mbps, 3)} to {significant(after.mbps, 3)} Mbit/s"

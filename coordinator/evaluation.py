@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from broker.messages import Prediction
+from broker.messages import Prediction, TensorWay
 from coordinator.account import Account
 from coordinator.reap import Units
 
@@ -15,6 +15,7 @@ class LinkFigures:
 
     rtt_ms: float
     mbps: float
+    way: TensorWay = "direct"
 
 
 @dataclass(frozen=True, slots=True)

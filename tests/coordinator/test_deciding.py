@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import made_site
+import msgspec
 import pytest
 from decisions import SETTINGS, SETTLED, after, carry_out, photos, settled, stages, weighed
 from made_site import birth_message, declared, folded, link_message, offline, profile_message, ready_message, received
@@ -88,6 +89,16 @@ def test_a_links_clear_change_moves_the_plan_at_once() -> None:
     assert [stages(plan) for plan in plans] == [[("pi", 0, 4)]]
     assert plans[0].epoch == 2
     assert "fell from 100 to 0.5 Mbit/s" in plans[0].reason
+
+
+def test_a_link_that_goes_through_the_broker_moves_the_plan_at_once() -> None:
+    """What is told of it is believed, however far it is from the link that was; and so when it is direct again."""
+    slow = [msgspec.structs.replace(link_message("pi", dst, 0.5), way="mqtt") for dst in ("pc", "laptop")]
+    state, plans = carry_out(after(settled(), *slow, at=1.0), 1.0)
+    assert [stages(plan) for plan in plans] == [[("pi", 0, 4)]]
+    assert "goes through the broker: 0.5 Mbit/s" in plans[0].reason
+    state, plans = carry_out(after(state, link_message("pi", "pc"), link_message("pi", "laptop"), at=2.0), 2.0)
+    assert "is direct again: 100 Mbit/s" in plans[0].reason
 
 
 @pytest.mark.parametrize(

@@ -244,6 +244,14 @@ def test_what_is_believed_of_links_and_loads_is_shown() -> None:
     assert any("pi → pc" in line and "100 ±" in line and line.rstrip().endswith("5 s") for line in text.splitlines())
 
 
+def test_a_link_through_the_broker_is_told_from_a_direct_one() -> None:
+    """It costs more, and somebody may want to mend that."""
+    report = made_report()
+    by_mqtt = msgspec.structs.replace(report.links[0], way="mqtt")
+    assert "by MQTT" not in drawn(report)
+    assert "by MQTT" in drawn(msgspec.structs.replace(report, links=(by_mqtt, *report.links[1:])))
+
+
 def test_it_needs_neither_mqtt_nor_a_web_server() -> None:
     """The command works wherever splitrail is installed, without any extra."""
     script = "import sys, splitrail.commands.status; print(*sys.modules)"
