@@ -13,7 +13,21 @@ import msgspec
 PROC = Path("/proc")
 _PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 1e6
 # What is meant to stay in a cache; anything else there is unfinished business.
-_FINISHED = (".tflite", ".json", ".sqlite", ".sqlite-wal", ".sqlite-shm", ".lock", ".pem")
+_FINISHED = (
+    ".tflite",
+    ".packed",
+    ".attempts",
+    ".record",
+    ".json",
+    ".sqlite",
+    ".sqlite-wal",
+    ".sqlite-shm",
+    ".lock",
+    ".pem",
+)
+
+# A loaded segment has its own file and its model's packed weights open.
+_OF_SEGMENTS = ("/segments/", "/packed/")
 
 
 class Holdings(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +52,7 @@ def holdings(pid: int) -> Holdings | None:
         mapped = {line.split()[-1] for line in (process / "maps").read_text().splitlines() if "/segments/" in line}
         return Holdings(
             threads=len(list((process / "task").iterdir())),
-            descriptors=sum("/segments/" not in target for target in descriptors),
+            descriptors=sum(not any(place in target for place in _OF_SEGMENTS) for target in descriptors),
             sockets=sum(target.startswith("socket:") for target in descriptors),
             segments=len(mapped),
             memory_mb=int((process / "statm").read_text().split()[1]) * _PAGE_MB,
