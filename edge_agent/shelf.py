@@ -114,7 +114,7 @@ class Shelf:
         return self._packed.find(model)
 
     def pack(self, model: str, fetch: Callable[[], Path]) -> None:
-        """Pack the weights of the model with this sha256, for the segments that are loaded from now on.
+        """Pack the weights of the model with this sha256, for its segments that are loaded now or later.
 
         Nothing is done where they are packed already, or cannot be. ModelError says what keeps them from it, and what
         `fetch`, which gives the model's file, raises goes on.
@@ -127,6 +127,8 @@ class Shelf:
             piece = self._piece(SegmentKey(model, 0, len(op_mb)), whole)
             if self._packed.make(model, piece, round(sum(op_mb) * BYTES_PER_MB)) is None:
                 log.info("each segment of the model %s has weights of its own", model)
+            else:
+                self._share(model, whole)
 
     def hold(self, holdings: Holdings) -> None:
         """Free what none of these plans needs, and no fallback of theirs."""
@@ -211,6 +213,18 @@ class Shelf:
         with self._lock:
             self._held_weights[key] = weights
             self._segments[key] = segment
+
+    def _share(self, model: str, whole: Path) -> None:
+        """Load the segments of a model anew that were loaded before its weights were packed."""
+        for key, before in list(self._segments.items()):
+            if key.model != model or before.shares_weights:
+                continue
+            segment, shared = self._loaded(key, self._piece(key, whole))
+            weights = self._weights_of(key, whole, shared=shared)
+            with self._lock:
+                if shared and key in self._segments:
+                    self._held_weights[key] = weights
+                    self._segments[key] = segment
 
     def _piece(self, key: SegmentKey, whole: Path) -> Path:
         """The file of a segment, cut now unless this run has cut it: nothing tells what an earlier one left."""

@@ -14,6 +14,7 @@ from edge_agent.errors import NoRoomError
 from edge_agent.shelf import Holdings, Shelf
 from models.cache import ModelCache, file_sha256
 from models.graph import read_graph
+from models.litert_calls import litert_calls
 from models.packed import PackedWeights
 
 
@@ -187,3 +188,21 @@ def test_what_is_held_may_be_read_while_it_changes(shelved: Shelved) -> None:
         stop.set()
         thread.join()
         sys.setswitchinterval(before_s)
+
+
+@pytest.mark.skipif(litert_calls() is None, reason="the installed runtime is no LiteRT that is called so")
+def test_what_was_loaded_before_the_weights_were_packed_shares_them_from_then_on(shelved: Shelved) -> None:
+    """A node's first plan is ready before that is done, and may stay for long."""
+    plan = shelved.plan(shelved.cuts[-1])
+    shelf = shelved.shelf()
+    shelf.hold(Holdings((plan,), (), (plan,)))
+    shelf.load(plan, shelved.model)
+    key = (shelved.reference.sha256, 0, shelved.cuts[-1])
+    before = shelf.segment(*key)
+    assert before is not None
+    assert not before.shares_weights
+    shelf.pack(shelved.reference.sha256, lambda: shelved.model)
+    after = shelf.segment(*key)
+    assert after is not None
+    assert after.shares_weights
+    assert keys(shelf) == {(0, shelved.cuts[-1])}
