@@ -189,16 +189,20 @@ class Outbound:
         else:
             self._begin()
 
-    def withdraw(self) -> list[bytes]:
-        """Take back the messages, but not the replies, that were not heard to their end."""
+    def withdraw(self, *, sent: bool) -> list[bytes]:
+        """Take back the messages, but no replies, that were not heard to their end; only those not `sent` if False."""
+        stays = 0 if sent else self._next - self._first
+        while 0 < stays < len(self._kept) and not self._kept[stays].begins:
+            stays += 1
         contents: list[tuple[Sort, bytearray]] = []
-        for kept in self._kept:
+        for kept in [self._kept.pop() for _ in range(len(self._kept) - stays)][::-1]:
+            self.kept_bytes -= len(kept.payload)
+            self.kept_messages -= kept.sort == "message"
             if kept.begins:
                 contents.append((kept.sort, bytearray()))
             contents[-1][1].extend(memoryview(kept.payload)[_HEAD.size + (_LENGTH.size if kept.begins else 0) :])
-        self._kept.clear()
-        self.kept_bytes = self.kept_messages = 0
-        self._begin()
+        if sent:
+            self._begin()
         for sort, content in contents:
             if sort == "reply":
                 self.put(sort, (memoryview(content),))

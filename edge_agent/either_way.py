@@ -90,7 +90,7 @@ class EitherWay:
         self._mqtt.dismiss(peer)
 
     def pace(self, peer: str, bytes_per_s: float | None) -> None:
-        """Hold the direct way to this; the broker's clients share its pace anyway."""
+        """Hold the direct way to this; the one through the broker has no pace."""
         self._direct.pace(peer, bytes_per_s)
 
     def send(self, name: str, frames: Sequence[Frame]) -> None:
@@ -121,11 +121,14 @@ class EitherWay:
         before = peer.choice.state
         is_empty = before == "returning" and self._mqtt.is_empty(name)
         state = peer.choice.look(time.monotonic(), is_up=self._direct.is_ready(name), is_empty=is_empty)
-        if state in {before, "returning"}:
+        if state == before:
             return
-        if state == "direct":
+        if state == "returning":
+            # What is under way is waited for, and nothing else.
+            peer.held.extend(self._mqtt.withdraw(name, sent=False))
+        elif state == "direct":
             log.info("%s is connected to again: its tensors go directly", name)
-            for content in self._mqtt.withdraw(name):
+            for content in self._mqtt.withdraw(name, sent=True):
                 self._direct.send(name, (content,))
             self._send_held(name, peer)
         else:

@@ -60,9 +60,9 @@ class Exchange:
         self._outbound.put(sort, frames)
         self._is_engaged = True
 
-    def withdraw(self) -> list[bytes]:
-        """Take back the messages that were not confirmed."""
-        return self._outbound.withdraw()
+    def withdraw(self, *, sent: bool) -> list[bytes]:
+        """Take back the messages that were not confirmed, or only those that were not `sent` yet."""
+        return self._outbound.withdraw(sent=sent)
 
     def called(self) -> None:
         """The peer has something to say: it waits for a word."""

@@ -8,8 +8,8 @@ from typing import Final, Literal
 from broker.explanations import is_loopback
 from edge_agent.configuration import AgentSettings
 
-LONGEST_RETURN_S: Final = 2.0
-"""How long the direct way waits for what is under way through the broker, so that nothing is overtaken."""
+LONGEST_RETURN_S: Final = 10.0
+"""How long the direct way waits for what is under way through the broker, at most, so that nothing is overtaken."""
 
 State = Literal["direct", "mqtt", "returning"]
 """`returning`: the peer can be connected to again, and what goes to it waits until the other way is empty."""

@@ -153,11 +153,14 @@ class MqttWay:
                 return True
             return not (self.is_open and peer.listens(time.monotonic()))
 
-    def withdraw(self, name: str) -> list[bytes]:
-        """Take back the messages that `name` has not confirmed, in order; some may have arrived, or arrive yet."""
+    def withdraw(self, name: str, *, sent: bool) -> list[bytes]:
+        """Take back the messages that `name` has not confirmed, in order; only those that were not `sent` if False.
+
+        Of those that were some may have arrived, or arrive yet.
+        """
         with self._condition:
             peer = self._peers.get(name)
-            return peer.withdraw() if peer is not None else []
+            return peer.withdraw(sent=sent) if peer is not None else []
 
     def close(self) -> None:
         """Close the connection and end every thread; what waits is dropped. Calling it again does nothing."""

@@ -166,9 +166,25 @@ def test_messages_that_were_not_confirmed_can_be_taken_back() -> None:
     outbound.put("message", [b"last"])
     taken(inbound, next(outbound.due(Heard())))
     outbound.was_heard(inbound.heard)
-    assert outbound.withdraw() == [b"head" + bytes(2 * CHUNK_BYTES), b"last"]
+    assert outbound.withdraw(sent=True) == [b"head" + bytes(2 * CHUNK_BYTES), b"last"]
     assert not outbound.kept_messages
     assert passed(outbound, inbound) == [("reply", b"answer")]
+
+
+@given(sizes=st.lists(st.sampled_from([1, CHUNK_BYTES, WINDOW_BYTES]), max_size=5))
+def test_what_was_not_sent_yet_can_be_taken_back_alone(sizes: list[int]) -> None:
+    """What was begun arrives whole, and nothing is in both."""
+    outbound, inbound = Outbound(), Inbound()
+    messages = [bytes([number]) * size for number, size in enumerate(sizes)]
+    for content in messages:
+        outbound.put("message", [content])
+    begun = [bytes(payload) for payload in outbound.due(Heard())]
+    withdrawn = outbound.withdraw(sent=False)
+    arrived = [message for payload in begun if (message := taken(inbound, payload)) is not None]
+    outbound.was_heard(inbound.heard)
+    arrived += passed(outbound, inbound)
+    assert [content for _, content in arrived] + withdrawn == messages
+    assert not outbound.kept_bytes
 
 
 def test_a_receipt_says_how_far_its_sender_has_come() -> None:

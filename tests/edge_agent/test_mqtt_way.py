@@ -254,7 +254,7 @@ def test_what_waits_can_be_taken_back(pair: Pair, broker: PrivateMosquitto) -> N
     pi, _ = pair
     broker.stop()
     pi.send("laptop", "message", b"tensor")
-    (content,) = pi.way.withdraw("laptop")
+    (content,) = pi.way.withdraw("laptop", sent=True)
     message = decode(content)
     assert isinstance(message, TensorsMessage)
     assert message.tensors[0].tobytes() == b"tensor"
