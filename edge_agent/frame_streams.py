@@ -39,7 +39,8 @@ class Depth:
     latest: int = UNKNOWN_DEPTH
     """One waits at the busiest stage or link, so that it never idles; more would only make answers older."""
     every: int = UNKNOWN_DEPTH
-    """One more for each stage, as not every frame takes the same time."""
+    """One more for each stage, as not every frame takes the same time; where a stage computes several together, twice
+    as many more: those that it computes, and those that it will."""
 
     def of(self, frame: Frame) -> int:
         """The one that holds for a frame."""
@@ -60,7 +61,8 @@ def depth_of(report: InferenceReport, decode_ms: float, decoders: int) -> Depth 
         busy_ms[hop.src, hop.dst] = busy_ms.get((hop.src, hop.dst), 0.0) + hop.transfer_ms
     busiest_ms = max(*busy_ms.values(), decode_ms / decoders)
     latest = math.floor((sum(busy_ms.values()) + decode_ms) / busiest_ms) + 1
-    return Depth(latest, latest + len(report.stages))
+    together = max(stage.batch for stage in report.stages)
+    return Depth(latest, latest + len(report.stages) + (2 * together if together > 1 else 0))
 
 
 @dataclass(slots=True)

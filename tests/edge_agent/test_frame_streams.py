@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -154,6 +155,14 @@ def test_a_stream_is_as_deep_as_its_plan(
     """As many frames as are worked upon at once while the busiest part never idles, and one that waits for it."""
     depth = depth_of(took(compute_ms, transfer_ms), decode_ms, 2)
     assert depth == Depth(latest, latest + len(compute_ms))
+
+
+def test_batches_have_room_to_form_where_every_frame_is_answered() -> None:
+    """While one is computed the next one gathers; a live stream does not wait for that."""
+    report = took((10.0, 10.0, 40.0), 0.0)
+    batched = msgspec.structs.replace(report.stages[2], batch=4)
+    report = msgspec.structs.replace(report, stages=(*report.stages[:2], batched))
+    assert depth_of(report, 5.0, 2) == Depth(2, 2 + 3 + 2 * 4)
 
 
 @pytest.mark.parametrize("policy", ["latest", "every"])
