@@ -212,3 +212,32 @@ def test_the_score_of_a_tightened_plan_is_that_of_the_whole_problem() -> None:
     problem = msgspec.structs.replace(zigzag(), codecs=permitted(measured, 4, 0.02, ALL))
     plan: PartitionPlan = plan_within_loss(problem, measured, 0.02, exact.plan)
     assert evaluate(problem, plan.stages) == plan.score
+
+
+def test_deployments_that_are_planned_together_keep_their_loss_too() -> None:
+    """Each its own: where one would lose too much, all are planned anew with half of it for each of its transfers."""
+    measured = figures(
+        *(packed(k, "int8", 0.25, changed=0.01) for k in (1, 2, 3)),
+        *(packed(k, "fp16", 0.5, changed=0.005) for k in (1, 2, 3)),
+    )
+    strict, lax = (
+        DeploymentDeclared(
+            replace(
+                made_site.declared(name=name, requests_per_s=0.001).deployment,
+                codec_figures=measured,
+                accuracy_loss=loss,
+            ),
+            0,
+        )
+        for name, loss in (("strict", 0.02), ("lax", 0.5))
+    )
+    # Each op is quick on one node alone, so that every cut pays.
+    op_ms = {"pi": (1.0, 1e4, 1.0, 1e4), "pc": (1e4, 1.0, 1e4, 1.0), "laptop": (1e4,) * 4}
+    profiles = (
+        msgspec.structs.replace(made_site.profile_message(node, times), codecs=profile_of(node, "int8", "fp16").codecs)
+        for node, times in op_ms.items()
+    )
+    told = [Received(profile, 0.0) for profile in profiles]
+    _, plans = carry_out(folded([strict, lax, *whole_site(mbps=8.0), *told]), 10.0)
+    found = {plan.deployment: [stage.codec for stage in plan.stages[1:]] for plan in plans}
+    assert found == {"strict": ["fp16"] * 3, "lax": ["int8"] * 3}
