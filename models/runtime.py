@@ -90,6 +90,8 @@ class Segment:
         self.outputs = tuple(_spec(detail) for detail in self._output_details)
         self._shapes: list[tuple[int, ...]] | None = None  # those that tensors are allocated for
         self._loan = InputLoan(is_open=_lie_still(self.inputs) and not self._traits.keeps_state)
+        self._kinds = tuple(np.dtype(object if spec.dtype == "string" else spec.dtype) for spec in self.inputs)
+        self._is_read_in_place = tuple(_lie_still([spec]) for spec in self.outputs)
         try:
             self._allocate([spec.shape for spec in self.inputs])
         except SegmentRunError:
@@ -117,8 +119,9 @@ class Segment:
             raise SegmentRunError(f"{self._path}: the segment is closed")
         if len(arrays) != len(self.inputs):
             raise SegmentInputError(f"{self._path}: takes {len(self.inputs)} arrays, and was given {len(arrays)}")
-        for spec, array in zip(self.inputs, arrays, strict=True):
-            self._check(spec, array)
+        for spec, kind, array in zip(self.inputs, self._kinds, arrays, strict=True):
+            if array.shape != spec.shape or array.dtype != kind:
+                self._check(spec, array)
         use = self._loan.use(arrays)
         is_there = use == "these"
         if use == "others":
@@ -131,7 +134,7 @@ class Segment:
                 for detail, array in zip(self._input_details, arrays, strict=True):
                     self._interpreter.set_tensor(detail["index"], np.ascontiguousarray(array).reshape(array.shape))
             self._interpreter.invoke()
-            return [self._output(detail, spec) for detail, spec in zip(self._output_details, self.outputs, strict=True)]
+            return list(map(self._output, self._output_details, self._is_read_in_place))
         except (RuntimeError, ValueError) as error:
             raise SegmentRunError(f"{self._path}: cannot be run: {_one_line(error)}") from None
 
@@ -183,8 +186,8 @@ class Segment:
         """Free the interpreter and its memory; what `run` returned stays valid, and so does what was lent."""
         self._interpreter = None
 
-    def _output(self, detail: Any, spec: TensorSpec) -> np.ndarray:
-        if _lie_still([spec]):
+    def _output(self, detail: Any, is_read_in_place: bool) -> np.ndarray:
+        if is_read_in_place:
             view = runtime_memory(self._interpreter, detail["index"])
             view.flags.writeable = False
             return view
