@@ -3,7 +3,8 @@
     python benchmarks/idle_agent.py [--seconds 60] [--quick] [--json FILE]
 
 A real site on this machine: broker, coordinator and three agents, one of which no plan needs. It was there before, so
-its profile of the model is kept, and it loads no runtime. Beside it, in the same run: a bare interpreter with numpy.
+its profile of the model is kept, and it loads no runtime. Beside it, in the same run: the origin, which holds a segment
+of a model without weights and what reads images; and a bare interpreter with numpy.
 """
 
 import argparse
@@ -17,7 +18,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from broker.messages import NodeStatus
+    from broker.session import Session
+    from testbed.processes import ChildProcess
 
 SETTLE_S: Final = 8.0
 WAIT_S: Final = 60.0
@@ -31,7 +37,7 @@ MOST_CORE: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a process costs while it idles."""
+    """What a process costs while nothing is asked of it."""
 
     resident_mb: float
     """Its resident set, in MB of 10^6 bytes."""
@@ -80,13 +86,10 @@ def cost_of(pid: int, seconds: float, names: Path | None) -> Cost:
     )
 
 
-def measure(seconds: float) -> tuple[Cost, Cost]:
-    """What an idle agent costs, and a bare interpreter."""
+def write_all_settings(directory: Path, port: int) -> None:
+    """The settings of a coordinator with one deployment, which the first node runs by itself, and of all agents."""
     from broker.connection import BrokerSettings  # noqa: PLC0415  # as above
-    from broker.messages import NodeProfile, NodeStatus, PlanReady  # noqa: PLC0415  # as above
-    from broker.mosquitto import PrivateMosquitto, free_port  # noqa: PLC0415  # as above
-    from broker.session import Incoming, Session  # noqa: PLC0415  # as above
-    from broker.topics import PROFILE, READY, STATUS  # noqa: PLC0415  # as above
+    from broker.mosquitto import free_port  # noqa: PLC0415  # as above
     from coordinator.configuration import (  # noqa: PLC0415  # as above
         CoordinatorSettings,
         DeploymentSettings,
@@ -95,80 +98,94 @@ def measure(seconds: float) -> tuple[Cost, Cost]:
     from edge_agent.configuration import AgentSettings, TensorSettings  # noqa: PLC0415  # as above
     from testbed.carrier_models import write_carrier_model  # noqa: PLC0415  # as above
     from testbed.continuum_settings import write_settings  # noqa: PLC0415  # as above
+
+    broker, model = BrokerSettings(host="127.0.0.1", port=port), directory / "model.tflite"
+    write_carrier_model(model, (1, 32, 32, 3), 8)
+    deployment = DeploymentSettings(name="photos", model=model, origin=NODES[0], strategy="origin-only")
+    coordinator = CoordinatorSettings(
+        site=SITE,
+        broker=broker,
+        store=directory / "store.sqlite",
+        cache=directory / "models",
+        http=HttpSettings(port=free_port()),
+        deployments=(deployment,),
+    )
+    write_settings(directory / "coordinator.yaml", coordinator)
+    tensors = TensorSettings(listen="tcp://127.0.0.1:0", security="open")
+    for node in NODES:
+        settings = AgentSettings(
+            site=SITE, node=node, tier="edge", broker=broker, cache=directory / node, tensors=tensors
+        )
+        write_settings(directory / f"{node}.yaml", settings)
+
+
+class Witness:
+    """Who of a site is there, has profiled the model, and is ready for its plan."""
+
+    def __init__(self, session: "Session") -> None:
+        from broker.topics import PROFILE, READY, STATUS  # noqa: PLC0415  # as above
+
+        self.online: set[str] = set()
+        self.profiled: set[str] = set()
+        self.ready: set[str] = set()
+        session.on(STATUS, lambda incoming: self._hear(incoming.message))
+        session.on(PROFILE, lambda incoming: self.profiled.add(incoming.message.node))
+        session.on(READY, lambda incoming: self.ready.add(incoming.message.node))
+
+    def _hear(self, status: "NodeStatus") -> None:
+        if status.state == "online":
+            self.online.add(status.node)
+        else:
+            self.online.discard(status.node)
+
+    @property
+    def all_there(self) -> bool:
+        """Whether nothing is left to be waited for."""
+        return len(self.profiled) == len(self.online) == len(NODES) and bool(self.ready)
+
+
+def measure(seconds: float) -> tuple[Cost, Cost, Cost]:
+    """What an idle agent costs, one that holds a loaded segment without weights, and a bare interpreter."""
+    from broker.connection import BrokerSettings  # noqa: PLC0415  # as above
+    from broker.mosquitto import PrivateMosquitto  # noqa: PLC0415  # as above
+    from broker.session import Session  # noqa: PLC0415  # as above
     from testbed.processes import ChildProcess, splitrail_command, stop_all  # noqa: PLC0415  # as above
 
     with ExitStack() as opened:
         directory = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         broker = opened.enter_context(PrivateMosquitto(directory / "mosquitto"))
+        write_all_settings(directory, broker.port)
         address = BrokerSettings(host="127.0.0.1", port=broker.port)
-        write_carrier_model(directory / "model.tflite", (1, 32, 32, 3), 8)
-        write_settings(
-            directory / "coordinator.yaml",
-            CoordinatorSettings(
-                site=SITE,
-                broker=address,
-                store=directory / "store.sqlite",
-                cache=directory / "models",
-                http=HttpSettings(port=free_port()),
-                deployments=(
-                    DeploymentSettings(
-                        name="photos", model=directory / "model.tflite", origin=NODES[0], strategy="origin-only"
-                    ),
-                ),
-            ),
-        )
-        for node in NODES:
-            settings = AgentSettings(
-                site=SITE,
-                node=node,
-                tier="edge",
-                broker=address,
-                cache=directory / node,
-                tensors=TensorSettings(listen="tcp://127.0.0.1:0", security="open"),
-            )
-            write_settings(directory / f"{node}.yaml", settings)
-        profiled: set[str] = set()
-        online: set[str] = set()
-        ready: set[str] = set()
-        witness = opened.enter_context(Session(address, site=SITE, client_id="witness"))
-
-        def hear_status(incoming: Incoming[NodeStatus]) -> None:
-            (online.add if incoming.message.state == "online" else online.discard)(incoming.message.node)
-
-        def hear_profile(incoming: Incoming[NodeProfile]) -> None:
-            profiled.add(incoming.message.node)
-
-        def hear_ready(incoming: Incoming[PlanReady]) -> None:
-            ready.add(incoming.message.node)
-
-        witness.on(STATUS, hear_status)
-        witness.on(PROFILE, hear_profile)
-        witness.on(READY, hear_ready)
-        names = directory / "threads.json"
-        command = [sys.executable, __file__, "--role=agent", f"--configuration={directory / f'{IDLE}.yaml'}"]
-        coordinator = ["coordinator", "--config", str(directory / "coordinator.yaml")]
-        children = [ChildProcess("coordinator", splitrail_command(*coordinator), directory / "coordinator.log")]
+        session = opened.enter_context(Session(address, site=SITE, client_id="witness"))
+        witness = Witness(session)
+        children: list[ChildProcess] = []
         opened.callback(lambda: stop_all(children))
-        for node in NODES[:2]:
-            start = splitrail_command("agent", "--config", str(directory / f"{node}.yaml"))
-            children.append(ChildProcess(node, start, directory / f"{node}.log"))
-        for turn in ("first", "second"):
-            child = ChildProcess(IDLE, [*command, f"--names={names}"], directory / f"{IDLE}-{turn}.log")
-            children.append(child)
-            until(lambda: len(profiled) == len(NODES) and len(online) == len(NODES) and bool(ready), children)
-            if turn == "first":
-                stop_all([child])
-                children.remove(child)
-                until(lambda: len(online) < len(NODES), children)
+
+        def start(name: str, command: list[str]) -> ChildProcess:
+            children.append(ChildProcess(name, command, directory / f"{name}.log"))
+            return children[-1]
+
+        start("coordinator", splitrail_command("coordinator", "--config", str(directory / "coordinator.yaml")))
+        origin, _ = (
+            start(node, splitrail_command("agent", "--config", str(directory / f"{node}.yaml"))) for node in NODES[:2]
+        )
+        names = directory / "threads.json"
+        itself = [sys.executable, __file__, "--role=agent", f"--configuration={directory / f'{IDLE}.yaml'}"]
+        first = start(IDLE, [*itself, f"--names={names}"])
+        until(lambda: witness.all_there, children)
+        stop_all([first])
+        children.remove(first)
+        until(lambda: IDLE not in witness.online, children)
+        idle = start(IDLE, [*itself, f"--names={names}"])
+        until(lambda: witness.all_there, children)
         bare = subprocess.Popen([sys.executable, "-c", BARE])
         opened.callback(bare.wait)
         opened.callback(bare.kill)
         time.sleep(SETTLE_S)
-        found = cost_of(child.pid, seconds, names)
-        return found, cost_of(bare.pid, 1.0, None)
+        return cost_of(idle.pid, seconds, names), cost_of(origin.pid, 1.0, None), cost_of(bare.pid, 1.0, None)
 
 
-def until(condition: Callable[[], bool], children: list) -> None:
+def until(condition: Callable[[], bool], children: list["ChildProcess"]) -> None:
     """Wait until something holds, while all processes run."""
     deadline = time.monotonic() + WAIT_S
     while not condition():
@@ -190,8 +207,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.role == "agent":
         be_agent(options.configuration, options.names)
-    idle, bare = measure(30.0 if options.quick else options.seconds)
-    for name, cost in (("idle agent", idle), ("bare interpreter with numpy", bare)):
+    idle, loaded, bare = measure(30.0 if options.quick else options.seconds)
+    costs = {"idle agent": idle, "origin that holds a segment": loaded, "bare interpreter with numpy": bare}
+    for name, cost in costs.items():
         print(
             f"{name:28} resident {cost.resident_mb:6.1f} MB  its own share {cost.own_mb:6.1f} MB  "
             f"{100 * cost.core:5.2f} % of a core  {cost.wakes_per_s:6.1f} wakes/s"
@@ -205,6 +223,7 @@ def main() -> None:
             Figure("resident set", idle.resident_mb, "MB", "lower", reference=bare.resident_mb, goal=MOST_MB),
             Figure("share of a core", 100.0 * idle.core, "%", "lower", noise=0.1, goal=100.0 * MOST_CORE),
             Figure("wake-ups", idle.wakes_per_s, "1/s", "lower"),
+            Figure("resident set beyond a held model", loaded.resident_mb, "MB", "lower", reference=bare.resident_mb),
         ]
         write(options.json, found)
 

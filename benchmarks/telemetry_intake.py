@@ -437,7 +437,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for what is printed")
     for name, kind in (("role", str), ("port", int), ("progress", Path), ("url", str), ("store", Path)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
-    parser.add_argument("--quick", action="store_true", help="two turns of 5 s")
+    parser.add_argument("--quick", action="store_true", help="two turns of 3 s")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
     if options.role is not None:
@@ -445,7 +445,7 @@ def main() -> None:
         return
     printed: list[str] = []
     figures: list[Figure] = []
-    seconds, turns = (5.0, 2) if options.quick else (options.seconds, options.turns)
+    seconds, turns = (3.0, 2) if options.quick else (options.seconds, options.turns)
     for line in lines(seconds, turns, figures):
         print(line, flush=True)
         printed.append(line)
