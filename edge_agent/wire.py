@@ -5,10 +5,10 @@ Every field is checked against bounds before memory is taken for it. How tensors
 
 import re
 import struct
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, TypeAlias, assert_never
 
+import msgspec
 import numpy as np
 
 from broker.messages import StageEnergy
@@ -51,8 +51,7 @@ _TENSORS, _FAILURE, _TRANSFER, _ACK, _PING, _PONG, _CHUNKS, _PROBE_REPLY, _HELLO
 _NAME_FORM: Final = re.compile(rb"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(msgspec.Struct, frozen=True):
     """What a message belongs to: a request of a deployment under one epoch, and the hop that it makes."""
 
     deployment: str
@@ -66,8 +65,7 @@ class Route:
     """The digest of the plan, 0 .. 2**32-1: so two plans that have one epoch, of two leaders, are never mixed."""
 
 
-@dataclass(frozen=True, slots=True)
-class StageRecord:
+class StageRecord(msgspec.Struct, frozen=True):
     """What one stage of a request took on its node; it travels with the tensors to the origin."""
 
     hop: int
@@ -82,8 +80,7 @@ class StageRecord:
     """how many requests were computed in one run, of which this is one's share; 1 .. 255"""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class TensorsMessage:
+class TensorsMessage(msgspec.Struct, frozen=True, eq=False):
     """The tensors of one hop, in the order of the segment's inputs; arrays are not compared, so neither is this."""
 
     route: Route
@@ -91,16 +88,14 @@ class TensorsMessage:
     stages: tuple[StageRecord, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FailureMessage:
+class FailureMessage(msgspec.Struct, frozen=True):
     """A request that a node had to give up; `reason` is at most 500 bytes of UTF-8 and is cut to that."""
 
     route: Route
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class TransferRecord:
+class TransferRecord(msgspec.Struct, frozen=True):
     """What a sender tells the origin of one hop: its bytes, and the nanoseconds until they had arrived."""
 
     route: Route
@@ -108,8 +103,7 @@ class TransferRecord:
     transfer_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledgement:
+class Acknowledgement(msgspec.Struct, frozen=True):
     """The tensors of `route` have arrived."""
 
     route: Route
@@ -117,22 +111,19 @@ class Acknowledgement:
     """How long ago that was when this was sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ping:
+class Ping(msgspec.Struct, frozen=True):
     """A question that is answered at once by a Pong with the same token (64 bits)."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class Pong:
+class Pong(msgspec.Struct, frozen=True):
     """The answer to a Ping."""
 
     token: int
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeChunk:
+class ProbeChunk(msgspec.Struct, frozen=True):
     """One of `count` messages, sent back to back, whose arrivals show the bandwidth; `index` counts from 0."""
 
     probe: int
@@ -142,8 +133,7 @@ class ProbeChunk:
     """1 .. 65,536 bytes without meaning"""
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeReply:
+class ProbeReply(msgspec.Struct, frozen=True):
     """The receiver's timeline of a probe: `counted_bytes` arrived in `counted_ns` after its first part."""
 
     probe: int
@@ -151,16 +141,14 @@ class ProbeReply:
     counted_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(msgspec.Struct, frozen=True):
     """The first message of whoever calls: which node it is."""
 
     node: str
     """A name as `broker.messages` has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Welcome:
+class Welcome(msgspec.Struct, frozen=True):
     """The answer to a Hello that was believed: from now on messages are taken."""
 
 
