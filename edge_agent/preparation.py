@@ -145,8 +145,11 @@ class Preparation:
         whole = self._fetch(plan.model)
         try:
             self._shelf.load(plan, whole)
-            if any(hop.node == self._settings.node and hop.codec in IMAGE_CODECS for hop in route(plan)):
+            read_here = {hop.codec for hop in route(plan) if hop.node == self._settings.node and not hop.relays}
+            if read_here & IMAGE_CODECS:
                 self._forms.of(plan.model.sha256)  # read now, and not when the first image is there
+            if "jpeg" in read_here:
+                get_ready()
         except NoRoomError:
             if time.monotonic() - began_s > LONGEST_WAIT_FOR_ROOM_S or not self._shelf.drains_enough(plan, whole):
                 raise
