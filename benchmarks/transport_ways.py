@@ -295,7 +295,7 @@ class Mqtt:
 
         self._name, self._port = name, port
         self._client = Client(CallbackAPIVersion.VERSION2, name, protocol=MQTTProtocolVersion.MQTTv5)
-        self._client.on_socket_open = lambda _, __, opened: opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._client.on_socket_open = _without_delay
 
     def listen(self, take: Taker) -> Any:
         """By a topic of its own."""
@@ -315,3 +315,7 @@ class Mqtt:
     def send(self, peer: str, payload: memoryview) -> None:
         """A copy, as bytes."""
         self._client.publish(f"way/{peer}", bytes(payload))
+
+
+def _without_delay(client: object, userdata: object, opened: Any) -> None:  # noqa: ARG001  # paho's signature
+    opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -189,7 +189,8 @@ class TensorSockets:
             if now_s >= self._attend_at_s:
                 self._attend(now_s)
                 continue
-            for descriptor, events in poll.poll(self._attend_at_s - now_s, 1):
+            # Another thread may have put it forward meanwhile; less than nothing would be without end.
+            for descriptor, events in poll.poll(max(self._attend_at_s - now_s, 0.0), 1):
                 connection = connections.get(descriptor)
                 if connection is not None:
                     self._serve(connection, events)
