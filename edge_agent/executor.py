@@ -21,8 +21,7 @@ LEARNING = 0.2  # the weight of a run in the mean by which the backlog is told
 log = logging.getLogger("splitrail.agent")
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What a run gave: the outputs or the error, and where its time and its energy went."""
 
     outputs: Arrays

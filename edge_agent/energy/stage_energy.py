@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from broker.messages import EnergyScope, PowerModel, StageEnergy
 from edge_agent.energy.comparison import Ratio
 
@@ -35,8 +37,7 @@ class Estimate:
     energy_j_std: float
 
 
-@dataclass(frozen=True, slots=True)
-class ComputeWindow:
+class ComputeWindow(msgspec.Struct, frozen=True):
     """When a stage computed, by time.monotonic_ns(), and for how long all cores of its machine would have been busy."""
 
     start_ns: int
