@@ -42,6 +42,8 @@ class LoadingNodes:
 
     def is_loading(self, node: str) -> bool:
         """Whether a node may stand still now because it loads."""
+        if not self._until_s:
+            return False  # asked at every delivery, and mostly so
         with self._lock:
             now_s = self._clock_s()
             self._until_s = {key: until_s for key, until_s in self._until_s.items() if until_s > now_s}
