@@ -2,19 +2,22 @@
 
 import argparse
 import contextlib
+import importlib
 import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from models.convert import QUANTIZE_CHOICES, convert_model, convert_zoo_model
 from models.errors import ConversionError
 from models.preprocessing import PREPROCESSINGS, split_labels
+from models.runtime import runtime_identity
 from models.weights import WeightsSource
 from models.zoo import ZOO, find_zoo_model
+from splitrail.commands.needed_package import package_needed
 
 EXAMPLE = "splitrail convert mobilenetv2 --quantize int8 -o mobilenetv2.tflite"
 
@@ -62,6 +65,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Convert, with progress on stderr, and print the path of the file that was written."""
     labels = _read_labels(arguments.labels)
+    if arguments.evaluate:
+        _check_evaluation()
     # Images of an evaluation alone do not calibrate anything.
     images = arguments.images if arguments.quantize == "int8" or not arguments.evaluate else []
     with _own_stderr() as stderr:
@@ -99,10 +104,21 @@ def run(arguments: argparse.Namespace) -> int:
             )
     print(arguments.output)
     if arguments.evaluate:
-        from splitrail.commands.codec_table import measure_codecs, print_table  # noqa: PLC0415  # only for this
-
-        print_table(arguments.output, measure_codecs(arguments.output, arguments.images))
+        _evaluate(arguments.output, arguments.images)
     return 0
+
+
+def _check_evaluation() -> None:
+    """Say now, and not after minutes of converting, what the evaluation lacks."""
+    with package_needed("`splitrail convert --evaluate`", "agent"):
+        importlib.import_module("splitrail.commands.codec_table")
+    runtime_identity()
+
+
+def _evaluate(model: Path, images: Sequence[Path]) -> None:
+    from splitrail.commands.codec_table import measure_codecs, print_table  # noqa: PLC0415  # an agent's packages
+
+    print_table(model, measure_codecs(model, images))
 
 
 def _is_path(source: str) -> bool:

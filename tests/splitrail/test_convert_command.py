@@ -66,3 +66,16 @@ def test_a_missing_tensorflow_names_the_extra(tmp_path: Path, capfd: pytest.Capt
         patch.setitem(sys.modules, "tensorflow", None)
         assert main(["convert", "alexnet", "--weights", "random", "-o", str(tmp_path / "x.tflite")]) == 2
     assert "pip install 'splitrail[convert]'" in capfd.readouterr().err
+
+
+def test_what_the_evaluation_lacks_is_said_before_converting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One line that names the extra, and no model is made."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "lz4.block", None)
+    for name in ("splitrail.commands.codec_table", "models.evaluation", "models.codecs", "models.scales"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert main(["convert", "mobilenetv2", "--weights", "random", "--evaluate", "-o", "x.tflite"]) == 2
+    assert "`splitrail convert --evaluate` needs the package 'lz4" in capfd.readouterr().err
+    assert list(tmp_path.iterdir()) == []
