@@ -19,8 +19,8 @@ from coordinator.telemetry.ledger import Ledger, Verdict, fold
 from coordinator.telemetry.store import reporter_of
 
 LATENCY_BOUNDS_S: Final = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, math.inf)
-MAX_METERS: Final = 2_000
-MAX_RUNS: Final = 1_000
+MAX_METERS: Final = 8_192
+MAX_RUNS: Final = 8_192
 ELSEWHERE: Final = "other"
 """Stands for every deployment that this coordinator does not have."""
 

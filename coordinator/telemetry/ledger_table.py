@@ -15,7 +15,7 @@ from coordinator.telemetry.store import StoredUpTo
 
 MAX_SESSIONS_OF_A_NODE = 64
 """A node that restarts for ever has as many at most; the one heard of longest ago is forgotten first."""
-MAX_SESSIONS = 4_096
+MAX_SESSIONS = 16_384
 KEPT_S = 30 * 86_400.0
 """A session that was not heard of for so long is forgotten; its node has given up or been replaced."""
 
