@@ -114,18 +114,24 @@ class MessageReader:
             raise WireError("tensors where only replies may come")
         described = tensors_header(header, payload_bytes)
         route, specs, stages = described
-        if payload_bytes > self._end - self._start:
+        is_whole = payload_bytes <= self._end - self._start
+        if not is_whole:
             self._reserve(payload_bytes)
             self.under_way_bytes = payload_bytes
         places = self._memory.memory_for(route, specs)
         if places is None:
             places = [np.empty(spec.shape, spec.dtype) for spec in specs]
+        if is_whole:
+            at = self._start
+            for place, spec in zip(places, specs, strict=True):
+                bytes_of(place)[:] = self._view[at : at + spec.size_bytes]
+                at += spec.size_bytes
+            self._pass(payload_bytes)
+            self.received_bytes += payload_bytes
+            return TensorsMessage(route, tuple(places), stages)
         self._arrays = places
         self._pieces = [bytes_of(array) for array in places if array.nbytes]
         self._fill_from_buffer()
-        if not self._pieces:
-            self.under_way_bytes = 0
-            return TensorsMessage(route, tuple(places), stages)
         self._filling = described
         return None
 
