@@ -7,7 +7,7 @@ from broker.messages import EnergyScope, EnergySource
 from edge_agent.configuration import MeterName
 from edge_agent.energy.counters import CounterSum
 from edge_agent.energy.finding import Finding, found, lacking
-from edge_agent.energy.sysfs import Host
+from edge_agent.energy.sysfs import Host, KeptNumber
 from edge_agent.errors import MeterUnavailableError
 
 _POWERCAP: Final = "sys/class/powercap"
@@ -48,12 +48,15 @@ class RaplMeter:
         """Count from now; MeterUnavailableError if there is no package or its counter may not be read."""
         self._host = host
         # Those of intel-rapl-mmio:* are the same packages again.
-        self._packages = [path for path in host.entries(f"{_POWERCAP}/intel-rapl:*") if _is_package(host, path)]
-        if not self._packages:
+        packages = [path for path in host.entries(f"{_POWERCAP}/intel-rapl:*") if _is_package(host, path)]
+        if not packages:
             reason = f"{host.root / _POWERCAP} shows no processor package with an energy counter"
             raise MeterUnavailableError(reason, fix=_ABSENCE_FIX)
         # Without a readable range a wrap cannot be told, but all else can.
-        ranges_uj = [host.number_or_none(package / "max_energy_range_uj") for package in self._packages]
+        ranges_uj = [host.number_or_none(package / "max_energy_range_uj") for package in packages]
+        self._counters = [
+            KeptNumber(host, package / "energy_uj", permission_fix=_PERMISSION_FIX) for package in packages
+        ]
         smallest_uj = min((range_uj for range_uj in ranges_uj if range_uj is not None), default=None)
         longest_s = None if smallest_uj is None else smallest_uj / 1e6 / _MOST_PACKAGE_W
         self._sum_uj = CounterSum(self._counters_uj(), ranges_uj, at_s=host.clock_s(), longest_s=longest_s)
@@ -68,8 +71,7 @@ class RaplMeter:
         return self._sum_uj.advance(self._counters_uj(), self._host.clock_s()) / 1e6
 
     def _counters_uj(self) -> list[int]:
-        paths = (package / "energy_uj" for package in self._packages)
-        return [self._host.number(path, permission_fix=_PERMISSION_FIX) for path in paths]
+        return [counter.read() for counter in self._counters]
 
 
 def _is_package(host: Host, domain: Path) -> bool:

@@ -7,7 +7,7 @@ import pytest
 from meter_trees import Clock, forbidden, host
 
 from edge_agent.energy.rapl import RaplMeter, find_rapl
-from edge_agent.energy.sysfs import Host
+from edge_agent.energy.sysfs import Host, KeptNumber
 from edge_agent.errors import MeterUnavailableError
 
 RANGE_UJ = 262_143_328_850
@@ -156,3 +156,22 @@ def test_a_finding_tells_the_blocked_from_the_absent(tmp_path: Path) -> None:
     blocked = find_rapl(Host(tmp_path, read_text=forbidden("energy_uj")))
     assert (blocked.meter, blocked.presence) == (None, "blocked")
     assert "udev rule" in blocked.fix
+
+
+def test_a_counter_whose_file_is_another_now_is_read_there(tmp_path: Path) -> None:
+    """The file is kept open between readings; a driver that is loaded again shows its counter in a new one."""
+    package = tmp_path / "energy_uj"
+    package.write_text("5\n")
+    counter = KeptNumber(Host(tmp_path), package, permission_fix="ask root")
+    assert [counter.read(), counter.read()] == [5, 5]
+    package.write_text("7\n")
+    assert counter.read() == 7
+    (tmp_path / "new").write_text("11\n")
+    (tmp_path / "new").replace(package)
+    assert [counter.read(), counter.read()] == [11, 11]
+    package.write_text("1" * 40)
+    with pytest.raises(MeterUnavailableError, match="40 digits"):
+        counter.read()
+    package.unlink()
+    with pytest.raises(MeterUnavailableError, match="cannot be read"):
+        counter.read()
