@@ -5,6 +5,7 @@ What makes a file right is its owner's business.
 
 import os
 import secrets
+from functools import cache
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -23,10 +24,23 @@ class Fingerprint(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is kept beside a file that was found right; `changed_ns` is its ctime, which nobody sets, or 0."""
+    """What is kept beside a file that was found right; `changed_ns` is its ctime, which nobody sets, or 0.
+
+    `boot` is `this_boot` where no disk need have the file yet, else empty.
+    """
 
     fingerprint: Fingerprint
     changed_ns: int = 0
+    boot: str = ""
+
+
+@cache
+def this_boot() -> str:
+    """Names the time since the system was started, for which a file is as it was written though no disk has it."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return secrets.token_hex(8)  # then it is this process that knows
 
 
 def fingerprint(status: os.stat_result) -> Fingerprint:

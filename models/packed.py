@@ -6,7 +6,6 @@ How they are packed and read is models.compiled's business.
 import contextlib
 import fcntl
 import os
-import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,14 @@ from typing import Final
 from models.cache import ATTEMPTS, ModelCache
 from models.compiled import pack_weights
 from models.errors import CacheError
-from models.file_records import Fingerprint, Record, fingerprint_of, read_record, remove_record, write_record
+from models.file_records import (
+    Record,
+    fingerprint_of,
+    read_record,
+    remove_record,
+    this_boot,
+    write_record,
+)
 
 MOST_ATTEMPTS: Final = 2
 """A model whose packing ended the process so often is not tried again; a power cut may have been one of them."""
@@ -32,7 +38,6 @@ class PackedWeights:
     def __init__(self, cache: ModelCache, conditions: str) -> None:
         self._cache = cache
         self._conditions = conditions
-        self._made: dict[str, Fingerprint] = {}
         self._keeping: list[threading.Thread] = []
 
     def find(self, sha256: str) -> Path | None:
@@ -41,7 +46,7 @@ class PackedWeights:
         try:
             # LiteRT ends the process on a file that is broken.
             lying = fingerprint_of(path)
-            return path if self._made.get(sha256) == lying or read_record(path) == Record(lying) else None
+            return path if read_record(path) in {Record(lying), Record(lying, boot=this_boot())} else None
         except OSError:
             return None
 
@@ -55,27 +60,22 @@ class PackedWeights:
         path = self._cache.packed_path(sha256, self._conditions)
         if self._cache.free_bytes() < 2 * weight_bytes:
             return None
-        unfinished = path.with_name(f".{secrets.token_hex(8)}.packing")
         try:
             with _attempt(path) as is_worth_it:
                 found = self.find(sha256)  # another process may have packed it while this one waited
-                if found is not None or not is_worth_it or not pack_weights(whole, unfinished):
-                    return found
-            self._made[sha256] = fingerprint_of(unfinished)
-            unfinished.replace(path)
+                written = _packed_anew(whole, path) if found is None and is_worth_it else None
         except OSError as error:
             raise CacheError(f"cannot keep the packed weights {path}: {error.strerror or error}") from error
-        finally:
-            unfinished.unlink(missing_ok=True)
+        if written is None:
+            return found
         # An SD card may take half a minute, for which no plan should wait.
-        thread = threading.Thread(target=_keep, args=(path, self._made[sha256]), name="packed weights", daemon=True)
+        thread = threading.Thread(target=_keep, args=(path, written), name="packed weights", daemon=True)
         self._keeping = [*(other for other in self._keeping if other.is_alive()), thread]
         thread.start()
         return path
 
     def discard(self, sha256: str) -> None:
         """Trust these packed weights no more; segments that read them go on."""
-        self._made.pop(sha256, None)
         with contextlib.suppress(OSError):
             remove_record(self._cache.packed_path(sha256, self._conditions))
 
@@ -102,8 +102,23 @@ def _attempt(path: Path) -> Iterator[bool]:
             marks.truncate(0)
 
 
-def _keep(path: Path, written: Fingerprint) -> None:
-    """Let later runs trust a file once the disk has it: a crash before that leaves nothing that is trusted."""
+def _packed_anew(whole: Path, path: Path) -> Record | None:
+    """Pack into the file at `path` and say how it lies; None where the weights cannot be shared."""
+    unfinished = path.with_suffix(".packing")
+    unfinished.unlink(missing_ok=True)  # of a process that was killed; LiteRT would read it
+    try:
+        if not pack_weights(whole, unfinished):
+            return None
+        written = Record(fingerprint_of(unfinished), boot=this_boot())
+        unfinished.replace(path)
+        write_record(path, written)
+        return written
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _keep(path: Path, written: Record) -> None:
+    """Let runs after a restart of the system trust a file once the disk has it; a crash before leaves nothing."""
     # A disk that fails, or a cache that was pruned meanwhile: the next run packs anew.
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
@@ -111,5 +126,5 @@ def _keep(path: Path, written: Fingerprint) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-        if fingerprint_of(path) == written:
-            write_record(path, Record(written))
+        if read_record(path) == written:  # and nobody has discarded it
+            write_record(path, Record(written.fingerprint))

@@ -12,7 +12,7 @@ from broker.messages import Plan
 from edge_agent.room import SegmentWeights, weights_mb
 from edge_agent.shelf import Holdings, Shelf
 from models.cache import ModelCache, file_sha256
-from models.file_records import fingerprint_of
+from models.file_records import Record, fingerprint_of, write_record
 from models.graph import read_graph
 from models.litert_calls import litert_calls
 from models.packed import PackedWeights
@@ -117,7 +117,7 @@ def test_packed_weights_that_are_of_no_use_are_given_up(shared: Shared) -> None:
     path = shared.packed.find(shared.sha256)
     assert path is not None
     path.write_bytes(b"")
-    shared.packed._made[shared.sha256] = fingerprint_of(path)
+    write_record(path, Record(fingerprint_of(path)))
     plan = shared.plan(shared.cuts[-1])
     shared.shelf.load(plan, shared.model)
     segment = shared.shelf.segment(shared.sha256, 0, shared.cuts[-1])

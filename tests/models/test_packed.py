@@ -74,6 +74,41 @@ def test_what_was_touched_is_not_trusted(kept: Kept, meddle: Callable[[Path], ob
     later.close()
 
 
+def test_who_waited_for_another_to_pack_takes_what_that_one_made(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even before the disk has it; after a restart of the system nobody trusts it."""
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("models.packed.os.fsync", fail)
+    made = kept.weights.make(kept.sha256, kept.whole, 40_000)
+    kept.weights.close()
+    assert made is not None
+    lying = made.stat().st_ino
+    assert PackedWeights(kept.cache, CONDITIONS).make(kept.sha256, kept.whole, 40_000) == made
+    assert made.stat().st_ino == lying
+    monkeypatch.setattr("models.packed.this_boot", lambda: "the next")
+    assert PackedWeights(kept.cache, CONDITIONS).find(kept.sha256) is None
+
+
+def test_what_a_killed_process_left_is_packed_over(kept: Kept) -> None:
+    """It is not taken for a file to be read, and goes away."""
+    path = kept.cache.packed_path(kept.sha256, CONDITIONS)
+    path.with_suffix(".packing").write_bytes(b"half of it")
+    made = kept.weights.make(kept.sha256, kept.whole, 40_000)
+    kept.weights.close()
+    assert made == path
+    assert {path.suffix for path in made.parent.iterdir()} == {".packed", ".record", ".attempts"}
+
+
+def test_what_was_discarded_while_the_disk_took_it_stays_so(kept: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits for the disk does not say again that the file is right."""
+    monkeypatch.setattr("models.packed.os.fsync", lambda _: kept.weights.discard(kept.sha256))
+    kept.weights.make(kept.sha256, kept.whole, 40_000)
+    kept.weights.close()
+    assert PackedWeights(kept.cache, CONDITIONS).find(kept.sha256) is None
+
+
 def test_what_is_discarded_is_packed_anew(kept: Kept) -> None:
     """Whoever reads the old file goes on."""
     kept.weights.make(kept.sha256, kept.whole, 40_000)
