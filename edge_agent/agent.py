@@ -263,9 +263,9 @@ class Agent:
         self._prober.close()
         self._instruments.close()
         self._machine.close()
+        self._executor.close()  # before the intake, whose threads may compute: an emulated machine does not sleep on
         self._intake.close()
         self._preparation.close()
-        self._executor.close()
         self._transport.close()
         self._telemetry.close()
 
