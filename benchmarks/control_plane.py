@@ -30,7 +30,7 @@ import msgspec
 from figures import Figure, write
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
-from processor_time import process_cpu_s, thread_cpu_s
+from processor_time import process_cpu_s, queued_s, thread_cpu_s
 from simulated_agents import JOINS_PER_S, ORIGIN, SITE, Orders, Said
 
 from broker.connection import BrokerSettings
@@ -58,6 +58,7 @@ LATE_S: Final = 3.0
 """A reading that is confirmed later than this: the site is saturated."""
 BEHIND_S: Final = 0.5
 """Agents that speak later than this: it is they who are."""
+MUCH_QUEUED: Final = 0.3
 SETTLE_S: Final = 3.0
 DRAIN_S: Final = 20.0
 FILES: Final = 10_000
@@ -88,6 +89,8 @@ class Run:
     """By process."""
     threads: dict[str, float]
     """Of the taking process, by thread."""
+    queued: float
+    """How many threads of the taking process waited for a processor at a time, in the mean."""
     answer: Answer | None
 
     @property
@@ -224,12 +227,12 @@ def measure(agents: int, seconds: float, store: str) -> Run:
         wait_until_joined(sites, agents)
         pids = {"mosquitto": broker.pid, "taking": taking.pid} | ({"influxd": database.pid} if database else {})
         before = cpu_of(pids, sites)
-        threads = thread_cpu_s(taking.pid)
+        threads, queued = thread_cpu_s(taking.pid), queued_s(taking.pid)
         sent, started = sum(site.said.energy + site.said.links for site in sites), time.monotonic()
         for site in sites:
             site.begin()
         time.sleep(seconds)
-        after, later = cpu_of(pids, sites), thread_cpu_s(taking.pid)
+        after, later, queued = cpu_of(pids, sites), thread_cpu_s(taking.pid), queued_s(taking.pid) - queued
         took_s = time.monotonic() - started
         messages = sum(site.said.energy + site.said.links for site in sites) - sent
         late_s, agents_late_s = max(site.confirmed_s for site in sites), max(site.late_s for site in sites)
@@ -253,6 +256,7 @@ def measure(agents: int, seconds: float, store: str) -> Run:
             agents_late_s=agents_late_s,
             cores={name: (after[name] - before[name]) / took_s for name in after},
             threads=by_name({number: cpu - threads.get(number, 0.0) for number, cpu in later.items()}, names, took_s),
+            queued=queued / took_s,
             answer=answer,
         )
 
@@ -350,6 +354,8 @@ def first_to_give_out(run: Run) -> str:
         return "Mosquitto's only thread"
     if sum(run.cores.values()) > 0.85 * len(os.sched_getaffinity(0)):
         return "the machine's cores"
+    if run.queued > MUCH_QUEUED:
+        return "the machine's cores, which processes of others hold: this says nothing of the coordinator"
     return "none of the processors: the disk, or waiting"
 
 
@@ -363,7 +369,8 @@ def lines_of(run: Run) -> Iterator[str]:
     threads = "  ".join(f"{name} {share:.2f}" for name, share in run.threads.items() if share >= 0.005)
     known = run.answer
     words = f"; {known.nodes} nodes, {known.links} links, {known.plans} plans, {known.lost} dropped" if known else ""
-    yield f"       by thread: {threads}; agents at most {run.agents_late_s:.2f} s late{words}"
+    yield f"       by thread: {threads}; {run.queued:.2f} threads wait for a core"
+    yield f"       agents at most {run.agents_late_s:.2f} s late{words}"
 
 
 def compare(seconds: float, step_s: float, growth: tuple[int, ...], steps: tuple[int, ...], store: str) -> list[Figure]:

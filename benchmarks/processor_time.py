@@ -24,6 +24,17 @@ def thread_cpu_s(pid: int) -> dict[int, float]:
     return found
 
 
+def queued_s(pid: int) -> float:
+    """How long the threads of a process have waited for a processor so far, in sum: others held them all."""
+    found = 0.0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            found += int((thread / "schedstat").read_text().split()[1]) / 1e9
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has just ended
+    return found
+
+
 def thread_wakes(pid: int) -> int:
     """How often the threads of a process have waited for something so far, and so were woken."""
     found = 0

@@ -41,7 +41,7 @@ MOVES: Final = 1 / 500
 """The share of a link's readings in which its bandwidth has moved by a third; else it is within 2 % of what it was."""
 TICK_S: Final = 0.01
 TELL_S: Final = 0.2
-JOINS_PER_S: Final = 200.0
+JOINS_PER_S: Final = 300.0
 SESSION: Final = "simulated"
 _STORED: Final = msgspec.json.Decoder(TelemetryStored)
 
