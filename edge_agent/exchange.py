@@ -7,13 +7,15 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from edge_agent.chunks import WINDOW_BYTES, Arrived, Chunk, Inbound, Outbound, Sort, receipt
+from edge_agent.chunks import WINDOW_BYTES, Arrived, Chunk, Heard, Inbound, Outbound, Sort, receipt
 from edge_agent.wire_tensors import Frame
 
 LISTENS_S: Final = 20.0
 """A peer that was not heard for longer may have closed its connection: it is called before it is sent anything."""
 SILENCE_S: Final = 15.0
 """Without a sign of what was sent, for so long: it is asked what has come."""
+AGAIN_S: Final = 0.25
+"""Between two times that a peer has what it missed once more: a question is short, and the answer a whole window."""
 FIRST_CALL_S: Final = 1.0
 LONGEST_CALL_S: Final = 10.0
 
@@ -30,6 +32,8 @@ class Exchange:
         self._heard_at = -math.inf
         self._went_on_at = -math.inf
         self._called_at, self._pause_s = -math.inf, FIRST_CALL_S
+        self._sent_again_at = -math.inf
+        self._missed_from: Heard | None = None
         self._is_asked = False
         self._has_to_ask = self._has_to_confirm = False
         self._unconfirmed_bytes = 0
@@ -70,9 +74,11 @@ class Exchange:
 
     def take(self, chunk: Chunk, at: float, room_bytes: int) -> Arrived | None:
         """The peer was heard; the message that ended by that, if one did. WireError as of `Inbound.take`."""
-        if chunk.asks_again or self._is_asked or not self.listens(at):
-            self._outbound.send_again(chunk.heard)
-            self._is_asked, self._went_on_at = False, at
+        if self._is_asked or not self.listens(at):
+            self._send_again(chunk.heard, at)
+        elif chunk.asks_again or self._missed_from is not None:
+            self._missed_from = chunk.heard
+            self._send_missed(at)
         elif self._outbound.was_heard(chunk.heard):
             self._went_on_at = at
         self._heard_at, self._pause_s = at, FIRST_CALL_S
@@ -90,6 +96,7 @@ class Exchange:
 
     def look(self, at: float) -> bool:
         """Some time has passed; whether the peer has to be called now."""
+        self._send_missed(at)
         is_called = self.kept_bytes > 0 and not self.listens(at) and at - self._called_at >= self._pause_s
         if is_called:
             self._pause_s = FIRST_CALL_S if self._called_at == -math.inf else min(2 * self._pause_s, LONGEST_CALL_S)
@@ -124,3 +131,12 @@ class Exchange:
             self._has_to_ask = self._has_to_confirm = False
             self._unconfirmed_bytes = 0
         return payloads
+
+    def _send_missed(self, at: float) -> None:
+        if self._missed_from is not None and at - self._sent_again_at >= AGAIN_S:
+            self._send_again(self._missed_from, at)
+
+    def _send_again(self, heard: Heard, at: float) -> None:
+        self._outbound.send_again(heard)
+        self._is_asked, self._missed_from = False, None
+        self._sent_again_at = self._went_on_at = at

@@ -83,7 +83,8 @@ class MqttWay:
         self._open_at = -math.inf
         self._is_closed = False
         self._thread: threading.Thread | None = None
-        self._sent_bytes = self._received_bytes = self._malformed = self._refused = self._complaints = 0
+        self._sent_bytes = self._received_bytes = self._malformed = self._refused = 0
+        self._complained: set[str] = set()
 
     @property
     def counters(self) -> MqttCounters:
@@ -276,9 +277,9 @@ class MqttWay:
                 self._tell(name, arrived, at_ns)
         except WireError as error:
             self._malformed += 1
-            # So many in all: a log is not to be filled from outside.
-            if self._complaints < MAX_COMPLAINTS:
-                self._complaints += 1
+            # Once of each node, and of so many: a log is not to be filled from outside.
+            if name not in self._complained and len(self._complained) < MAX_COMPLAINTS:
+                self._complained.add(name)
                 log.warning("dropped what came from %s by the broker: %s", name, error)
 
     def _tell(self, name: str, arrived: Arrived, at_ns: int) -> None:

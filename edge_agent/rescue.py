@@ -123,7 +123,6 @@ class Rescuer:
         request.phase = "at the origin"
         self._requests.abandon(request)
         kept = request.leading if leading is not None else None
-        kept = request.leading if leading is not None else None
 
         def done(outcome: Outcome) -> None:
             self._finished_here(request, begun, stop, outcome)

@@ -5,8 +5,8 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edge_agent.chunks import CHUNK_BYTES, read_chunk
-from edge_agent.exchange import FIRST_CALL_S, LISTENS_S, LONGEST_CALL_S, SILENCE_S, Exchange, Payload
+from edge_agent.chunks import CHUNK_BYTES, Heard, read_chunk, receipt
+from edge_agent.exchange import AGAIN_S, FIRST_CALL_S, LISTENS_S, LONGEST_CALL_S, SILENCE_S, Exchange, Payload
 
 ROOM = 2**28
 
@@ -117,6 +117,20 @@ def test_a_payload_that_got_lost_is_sent_again() -> None:
     here.payloads(2.0)
     assert settled(here, there, 3.0) == []
     assert settled(here, there, 3.0 + SILENCE_S) == [b"lost too"]
+
+
+def test_who_asks_again_and_again_has_the_same_once_in_a_while() -> None:
+    """A short question must not have a whole window said each time, which would be kept until the broker takes it."""
+    here, _ = joined(0.0)
+    here.put("message", [bytes(2 * CHUNK_BYTES)], 0.0)
+    here.payloads(0.0)
+    question, said_bytes = read_chunk(receipt(Heard(), asks_again=True)), 0
+    for number in range(1_000):
+        at = AGAIN_S * number / 500
+        here.take(question, at, ROOM)
+        here.look(at)
+        said_bytes += sum(map(len, here.payloads(at)))
+    assert said_bytes < 4 * 2 * CHUNK_BYTES
 
 
 @given(lost=st.lists(st.booleans(), max_size=40), size_bytes=st.sampled_from([1, 3 * CHUNK_BYTES]))

@@ -226,8 +226,10 @@ def test_a_peer_that_was_dismissed_is_not_heard_any_more(pair: Pair) -> None:
     assert len(laptop.told) == 1
 
 
-def test_hostile_payloads_are_counted_and_change_nothing(pair: Pair, stranger: mqtt.Client) -> None:
-    """Of a peer's name at a broker that is open, none of which ends what the true peer says."""
+def test_hostile_payloads_are_counted_and_change_nothing(
+    pair: Pair, stranger: mqtt.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a peer's name at a broker that is open, none of which ends what the true peer says; one line is logged."""
     pi, laptop = pair
     laptop.send("pi", "message", b"first")
     assert eventually(lambda: len(pi.told) == 1)
@@ -235,6 +237,7 @@ def test_hostile_payloads_are_counted_and_change_nothing(pair: Pair, stranger: m
     for payload in flood:
         say(stranger, "pi", "laptop", payload)
     assert eventually(lambda: pi.way.counters.malformed == len(flood))
+    assert len([record for record in caplog.records if "dropped what came from laptop" in record.message]) == 1
     laptop.send("pi", "message", b"second")
     assert eventually(lambda: [content for _, _, content in pi.told] == [b"first", b"second"])
 
