@@ -24,6 +24,10 @@ _READ: Final = select.EPOLLIN
 _WRITE: Final = select.EPOLLOUT
 
 
+_RECORD_BYTES: Final = 17_408  # as much may be with TLS already, which waits for the rest of a record
+_LARGEST_PIECE_BYTES: Final = 262_144
+
+
 class Phase(Enum):
     """How far a connection has come."""
 
@@ -67,6 +71,7 @@ class Connection:
         self._is_claimed = False
         self._awaits_room = peer is not None
         self._is_broken = False
+        self._least_bytes = 1
         self.is_over = False
         """It was cut, or has ended: nothing more comes or goes."""
         self.since_s = time.monotonic()
@@ -105,6 +110,14 @@ class Connection:
                 self._close()
             else:
                 self._arm()
+
+    def expect(self, missing_bytes: int) -> None:
+        """Of the message that comes in, so much is missing: the poll need not tell of every piece of it."""
+        least = max(1, min(missing_bytes - _RECORD_BYTES, _LARGEST_PIECE_BYTES))
+        if least != self._least_bytes:
+            self._least_bytes = least
+            with suppress(OSError):
+                self.channel.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, least)
 
     def await_room(self, wanted: bool) -> None:
         """Whether the poll shall tell when it can be written to, though nothing waits."""

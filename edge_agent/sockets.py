@@ -250,7 +250,9 @@ class TensorSockets:
         for _ in range(_TAKEN_PER_TURN):
             message = reader.take(channel.fill)
             if message is None:
+                connection.expect(reader.missing_bytes)
                 return False
+            connection.expect(0)
             self._take(connection, message)
             if serving.is_lent or connection.is_over:
                 return False

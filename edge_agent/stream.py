@@ -69,6 +69,11 @@ class MessageReader:
         return self._was_short and self._start == self._end
 
     @property
+    def missing_bytes(self) -> int:
+        """What has not come yet of the tensors that are coming in; 0 between messages."""
+        return sum(map(len, self._pieces))
+
+    @property
     def has_buffered(self) -> bool:
         """Whether bytes are here that no look at the connection tells of."""
         return self._start < self._end

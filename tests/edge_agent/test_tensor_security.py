@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import itertools
 import socket
 import ssl
 import threading
@@ -76,6 +77,31 @@ def test_nodes_that_know_each_others_keys_exchange_tensors(start: Callable[..., 
     assert edge.received.deliveries.get(timeout=PATIENCE_S).dst == "fog"
     edge.transport.ping("fog")
     assert edge.observed.round_trips.get(timeout=PATIENCE_S)
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_large_tensors_may_come_in_small_pieces(is_open: bool) -> None:
+    """Wherever the stream is cut, they become whole, and what follows them is heard at once: open and under TLS."""
+    large = TensorsMessage(tensors(1).route, (np.arange(300_000, dtype=np.int32),))
+    received = Received()
+    own, others = (None, None) if is_open else (make_key(), make_key())
+    with Transport("fog", LOOPBACK, others) as fog:
+        fog.start(received)
+        fog.connect("edge", "tcp://127.0.0.1:1", own and own.public)
+        with WireSpeaker.calling(fog.endpoint, own, others and others.public) as speaker:
+            speaker.greet("edge")
+            for sizes in ([1_000, 30_000, 70_000], [16_383, 16_385], [1_190_000]):
+                content = packed(large)
+                for size in itertools.cycle(sizes):
+                    if not content:
+                        break
+                    speaker.socket.sendall(content[:size])
+                    content = content[size:]
+                    time.sleep(0.001)
+                assert np.array_equal(received.tensors.get(timeout=PATIENCE_S)[0].tensors[0], large.tensors[0])
+                assert isinstance(speaker.hear(), Acknowledgement)
+                speaker.say(Ping(5))
+                assert speaker.hear() == Pong(5)
 
 
 def test_nothing_of_a_tensor_can_be_read_on_its_way(start: Callable[..., Node]) -> None:
