@@ -34,7 +34,7 @@ class Preprocessing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 # The three conventions of published image models, under the names that Keras gives them
 # (keras.applications.imagenet_utils.preprocess_input); the means and spreads are ImageNet's.
-PREPROCESSINGS = {
+PREPROCESSINGS: dict[str, Preprocessing] = {
     "tf": Preprocessing((127.5, 127.5, 127.5), (127.5, 127.5, 127.5)),
     "torch": Preprocessing((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)),
     "caffe": Preprocessing((103.939, 116.779, 123.68), (1.0, 1.0, 1.0), "bgr"),
