@@ -11,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from edge_agent.profiler import MeasuredProfile, profile_model
+from edge_agent.threads import ThreadSetting
 from models.calibration import MAX_SAMPLES
 from models.evaluation import IMAGES, interesting_cuts
 from models.graph import MAX_OPS, Graph, read_graph
@@ -25,7 +26,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
     parser.add_argument("model", type=Path, metavar="FILE", help="a .tflite file")
     parser.add_argument(
-        "--threads", type=whole_number(1, MOST_THREADS), default=1, metavar="N", help="interpreter threads (default 1)"
+        "--threads",
+        type=_thread_setting,
+        default=1,
+        metavar="N",
+        help="interpreter threads (default 1); auto tries 1, 2, ... up to the cores and takes the best, as agents do",
     )
     parser.add_argument(
         "--energy",
@@ -102,9 +107,21 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _thread_setting(text: str) -> ThreadSetting:
+    if text == "auto":
+        return "auto"
+    try:
+        return whole_number(1, MOST_THREADS)(text)
+    except argparse.ArgumentTypeError:
+        message = f"{text!r} is neither auto nor a whole number from 1 to {MOST_THREADS}"
+        raise argparse.ArgumentTypeError(message) from None
+
+
 def _codecs(arguments: argparse.Namespace) -> int:
     from splitrail.commands.codec_table import measure_codecs, print_table  # noqa: PLC0415  # Pillow, seldom needed
 
+    if arguments.threads == "auto":
+        raise SplitrailError("--codecs takes a number of --threads: what packing takes does not hang on the best one")
     cuts = arguments.cuts
     if arguments.narrowest is not None:
         if cuts:
@@ -125,9 +142,11 @@ def _codecs(arguments: argparse.Namespace) -> int:
 
 
 def _print_table(graph: Graph, profile: MeasuredProfile) -> None:
+    tried = ", ".join(f"{time.threads}: {time.unsplit_ms:.2f} ms" for time in profile.thread_ms)
     table = Table(
         title=f"{profile.unsplit_ms:.2f} ± {profile.unsplit_ms_std:.2f} ms unsplit, "
         f"{profile.memory_mb:.0f} MB, {profile.runtime}, {profile.threads} thread(s)"
+        f"{f' of {tried}' if tried else ''}"
     )
     for heading in ("op", "kind", "ms", "± ms", "share"):
         table.add_column(heading, justify="left" if heading == "kind" else "right")

@@ -32,6 +32,26 @@ def test_the_figures_are_one_json_object(
     assert figures["threads"] == 1
 
 
+def test_the_best_number_of_threads_can_be_asked_for(
+    small_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As agents choose it: each count that was tried is told with its time."""
+    monkeypatch.setattr("edge_agent.profiler.usable_cores", lambda: 2)
+    assert main(["profile", str(small_model("branchy")), "--threads", "auto", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert [time["threads"] for time in figures["thread_ms"]] in ([1], [1, 2])
+    assert main(["profile", str(small_model("branchy")), "--threads", "auto"]) == 0
+    assert "thread(s) of 1: " in " ".join(capsys.readouterr().out.split())
+
+
+def test_codecs_take_a_number_of_threads(
+    small_model: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is tried for them."""
+    assert main(["profile", str(small_model("branchy")), "--codecs", "--threads", "auto"]) == 2
+    assert "--codecs takes a number of --threads" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("threads", ["0", "-1", "2.5", "many", "9999999999999"])
 def test_a_wrong_number_of_threads_is_one_line(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit code 2, and what would be right."""
@@ -39,7 +59,7 @@ def test_a_wrong_number_of_threads_is_one_line(threads: str, capsys: pytest.Capt
         main(["profile", "model.tflite", f"--threads={threads}"])
     assert left.value.code == 2
     printed = capsys.readouterr().err
-    assert f"'{threads}' is not a whole number from 1 to 256" in printed
+    assert f"'{threads}' is neither auto nor a whole number from 1 to 256" in printed
     assert printed.count("\n") == 1
 
 
