@@ -99,7 +99,7 @@ def test_changes_are_told_in_a_line_each() -> None:
     )
     assert announcements(before, after) == [
         "pi is down",
-        "pc is refused: it runs splitrail 0.3 (protocol 9), this coordinator runs 0.1.0 and speaks protocol 2: "
+        "pc is refused: it runs splitrail 0.3 (protocol 9), this coordinator runs 0.1.0 and speaks protocol 3: "
         "upgrade splitrail on the coordinator",
         "photos: pi could not take its part: disk full",
     ]
