@@ -29,7 +29,7 @@ class Classifier:
     def input_of(self, image: bytes, codec: CodecName) -> ImageInput:
         """The image as an input that is made ready to travel by a codec; ImageError where it is none that can be read.
 
-        Under `jpeg` only its header has been looked at: decoding it is the reader's part.
+        Of a file that travels as it is only the header has been looked at: decoding it is the reader's part.
         """
         made = ImageInput(image, self.form)
         packed_inputs(made, codec if codec in IMAGE_CODECS else "raw")

@@ -21,7 +21,7 @@ from models.codec_graph import AS_THEY_ARE, GraphCodec
 from models.codecs import IMAGE_CODECS, number_of, pack, unpack
 from models.errors import CodecError, ModelError
 from models.graph import Quantization, read_graph
-from models.images import check_image, from_pixels, load_image, to_pixels
+from models.images import check_image, from_pixels, is_shorter_as_file, load_image, to_pixels
 from models.preprocessing import Preprocessing, read_preprocessing
 from models.runtime import TensorSpec
 
@@ -68,6 +68,11 @@ class ImageInput:
         return self._form.tensor_of(self.pixels)
 
     @property
+    def is_shorter_as_file(self) -> bool:
+        """Whether the file takes no more bytes than the pixels."""
+        return is_shorter_as_file(self.file, self._form.shape)
+
+    @property
     def nbytes(self) -> int:
         """What it takes of memory once all is made of it."""
         values = int(np.prod(self._form.shape))
@@ -81,12 +86,13 @@ Inputs: TypeAlias = Arrays | ImageInput
 def packed_inputs(inputs: Inputs, codec: CodecName, scales: Sequence[TensorScale] = ()) -> Arrays:
     """A request's inputs as they travel; those that came as tensors travel raw where the codec is of an image.
 
-    ImageError where the image cannot be read, CodecError where the codec cannot be applied.
+    Under `jpeg` an image goes as its file, or as its pixels where these are fewer bytes; the reader tells the two apart
+    by their dimensions. ImageError where the image cannot be read, CodecError where the codec cannot be applied.
     """
     if isinstance(inputs, ImageInput):
-        if codec == "jpeg":
+        if codec == "jpeg" and inputs.is_shorter_as_file:
             return (np.frombuffer(inputs.file, np.uint8),)
-        if codec == "uint8":
+        if codec in IMAGE_CODECS:
             return (inputs.pixels,)
         inputs = (inputs.tensor,)
     return inputs if codec == "raw" or codec in IMAGE_CODECS else pack(inputs, codec, scales)
@@ -137,7 +143,7 @@ class Packing:
             return array  # of a request whose input came as a tensor
         if array.dtype != np.uint8 or array.nbytes > MAX_IMAGE_BYTES:
             raise CodecError(f"{array.dtype} of {array.nbytes} bytes came as {self.taken}, which is no image")
-        if self.taken == "jpeg":
+        if self.taken == "jpeg" and array.ndim == 1:
             return form.tensor_of(form.pixels_of(array.tobytes()))
         if array.shape != form.shape[1:]:
             raise CodecError(f"an image of shape {list(array.shape)} came, where {list(form.shape[1:])} is due")

@@ -22,7 +22,7 @@ from models.codec_figures import NAMES, CodecFigures, CodecName, CutCodec, Scale
 from models.codecs import FLOAT, Number, pack, unpack
 from models.errors import EvaluationError
 from models.graph import CutPoint, Graph, Quantization, read_graph
-from models.images import from_pixels, load_image, to_input, to_pixels
+from models.images import from_pixels, is_shorter_as_file, load_image, to_input, to_pixels
 from models.preprocessing import Preprocessing, read_preprocessing
 from models.runtime import Segment, TensorSpec
 from models.scales import ranges_of
@@ -245,10 +245,12 @@ def _cost(codec: CodecName, scales: Sequence[Scale], specs: Sequence[TensorSpec]
 def _image_codecs(wanted: _Input, images: Sequence[Path]) -> Iterator[CutCodec]:
     """Pixels, and the files as they are: neither changes anything, and both are decoded by whoever reads them.
 
-    The origin opens its images in any case, before a request begins; so encoding costs nothing.
+    A file that is longer than its pixels travels as these under `jpeg` too. The origin opens its images in any case,
+    before a request begins; so encoding costs nothing.
     """
     files = [place.read_bytes() for place in images[:TIMED_IMAGES]]
-    from_file_s, from_pixels_s = [], []
+    pixels_bytes = int(np.prod(wanted.shape))
+    under_jpeg, from_pixels_s = [], []
     to_pixels(load_image(files[0]), wanted.shape)  # a first time takes what later ones do not
     for file in itertools.islice(itertools.cycle(files), TIMED_IMAGES):
         started_s = time.thread_time()
@@ -257,15 +259,16 @@ def _image_codecs(wanted: _Input, images: Sequence[Path]) -> Iterator[CutCodec]:
         from_pixels(pixels, wanted.dtype, wanted.quantization, wanted.preprocessing)
         ended_s = time.thread_time()
         from_pixels_s.append(ended_s - read_s)
-        from_file_s.append(ended_s - started_s)
-    per_mb = 1e3 / (wanted.size_bytes / _BYTES_PER_MB)
-    values = int(np.prod(wanted.shape))
-    jpeg_ratio = statistics.fmean(map(len, files)) / wanted.size_bytes
-    nothing = _Loss(0.0, 0.0)
-    yield _figures(
-        0, "uint8", _Cost(values / wanted.size_bytes, 0.0, statistics.median(from_pixels_s) * per_mb), nothing
-    )
-    yield _figures(0, "jpeg", _Cost(jpeg_ratio, 0.0, statistics.median(from_file_s) * per_mb), nothing)
+        stays_file = is_shorter_as_file(file, wanted.shape)
+        under_jpeg.append((len(file), ended_s - started_s) if stays_file else (pixels_bytes, ended_s - read_s))
+    sizes_bytes, from_jpeg_s = zip(*under_jpeg, strict=True)
+
+    def figures(codec: CodecName, size_bytes: float, decode_s: float) -> CutCodec:
+        decode_ms_per_mb = decode_s * 1e3 / (wanted.size_bytes / _BYTES_PER_MB)
+        return _figures(0, codec, _Cost(size_bytes / wanted.size_bytes, 0.0, decode_ms_per_mb), _Loss(0.0, 0.0))
+
+    yield figures("uint8", pixels_bytes, statistics.median(from_pixels_s))
+    yield figures("jpeg", statistics.fmean(sizes_bytes), statistics.fmean(from_jpeg_s))  # of both kinds
 
 
 def _figures(k: int, codec: CodecName, cost: _Cost, loss: _Loss, scales: tuple[Scale, ...] = ()) -> CutCodec:

@@ -6,6 +6,7 @@ Which preprocessing a model wants is `models.preprocessing`; what its output mea
 import contextlib
 import importlib.util
 import io
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -86,6 +87,14 @@ def to_pixels(image: "Image.Image", shape: tuple[int, ...]) -> NDArray[np.uint8]
     box = _centre_box(image.size, width / height)
     scaled = image.resize((width, height), Image.Resampling.BILINEAR, box=box)
     return np.asarray(scaled.convert("L"))[:, :, np.newaxis] if channels == 1 else np.asarray(scaled)
+
+
+def is_shorter_as_file(file: bytes, shape: tuple[int, ...]) -> bool:
+    """Whether an image's file takes no more bytes than what `to_pixels` makes of it for an input of `shape`.
+
+    It does for small pictures; a telephone's photograph is many times larger than any model's input.
+    """
+    return len(file) <= math.prod(shape)
 
 
 def from_pixels(

@@ -1,5 +1,6 @@
 """What codecs cost and change at the cuts of a model: measured on images, int8 calibrated on others."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
+from PIL import Image
 
 from models.cache import file_sha256
 from models.codec_figures import CodecFigures
@@ -57,6 +59,20 @@ def test_the_figures_are_those_of_the_codec(small_model: Callable[[str], Path], 
             assert len(each.scales) == len(graph.cuts[each.k].tensors)
             assert each.error < 0.2
         assert each.encode_ms_per_mb >= 0.0 <= each.decode_ms_per_mb
+
+
+def test_files_that_are_longer_than_their_pixels_are_reckoned_as_these(
+    small_model: Callable[[str], Path], photographs: tuple[Path, ...], tmp_path: Path
+) -> None:
+    """Under `jpeg` an origin sends whichever is shorter, so it never costs more bytes than `uint8`."""
+    path = small_model("branchy")
+    grey = tmp_path / "grey.jpg"
+    shape = read_graph(path).tensors[read_graph(path).inputs[0]].shape
+    Image.new("RGB", (8, 8), "grey").save(grey)
+    few = len(grey.read_bytes()) / (4 * math.prod(shape))
+    for images, ratio in ((photographs, 0.25), ((grey,), min(few, 0.25))):
+        ratios = {each.codec: each.ratio for each in measured(path, images, [0]).cuts}
+        assert (ratios["uint8"], ratios["jpeg"]) == (0.25, pytest.approx(ratio))
 
 
 def test_an_integer_model_has_nothing_to_round(
