@@ -4,8 +4,10 @@ Leaves to `transports.py` which processes there are and what is timed.
 """
 
 import asyncio
+import base64
 import queue
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from edge_agent.wire_tensors import TensorSpec
 
 MOST_BYTES: Final = 4_000_000
 LENGTH: Final = struct.Struct("<Q")
+RECORD_BYTES: Final = 16_384  # of plain bytes, at most, in one record of TLS
 LOOPBACK: Final = "127.0.0.1"
 ROUTE: Final = Route("benchmark", 1, bytes(16), 0)
 
@@ -69,7 +72,8 @@ class RawSockets:
                 accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=receive, args=(accepted,), daemon=True).start()
 
-        def receive(accepted: socket.socket) -> None:
+        def receive(connected: socket.socket) -> None:
+            accepted = self._secured(connected)
             memory = memoryview(bytearray(LENGTH.size + MOST_BYTES))
             while True:
                 count = accepted.recv_into(memory)
@@ -93,6 +97,48 @@ class RawSockets:
         sent = self._peers[peer].sendmsg([LENGTH.pack(len(payload)), payload])
         if sent < LENGTH.size + len(payload):
             self._peers[peer].sendall(payload[sent - LENGTH.size :])
+
+    def _secured(self, accepted: socket.socket) -> socket.socket:
+        """The connection that somebody else has made, as it is to be read."""
+        return accepted
+
+
+class BareTls(RawSockets):
+    """The same under the standard library's TLS 1.3: what it allows, and so the reference of all that is encrypted."""
+
+    def __init__(self) -> None:
+        """A key of its own; who calls shows none, as that makes no difference once hands were shaken."""
+        super().__init__()
+        key = make_key()
+        self._certificate = key.public
+        self._called = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        key.show(self._called)
+
+    def listen(self, take: Taker) -> Any:
+        """The address, and the certificate."""
+        return super().listen(take), self._certificate
+
+    def connect(self, peer: str, address: Any) -> None:
+        """A connection to the holder of the certificate."""
+        where, certificate = address
+        calling = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        calling.check_hostname = False
+        calling.minimum_version = ssl.TLSVersion.TLSv1_3
+        calling.load_verify_locations(cadata=base64.b64decode(certificate))
+        super().connect(peer, where)
+        self._peers[peer] = calling.wrap_socket(self._peers[peer])
+
+    def send(self, peer: str, payload: memoryview) -> None:
+        """What fits into one record goes as one; TLS has no `sendmsg`."""
+        begins = LENGTH.pack(len(payload))
+        if len(payload) <= RECORD_BYTES - LENGTH.size:
+            self._peers[peer].sendall(begins + payload)
+        else:
+            self._peers[peer].sendall(begins)
+            self._peers[peer].sendall(payload)
+
+    def _secured(self, accepted: socket.socket) -> socket.socket:
+        return self._called.wrap_socket(accepted, server_side=True)
 
 
 class Ours:

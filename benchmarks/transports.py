@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from figures import Figure, spread, write
-from transport_ways import Asyncio, End, Grpc, Mqtt, Ours, RawSockets, Zmq
+from transport_ways import Asyncio, BareTls, End, Grpc, Mqtt, Ours, RawSockets, Zmq
 
 from broker.mosquitto import PrivateMosquitto
 
@@ -42,6 +42,7 @@ def ways(mosquitto_port: int) -> dict[str, Callable[[str], End]]:
     return {
         REFERENCE: lambda _: RawSockets(),
         "ours, open": lambda name: Ours(name, encrypted=False),
+        "bare TLS": lambda _: BareTls(),
         "ours, TLS": lambda name: Ours(name, encrypted=True),
         "pyzmq": lambda name: Zmq(name, encrypted=False),
         "pyzmq, CURVE": lambda name: Zmq(name, encrypted=True),
