@@ -162,6 +162,7 @@ STAGE = Measurement(
         Field("compute_ms", "number", "ms", "time to compute"),
         Field("codec_ms", "number", "ms", "what of it went into unpacking and packing tensors"),
         Field("wait_ms", "number", "ms", "from the arrival of its tensors to the start of its compute"),
+        Field("batch", "count", "", "requests in one run; the time and the energy are this one's share"),
         Field("start", "count", "", "first op"),
         Field("stop", "count", "", "first op after it"),
         _EPOCH,

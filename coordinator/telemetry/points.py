@@ -219,6 +219,7 @@ def _of_stage(report: InferenceReport, stage: StageReport, position: int, time_n
             ("compute_ms", stage.compute_ms),
             ("codec_ms", stage.codec_ms),
             ("wait_ms", stage.wait_ms),
+            ("batch", stage.batch),
             ("start", stage.start),
             ("stop", stage.stop),
             ("epoch", report.epoch),

@@ -49,7 +49,7 @@ _INFERENCE = _into(
 )
 _STAGE = _into(
     "inference_stage",
-    "inference position node start stop compute_ms codec_ms wait_ms"
+    "inference position node start stop compute_ms codec_ms wait_ms batch"
     " energy_j energy_j_std energy_method energy_source energy_scope energy_meter",
 )
 _TRANSFER = _into("inference_transfer", "inference position src dst size_bytes transfer_ms")
@@ -255,7 +255,7 @@ def _insert_inference(connection: sqlite3.Connection, report: InferenceReport, r
 
 
 def _stage_row(stage: StageReport) -> tuple[object, ...]:
-    row = (stage.node, stage.start, stage.stop, stage.compute_ms, stage.codec_ms, stage.wait_ms)
+    row = (stage.node, stage.start, stage.stop, stage.compute_ms, stage.codec_ms, stage.wait_ms, stage.batch)
     energy = stage.energy
     if energy is None:
         return (*row, None, None, None, None, None, None)

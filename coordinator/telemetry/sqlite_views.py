@@ -30,7 +30,7 @@ FROM inference""",
     "stage": f"""
 SELECT time_ns, deployment, node, printf('%03d', position) AS position, energy_method, energy_source, energy_scope,
     nullif(energy_meter, '') AS energy_meter, {_EMULATED} AS emulated,
-    compute_ms, codec_ms, wait_ms, start, stop, epoch, energy_j, energy_j_std
+    compute_ms, codec_ms, wait_ms, batch, start, stop, epoch, energy_j, energy_j_std
 FROM inference JOIN inference_stage ON inference = id""",
     "transfer": f"""
 SELECT time_ns, deployment, src, dst, printf('%03d', position) AS position, {_EMULATED} AS emulated,

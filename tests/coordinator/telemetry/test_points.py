@@ -237,6 +237,13 @@ def test_what_travels_packed() -> None:
     assert [fields(part).get("codec_ms") for part in samples(replace(REPORT, stages=slow))[1:4]] == [3.0, 3.0, 3.0]
 
 
+def test_how_many_were_computed_together() -> None:
+    """A stage's figures are a request's share of a run, so the size of that is told with them."""
+    batched = tuple(replace(stage, batch=4) for stage in REPORT.stages)
+    assert [fields(part).get("batch") for part in samples(replace(REPORT, stages=batched))[1:4]] == [4, 4, 4]
+    assert [fields(part).get("batch") for part in samples(REPORT)[1:4]] == [1, 1, 1]
+
+
 def test_a_profile() -> None:
     """By node and the beginning of the model's content."""
     (sample,) = samples(profile_message("pi"))
