@@ -168,6 +168,7 @@ class Agent:
             send=self._transport.send,
             may_stay=self._transport.may_stay,
         )
+        self._counts = TelemetryCounts()
         self._intake = Intake(
             self._origin,
             cache,
@@ -175,8 +176,8 @@ class Agent:
             is_coming=self._plans.is_coming,
             longest_wait_s=settings.longest_wait_s,
             reported=self._publish,
+            dropped=self._counts.count_dropped,
         )
-        self._counts = TelemetryCounts()
         self._metrics: MetricsServer | None = None
         self._has_joined = False
         self._ticked_at: float | None = None

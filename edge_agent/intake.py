@@ -45,6 +45,7 @@ class Intake:
 
     A request that finds a plan whose nodes still load (`is_coming`) waits for it, `longest_wait_s` at most. Of a stream
     as many frames are under way as fill the plan's stages; of a `latest` one, one more waits, and the rest give way.
+    `dropped(deployment)` hears of each of these, `reported` of each that ran.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Intake:
         is_coming: Callable[[str], bool],
         longest_wait_s: float,
         reported: Callable[[InferenceReport], None],
+        dropped: Callable[[str], None],
     ) -> None:
         self._origin = origin
         self._classifiers = Classifiers(cache)
@@ -63,6 +65,7 @@ class Intake:
         self._is_coming = is_coming
         self._longest_wait_s = longest_wait_s
         self._reported = reported
+        self._dropped = dropped
         self._changed = threading.Condition()
         self._line: Line[_Arrival] = Line()
         self._early: list[_Arrival] = []
@@ -88,6 +91,7 @@ class Intake:
             if stale is not None:
                 self._line.add(arrival, frame)
         if stale is not None:
+            self._dropped(deployment)
             stale.answer(InferReply(request_id=stale.request.request_id, dropped=True))
             return
         busy = self._origin.refusal(deployment, waiting=waiting) or self._queue(arrival)

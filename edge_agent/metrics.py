@@ -41,6 +41,12 @@ LATENCY: Final = Family(
     "Sum of the latencies of those that gave a result.",
     ("deployment",),
 )
+FRAMES_DROPPED: Final = Family(
+    "splitrail_agent_frames_dropped_total",
+    "counter",
+    "Frames of `latest` streams that gave way to newer ones at this origin; they are no inferences.",
+    ("deployment",),
+)
 BACKLOG: Final = Family(
     "splitrail_agent_executor_backlog_seconds", "gauge", "What waits for this node's compute, in seconds of it."
 )
@@ -73,6 +79,7 @@ FAMILIES: Final = (
     ENERGY,
     INFERENCES,
     LATENCY,
+    FRAMES_DROPPED,
     BACKLOG,
     BUSY,
     SENT,
@@ -118,6 +125,8 @@ def figures(moment: Moment) -> Iterator[Figure]:
         yield Figure(INFERENCES, count, deployment_and_outcome)
     for deployment, latency_s in moment.counts.latency_s:
         yield Figure(LATENCY, latency_s, (deployment,))
+    for deployment, dropped_frames in moment.counts.frames_dropped:
+        yield Figure(FRAMES_DROPPED, dropped_frames, (deployment,))
     yield Figure(BACKLOG, moment.backlog_s)
     yield Figure(BUSY, moment.busy_s)
     tensors = moment.tensors

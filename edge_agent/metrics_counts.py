@@ -1,4 +1,4 @@
-"""What an agent counts of the telemetry that it publishes: its inferences as origin, and each meter's newest reading.
+"""What an agent counts: its inferences and dropped frames as origin, and of each meter the newest reading.
 
 Kept in memory since this run began, by which threads come; what is told of it is `edge_agent.metrics`'.
 """
@@ -6,7 +6,7 @@ Kept in memory since this run began, by which threads come; what is told of it i
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,18 +26,21 @@ class Counts:
     """By deployment and outcome."""
     latency_s: tuple[tuple[str, float], ...]
     """By deployment: the sum over those that gave a result."""
+    frames_dropped: tuple[tuple[str, int], ...]
+    """By deployment."""
     readings: tuple[EnergyReading, ...]
     """Of the meters that have not fallen silent."""
 
 
 class TelemetryCounts:
-    """Counts what is published once; any thread may tell it one, or ask."""
+    """Counts what is published once, and what is not; any thread may tell it one, or ask."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._lock = threading.Lock()
         self._inferences: Counter[tuple[str, Outcome]] = Counter()
         self._latency_s: dict[str, float] = {}
+        self._frames_dropped: Counter[str] = Counter()
         self._readings: dict[str, tuple[float, EnergyReading]] = {}
 
     def count(self, telemetry: Telemetry) -> None:
@@ -50,6 +53,11 @@ class TelemetryCounts:
             ):
                 self._readings[telemetry.meter] = self._monotonic(), telemetry
 
+    def count_dropped(self, deployment: str) -> None:
+        """Count a frame of a stream that gave way to a newer one."""
+        with self._lock:
+            self._frames_dropped[_told_apart(deployment, self._frames_dropped)] += 1
+
     def counts(self) -> Counts:
         """What was counted so far."""
         with self._lock:
@@ -58,13 +66,17 @@ class TelemetryCounts:
             return Counts(
                 tuple(sorted(self._inferences.items())),
                 tuple(sorted(self._latency_s.items())),
+                tuple(sorted(self._frames_dropped.items())),
                 tuple(reading for read_s, reading in newest if now_s - read_s <= reading.holds_s),
             )
 
     def _count_inference(self, report: InferenceReport) -> None:
-        known = {deployment for deployment, _ in self._inferences}
-        is_told_apart = report.deployment in known or len(known) < MAX_DEPLOYMENTS
-        deployment = report.deployment if is_told_apart else ELSEWHERE
+        deployment = _told_apart(report.deployment, {known for known, _ in self._inferences})
         self._inferences[deployment, report.outcome] += 1
         if report.error is None:
             self._latency_s[deployment] = self._latency_s.get(deployment, 0.0) + report.latency_ms / 1e3
+
+
+def _told_apart(deployment: str, known: Collection[str]) -> str:
+    """Under which name it is counted, given those that are known."""
+    return deployment if deployment in known or len(known) < MAX_DEPLOYMENTS else ELSEWHERE

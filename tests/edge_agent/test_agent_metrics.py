@@ -84,6 +84,8 @@ def test_a_node_is_told_in_base_units() -> None:
     for telemetry in (reading("rapl"), reading("rapl", 20.0), inference(), inference(error="late")):
         counts.count(telemetry)
     counts.count(inference(fallback="laptop is silent"))
+    for _ in range(3):
+        counts.count_dropped("photos")
     text = page(counts)
     found = told(text)
     assert found["splitrail_agent_energy_joules_total"] == {("false", "rapl", "board", "measured"): 20.0}
@@ -94,6 +96,7 @@ def test_a_node_is_told_in_base_units() -> None:
         ("photos", "rescued"): 1.0,
     }
     assert found["splitrail_agent_inference_latency_seconds_total"] == {("photos",): 0.5}
+    assert found["splitrail_agent_frames_dropped_total"] == {("photos",): 3.0}
     assert found["splitrail_agent_tensor_dropped_total"] == {
         ("malformed",): 1.0,
         ("undelivered",): 2.0,

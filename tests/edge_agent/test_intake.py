@@ -35,6 +35,7 @@ class Desk:
         self.segment = Segment(model)
         self.empty_handed = False
         self.reports: Queue[InferenceReport] = Queue()
+        self.dropped: list[str] = []
         self.executor = Executor()
         self.run: Callable[[TensorsMessage], object] = self._run
         self.origin = Origin(
@@ -57,6 +58,7 @@ class Desk:
             is_coming=lambda _: self.is_coming,
             longest_wait_s=longest_wait_s,
             reported=self.reports.put,
+            dropped=self.dropped.append,
         )
 
     def active(self, _: str) -> Plan | None:
@@ -228,6 +230,7 @@ def test_a_stale_frame_of_a_live_stream_gives_way(desk: Desk, photographs: tuple
     newest = later.get(timeout=10)
     assert (newest.request_id, newest.dropped, len(newest.classes)) == ("f4", False, 1)
     assert desk.reports.qsize() == 3
+    assert desk.dropped == ["photos", "photos"]
 
 
 def test_every_frame_of_another_stream_is_answered_in_its_order(desk: Desk, photographs: tuple[Path, ...]) -> None:
