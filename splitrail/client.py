@@ -22,7 +22,8 @@ from splitrail.errors import SplitrailError
 from splitrail.frame_feed import Feed, Sent
 
 LOOK_UP_S: Final = 2.0
-MOST_IN_FLIGHT: Final = 64  # each has a thread here; an origin takes no more either
+IN_FLIGHT: Final = 8  # where nothing is said
+MOST_IN_FLIGHT: Final = 32  # each has a thread here; of more an origin would refuse some, for no more wait there
 
 Policy = Literal["every", "latest"]
 
@@ -101,11 +102,11 @@ class Client:
         frames: Iterable[bytes],
         *,
         policy: Policy = "every",
-        in_flight: int = 8,
+        in_flight: int = IN_FLIGHT,
         top: int = 1,
         timeout_s: float = 60.0,
     ) -> Iterator[FrameAnswer]:
-        """The answers to image files, in their order, while `in_flight` (1 to 64) of them are under way at most.
+        """The answers to image files, in their order, while `in_flight` (1 to 32) of them are under way at most.
 
         With `every`, each frame is answered, and `frames` is read as fast as there is room. With `latest`, it is read
         as fast as it gives them, which should be a camera's rate (see `paced`); a frame that has not begun when a newer

@@ -15,7 +15,7 @@ from rich.table import Table
 from broker.messages import DeploymentNotice, InferenceReport, InferReply
 from broker.session import BrokerSettings
 from models.images import load_image
-from splitrail.client import MOST_IN_FLIGHT, Client, paced
+from splitrail.client import IN_FLIGHT, MOST_IN_FLIGHT, Client, paced
 from splitrail.client_settings import ClientSettings
 from splitrail.errors import SplitrailError
 from splitrail.log_lines import log_to_stderr
@@ -38,6 +38,10 @@ class InferenceFailedError(SplitrailError, RuntimeError):
 
 class NoRateError(SplitrailError, ValueError):
     """A live stream whose frames come at no rate."""
+
+
+class NoStreamError(SplitrailError, ValueError):
+    """Options of a stream where single images are sent."""
 
 
 class NoImagesError(SplitrailError, FileNotFoundError):
@@ -80,23 +84,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stream.add_argument(
         "--policy",
         choices=("every", "latest"),
-        default="every",
         help="answer every frame, or drop those that have not begun when a newer one comes (every)",
     )
     stream.add_argument(
         "--in-flight",
         type=whole_number(1, MOST_IN_FLIGHT),
-        default=8,
         metavar="N",
-        help="frames that may be under way at once (8)",
+        help=f"frames that may be under way at once ({IN_FLIGHT})",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Send each image in turn and print its answer, or all as a stream and print its figures."""
     log_to_stderr(logging.WARNING, "splitrail: %(message)s")
-    if arguments.stream and arguments.policy == "latest" and arguments.fps is None:
-        raise NoRateError("--policy latest is for frames that come at a rate: name it with --fps, such as --fps 30")
+    _check_stream_options(arguments)
     paths = [path for each in arguments.images for path in _images(each)]
     for path in paths[:1] if arguments.stream else paths:
         load_image(path)  # a wrong image is found here, before the first one is sent
@@ -108,6 +109,14 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _answer_each(client, deployment, paths, arguments)
     return 0
+
+
+def _check_stream_options(arguments: argparse.Namespace) -> None:
+    named = [name for name in ("frames", "fps", "policy", "in_flight") if getattr(arguments, name) is not None]
+    if named and not arguments.stream:
+        raise NoStreamError(f"--{named[0].replace('_', '-')} is for the frames of a stream: add --stream")
+    if arguments.policy == "latest" and arguments.fps is None:
+        raise NoRateError("--policy latest is for frames that come at a rate: name it with --fps, such as --fps 30")
 
 
 def _answer_each(
@@ -134,8 +143,8 @@ def _stream(client: Client, deployment: DeploymentNotice, paths: list[Path], arg
     for answer in client.stream(
         deployment,
         frames,
-        policy=arguments.policy,
-        in_flight=arguments.in_flight,
+        policy=arguments.policy or "every",
+        in_flight=arguments.in_flight or IN_FLIGHT,
         top=arguments.top,
         timeout_s=arguments.timeout,
     ):

@@ -57,6 +57,29 @@ def test_an_option_out_of_range_is_one_line(
     assert printed.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--frames", "9"], "--frames is for the frames of a stream: add --stream"),
+        (["--in-flight", "8"], "--in-flight is for the frames of a stream: add --stream"),
+        (["--stream", "--policy", "latest"], "name it with --fps"),
+        (["--stream", "--in-flight", "33"], "'33' is not a whole number from 1 to 32"),
+    ],
+)
+def test_options_of_a_stream_are_not_passed_over(
+    capsys: pytest.CaptureFixture[str], options: list[str], complaint: str
+) -> None:
+    """Who forgets `--stream`, or the rate of a live one, is told in one line before anything is sent."""
+    try:
+        code = main(["infer", "photos", "china.jpg", *options])
+    except SystemExit as left:
+        code = left.code
+    assert code == 2
+    printed = capsys.readouterr().err
+    assert complaint in printed
+    assert printed.count("\n") == 1
+
+
 def printed_of(report: InferenceReport, capsys: pytest.CaptureFixture[str]) -> str:
     """What a user reads of an answer with this report, its white space made even."""
     _print_answer(Path("china.jpg"), InferReply(request_id="r", report=report))
