@@ -21,7 +21,7 @@ from models.codec_graph import AS_THEY_ARE, GraphCodec
 from models.codecs import IMAGE_CODECS, number_of, pack, unpack
 from models.errors import CodecError, ModelError
 from models.graph import Quantization, read_graph
-from models.images import check_image, from_pixels, is_shorter_as_file, load_image, to_pixels
+from models.images import check_image, from_pixels, goes_as_file, load_image, to_pixels
 from models.preprocessing import Preprocessing, read_preprocessing
 from models.runtime import TensorSpec
 
@@ -53,7 +53,7 @@ class ImageInput:
 
     def __init__(self, file: bytes, form: ImageForm) -> None:
         """ImageError where the file's header is that of no image that can be read."""
-        check_image(file)
+        self._file_pixels = check_image(file)
         self.file = file
         self._form = form
 
@@ -68,9 +68,9 @@ class ImageInput:
         return self._form.tensor_of(self.pixels)
 
     @property
-    def is_shorter_as_file(self) -> bool:
-        """Whether the file takes no more bytes than the pixels."""
-        return is_shorter_as_file(self.file, self._form.shape)
+    def goes_as_file(self) -> bool:
+        """Whether it had better travel as its file than as its pixels."""
+        return goes_as_file(len(self.file), self._file_pixels, self._form.shape)
 
     @property
     def nbytes(self) -> int:
@@ -86,11 +86,11 @@ Inputs: TypeAlias = Arrays | ImageInput
 def packed_inputs(inputs: Inputs, codec: CodecName, scales: Sequence[TensorScale] = ()) -> Arrays:
     """A request's inputs as they travel; those that came as tensors travel raw where the codec is of an image.
 
-    Under `jpeg` an image goes as its file, or as its pixels where these are fewer bytes; the reader tells the two apart
-    by their dimensions. ImageError where the image cannot be read, CodecError where the codec cannot be applied.
+    Under `jpeg` an image goes as its file or, where that is better, as its pixels; the reader tells the two apart by
+    their dimensions. ImageError where the image cannot be read, CodecError where the codec cannot be applied.
     """
     if isinstance(inputs, ImageInput):
-        if codec == "jpeg" and inputs.is_shorter_as_file:
+        if codec == "jpeg" and inputs.goes_as_file:
             return (np.frombuffer(inputs.file, np.uint8),)
         if codec in IMAGE_CODECS:
             return (inputs.pixels,)

@@ -22,7 +22,7 @@ from models.codec_figures import NAMES, CodecFigures, CodecName, CutCodec, Scale
 from models.codecs import FLOAT, Number, pack, unpack
 from models.errors import EvaluationError
 from models.graph import CutPoint, Graph, Quantization, read_graph
-from models.images import from_pixels, is_shorter_as_file, load_image, to_input, to_pixels
+from models.images import check_image, from_pixels, goes_as_file, load_image, to_input, to_pixels
 from models.preprocessing import Preprocessing, read_preprocessing
 from models.runtime import Segment, TensorSpec
 from models.scales import ranges_of
@@ -245,7 +245,7 @@ def _cost(codec: CodecName, scales: Sequence[Scale], specs: Sequence[TensorSpec]
 def _image_codecs(wanted: _Input, images: Sequence[Path]) -> Iterator[CutCodec]:
     """Pixels, and the files as they are: neither changes anything, and both are decoded by whoever reads them.
 
-    A file that is longer than its pixels travels as these under `jpeg` too. The origin opens its images in any case,
+    A file that had better not travel goes as its pixels under `jpeg` too. The origin opens its images in any case,
     before a request begins; so encoding costs nothing.
     """
     files = [place.read_bytes() for place in images[:TIMED_IMAGES]]
@@ -259,7 +259,7 @@ def _image_codecs(wanted: _Input, images: Sequence[Path]) -> Iterator[CutCodec]:
         from_pixels(pixels, wanted.dtype, wanted.quantization, wanted.preprocessing)
         ended_s = time.thread_time()
         from_pixels_s.append(ended_s - read_s)
-        stays_file = is_shorter_as_file(file, wanted.shape)
+        stays_file = goes_as_file(len(file), check_image(file), wanted.shape)
         under_jpeg.append((len(file), ended_s - started_s) if stays_file else (pixels_bytes, ended_s - read_s))
     sizes_bytes, from_jpeg_s = zip(*under_jpeg, strict=True)
 

@@ -164,6 +164,19 @@ def test_a_file_that_is_longer_than_its_pixels_travels_as_these(site: WatchedSit
     assert site.travelled[0] == ("pi", "pc", "uint8", 3)
 
 
+def test_a_short_file_of_very_many_pixels_travels_as_its_own_few(site: WatchedSite) -> None:
+    """Whoever read it would be taken for one that has stopped."""
+    site.form = FORM
+    site.nodes["pc"].segments[(0, 10)] = CountingImages(10)
+    site.adopt(packed(plan_of(("pc", 0, 10), way_back=("pc", "pi")), "jpeg"))
+    buffer = io.BytesIO()
+    Image.new("1", (3000, 1500)).save(buffer, "PNG")
+    image = ImageInput(buffer.getvalue(), FORM)
+    assert len(image.file) < image.pixels.nbytes
+    assert asked(site, image).report.error is None
+    assert site.travelled[0] == ("pi", "pc", "uint8", 3)
+
+
 def test_inputs_that_came_as_tensors_travel_raw_where_images_are_due(site: WatchedSite) -> None:
     """A client of tensors is served under a plan for images too."""
     site.form = FORM
