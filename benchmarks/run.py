@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--only NAME ...] [--out DIRECTORY] [--fail-on-worse]
 
-Each runs in a process of its own with a time limit, all of them in less than 20 minutes; one that fails is reported and
-does not end the rest. Writes bench.json and bench.md.
+Each runs in a process of its own with a time limit, all of them in less than 20 minutes, and once for all some more to
+convert the models; one that fails is reported and does not end the rest. Writes bench.json and bench.md.
 """
 
 import argparse
@@ -26,32 +26,38 @@ from report import Machine, Outcome, Report
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from broker.server_process import ends_with_parent
+
 HERE: Final = Path(__file__).resolve().parent
 RESULTS: Final = HERE / "results"
+MODELS: Final = HERE.parent / ".cache" / "benchmark-models"
 LONGEST_S: Final = 20 * 60.0
 ENDING_S: Final = 5.0
-"""What a benchmark that ran out of time has to end the processes that it started."""
+"""What a benchmark that ran out of time has to clear away what it made."""
+INTERRUPTED: Final = 130
+"""The exit code of a shell's command that Ctrl-C ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A script that takes `--quick --json FILE`, and how long it may take."""
+    """A script that takes `--quick --json FILE`, how long it may take, and the zoo's models that it reads."""
 
     name: str
     limit_s: float
+    models: tuple[str, ...] = ()
 
 
 BENCHMARKS: Final = (
     Benchmark("overhead", 100.0),
-    Benchmark("chain", 110.0),
+    Benchmark("chain", 110.0, ("mobilenetv2", "resnet50", "vgg16")),
     Benchmark("hop", 15.0),
     Benchmark("transports", 45.0),
     Benchmark("fallback", 20.0),
-    Benchmark("codecs", 80.0),
+    Benchmark("codecs", 80.0, ("mobilenetv2",)),
     Benchmark("adaptive", 150.0),
-    Benchmark("throughput", 100.0),
-    Benchmark("memory", 80.0),
-    Benchmark("start", 70.0),
+    Benchmark("throughput", 100.0, ("mobilenetv2", "vgg16")),
+    Benchmark("memory", 80.0, ("mobilenetv2", "vgg16")),
+    Benchmark("start", 70.0, ("mobilenetv2",)),
     Benchmark("control_plane", 165.0),
     Benchmark("idle_agent", 80.0),
     Benchmark("planning", 20.0),
@@ -62,25 +68,51 @@ BENCHMARKS: Final = (
 
 
 def main() -> int:
-    """Run them, write both files and print what is worth a look; 1 only with `--fail-on-worse`."""
+    """Run them, write both files and print what is worth a look; 1 only with `--fail-on-worse`.
+
+    Interrupted, nothing is written: what was there stays.
+    """
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     names = [benchmark.name for benchmark in BENCHMARKS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--out", type=Path, default=RESULTS, help="directory for bench.json and bench.md")
+    parser.add_argument(
+        "--out", type=Path, help="directory for bench.json and bench.md (default: the committed ones', if all are run)"
+    )
     parser.add_argument("--fail-on-worse", action="store_true", help="exit 1 where a figure is worse than committed")
     options = parser.parse_args()
     console = Console(highlight=False)
     chosen = [benchmark for benchmark in BENCHMARKS if benchmark.name in options.only]
-    report = Report(time.time(), Machine.this(), run_all(chosen, console))
+    try:
+        convert_models(chosen, console)
+        report = Report(time.time(), Machine.this(), run_all(chosen, console))
+    except KeyboardInterrupt:
+        console.print("Interrupted: all processes are ended and no results are written.")
+        return INTERRUPTED
     before = committed()
     changes = compare(before, report)
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / "bench.json").write_bytes(report.to_json())
-    (options.out / "bench.md").write_text(page(report, changes, before), encoding="utf-8")
     for line in summary(report, changes, before):
         console.print(line, markup=False, soft_wrap=True)
-    console.print(f"{options.out / 'bench.md'} has them all.", markup=False, soft_wrap=True)
+    out = options.out or (RESULTS if len(chosen) == len(BENCHMARKS) else None)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "bench.json").write_bytes(report.to_json())
+        (out / "bench.md").write_text(page(report, changes, before), encoding="utf-8")
+        console.print(f"{out / 'bench.md'} has them all.", markup=False, soft_wrap=True)
     return int(options.fail_on_worse and any(change.verdict is Verdict.WORSE for change in changes))
+
+
+def convert_models(benchmarks: list[Benchmark], console: Console) -> None:
+    """Make the models that are not there yet, which may take longer than a benchmark has."""
+    MODELS.mkdir(parents=True, exist_ok=True)
+    for name in sorted({model for benchmark in benchmarks for model in benchmark.models}):
+        path = MODELS / f"{name}-none.tflite"
+        if not path.exists():
+            command = [sys.executable, "-m", "splitrail", "convert", name, "--weights", "random", "-o", str(path)]
+            with console.status(f"converting {name}, once"):
+                done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            if done.returncode:
+                said = done.stderr.strip().splitlines() or ["it said nothing"]
+                console.print(f"{name} could not be converted: {said[-1]}", markup=False, soft_wrap=True)
 
 
 def run_all(benchmarks: list[Benchmark], console: Console) -> tuple[Outcome, ...]:
@@ -106,7 +138,12 @@ def run(benchmark: Benchmark, directory: Path) -> Outcome:
     started = time.monotonic()
     with printed.open("wb") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            preexec_fn=ends_with_parent(),  # noqa: PLW1509  # two system calls, which take no lock
         )
         try:
             code = process.wait(benchmark.limit_s)
@@ -135,13 +172,15 @@ def committed() -> Report | None:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a benchmark with all that it started: its processes are one group."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
+    """End a benchmark with all that it started, which is one group: as Ctrl-C does first, so that it clears away."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if process.poll() is None:
             os.killpg(process.pid, number)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(ENDING_S)
-            return
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(ENDING_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _last_line(printed: Path) -> str:
