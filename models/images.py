@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MAX_FILE_BYTES = 64_000_000
 MAX_PIXELS = 50_000_000
-MAX_PIXELS_AS_FILE = 4_000_000  # a PC decodes as many in 70 ms (measured); a stage is given half a second beyond its plan
+MAX_PIXELS_AS_FILE = 4_000_000  # a PC decodes as many in 70 ms (measured); a stage is given 500 beyond its plan
 # The formats of photographs; Pillow's other decoders are many, and what comes from the network chooses among them.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 
