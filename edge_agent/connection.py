@@ -191,6 +191,8 @@ class Connection:
     def _close(self) -> None:
         # Closing takes it out of the poll as well.
         self.channel.socket.close()
+        if self.reader is not None:
+            self.reader.drop()
 
     def _interest(self) -> int:
         wanted = 0 if self._is_claimed or self.phase is Phase.CONNECTING else _READ

@@ -7,10 +7,13 @@ import base64
 import binascii
 import ssl
 import threading
+from typing import Final
 
 from edge_agent.admission import Admission
 from edge_agent.errors import TransportError
 from edge_agent.keys import NodeKey
+
+_NO_CHECK_TIME: Final = 0x200000  # X509_V_FLAG_NO_CHECK_TIME, which Python does not name
 
 
 class Handshakes:
@@ -55,7 +58,7 @@ def _context(protocol: int, key: NodeKey, trusted: frozenset[bytes]) -> ssl.SSLC
     context.check_hostname = False  # certificates are compared whole; names in them say nothing
     context.verify_mode = ssl.CERT_REQUIRED
     # Each is trusted as it stands: else OpenSSL takes another one of the same subject for its issuer, and refuses it.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | _NO_CHECK_TIME
     if protocol == ssl.PROTOCOL_TLS_SERVER:
         context.num_tickets = 0
     if trusted:

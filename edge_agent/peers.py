@@ -49,12 +49,21 @@ class Peers:
         known = self._known.get(status.node)
         if status.state == "offline":
             if known is not None and known.session == status.session:
-                self._transport.disconnect(status.node)
-                self._requests.lose(status.node)
-                del self._known[status.node]
+                self._forget(status.node)
             return False
-        if status.announcement is None or status.announcement.protocol != PROTOCOL_VERSION:
-            log.warning("%s speaks another protocol than %s: no tensors go there", status.node, PROTOCOL_VERSION)
+        if status.announcement is None:
+            return False
+        if status.announcement.protocol != PROTOCOL_VERSION:
+            spoken = status.announcement.protocol
+            older = "there" if spoken < PROTOCOL_VERSION else "here"
+            log.warning(
+                "%s speaks protocol %d, this agent %d, so no tensors go there: update Splitrail %s",
+                status.node,
+                spoken,
+                PROTOCOL_VERSION,
+                older,
+            )
+            self._forget(status.node)
             return False
         if known is None and len(self._known) >= MOST_PEERS:
             log.warning("%s is ignored: %d nodes are known already", status.node, MOST_PEERS)
@@ -91,3 +100,8 @@ class Peers:
             for node, status in list(self._known.items())
             if status.announcement is not None and status.announcement.emulated is not None
         )
+
+    def _forget(self, node: str) -> None:
+        if self._known.pop(node, None) is not None:
+            self._transport.disconnect(node)
+            self._requests.lose(node)

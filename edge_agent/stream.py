@@ -113,6 +113,10 @@ class MessageReader:
             self._was_short = count < len(room)
             self._end += count
 
+    def drop(self) -> None:
+        """The rest of the message that is coming in never comes: the memory it was for is let go."""
+        self._filling, self._arrays, self._pieces, self.under_way_bytes = None, (), [], 0
+
     def _begin_tensors(self, header: bytes, payload_bytes: int) -> TensorsMessage | None:
         """The message, if all of it is in the buffer already."""
         if self._memory is None:

@@ -4,14 +4,19 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import pytest
+from eventually import eventually
 
 from edge_agent.connection import MAX_WAITING_MESSAGES, Connection, Phase
 from edge_agent.connections import HANDSHAKE_S, MAX_STRANGERS, Connections
 from edge_agent.errors import WireError
 from edge_agent.stream import MessageReader
+from edge_agent.wire import Route, TensorsMessage, encode
+from edge_agent.wire_tensors import Tensor, TensorSpec
 
 
 class Pair:
@@ -158,3 +163,26 @@ def test_a_connection_that_is_read_is_closed_by_its_reader(pairs: list[Pair]) ->
     near.release()
     assert near.channel.socket.fileno() < 0
     assert not near.claim()
+
+
+def test_what_was_coming_in_lets_go_of_its_memory(pairs: list[Pair]) -> None:
+    """As soon as the connection ends: it may be a segment's, which is lent to nobody else meanwhile."""
+    pair = pairs[0]
+    place = np.zeros(50_000, np.float32)
+    held = weakref.ref(place)
+    given = [place]
+
+    class Memory:
+        def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> Sequence[Tensor] | None:
+            return (given.pop(),)
+
+    del place
+    pair.near.reader = MessageReader(Memory(), lambda _: None)
+    header, content = encode(TensorsMessage(Route("faces", 1, bytes(16), 0), (np.zeros(50_000, np.float32),)))
+    pair.far.sendall(bytes(header) + bytes(content[:1_000]))
+    assert pair.near.claim()
+    assert eventually(lambda: pair.near.reader.take(pair.near.channel.fill) is None and not given)
+    pair.near.cut()
+    assert held() is not None
+    pair.near.release()
+    assert held() is None

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import datetime
 import itertools
 import socket
 import ssl
@@ -135,6 +136,17 @@ def test_nothing_of_a_tensor_can_be_read_on_its_way(start: Callable[..., Node]) 
     assert len(seen) > 4_000
     assert b"faces" not in seen
     assert np.full(8, 7, np.float32).tobytes() not in seen
+
+
+def test_a_certificate_of_another_time_is_as_good(start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is trusted for what it is: nodes need no clock, and a key does not end."""
+    long_ago = datetime.datetime(1990, 1, 1, tzinfo=datetime.UTC)
+    monkeypatch.setattr("edge_agent.new_certificate._UNTIL", long_ago)
+    pi, laptop = start("pi"), start("laptop")
+    pi.knows(laptop)
+    laptop.knows(pi)
+    pi.transport.send("laptop", tensors(7))
+    assert eventually(lambda: laptop.numbers() == [7], SHORTLY_S * 10)
 
 
 def test_an_unknown_key_cannot_connect(start: Callable[..., Node]) -> None:
