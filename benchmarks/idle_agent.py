@@ -223,7 +223,7 @@ def main() -> None:
             Figure("resident set", idle.resident_mb, "MB", "lower", reference=bare.resident_mb, goal=MOST_MB),
             Figure("share of a core", 100.0 * idle.core, "%", "lower", noise=0.1, goal=100.0 * MOST_CORE),
             Figure("wake-ups", idle.wakes_per_s, "1/s", "lower"),
-            Figure("resident set beyond a held model", loaded.resident_mb, "MB", "lower", reference=bare.resident_mb),
+            Figure("resident set, holding a segment", loaded.resident_mb, "MB", "lower", reference=bare.resident_mb),
         ]
         write(options.json, found)
 
