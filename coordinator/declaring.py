@@ -107,7 +107,11 @@ def _given_split(
 
 
 def _with_codecs(settings: DeploymentSettings, figures: CodecFigures | None) -> list[Stage]:
-    """The given stages, relays with the codec of what they hand on. DeclarationError if it was not measured there."""
+    """The given stages, relays with the codec of what they hand on.
+
+    DeclarationError if a codec was not measured there, or nothing is transferred that it could pack.
+    """
+    before = (settings.origin, *(stage.node for stage in settings.stages))
     measured = {(each.k, each.codec) for each in figures.cuts} if figures is not None else set()
     stages: list[Stage] = []
     codec: str = RAW
@@ -115,6 +119,10 @@ def _with_codecs(settings: DeploymentSettings, figures: CodecFigures | None) -> 
         if stage.start < stage.stop:
             codec = stage.codec
         place = f"stages[{index}] of deployment {settings.name!r}"
+        if stage.codec != RAW and stage.node == before[index]:
+            raise DeclarationError(
+                f"{place} has the codec {stage.codec}, but its tensors are on {stage.node} already: leave it out there"
+            )
         if stage.codec not in {RAW, codec}:
             raise DeclarationError(
                 f"{place} relays by the codec {stage.codec}, but what it hands on is read as {codec}"

@@ -192,3 +192,15 @@ def test_a_split_by_hand_may_name_codecs(own_model: Path, tmp_path: Path) -> Non
     relayed = (split[0], msgspec.structs.replace(split[1], codec="fp16"), split[2])
     with pytest.raises(DeclarationError, match=r"stages\[1\] .* relays by the codec fp16, .* is read as int8"):
         declare((msgspec.structs.replace(settings, stages=relayed),), cache, "http://pc")
+
+
+@pytest.mark.parametrize(("node", "index"), [("pi", 0), ("pc", 1)])
+def test_a_codec_where_nothing_travels_is_refused(own_model: Path, tmp_path: Path, node: str, index: int) -> None:
+    """It would lose accuracy for nothing, and no cost model would know of it."""
+    ops = len(read_graph(own_model).ops)
+    measured_beside(own_model)
+    split = [StageSettings(node=node, start=0, stop=1), StageSettings(node=node, start=1, stop=ops)]
+    split[index] = msgspec.structs.replace(split[index], codec="int8")
+    settings = msgspec.structs.replace(settings_with(own_model), stages=tuple(split))
+    with pytest.raises(DeclarationError, match=rf"stages\[{index}\] .* its tensors are on {node} already"):
+        declare((settings,), ModelCache(tmp_path / "cache"), "http://pc")
