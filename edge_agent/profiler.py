@@ -102,13 +102,14 @@ class _Measurement:
         self._path, self._packed, self._scratch, self._progress = path, packed, scratch, progress
         self._graph = read_graph(path)
         self._process = psutil.Process()
+        self._memory_mb = 0.0
 
     def profile(self, setting: ThreadSetting, *, by_cpu_time: bool) -> MeasuredProfile:
         """All of it."""
         thread_ms = self._thread_times() if setting == "auto" else ()
         threads = best_count(thread_ms) if setting == "auto" else setting
         clock_ns = time.thread_time_ns if by_cpu_time and threads == 1 else time.perf_counter_ns
-        unsplit, memory_mb, inputs = self._unsplit(threads, clock_ns)
+        unsplit, inputs = self._unsplit(threads, clock_ns)
         ops = self._ops(threads, clock_ns, inputs)
         single = self._ops(1, clock_ns, inputs) if thread_ms and threads > 1 else ()
         # Both by one scale, so that they stay comparable.
@@ -119,7 +120,7 @@ class _Measurement:
             op_ms_std=tuple(timing.ms_std * scale for timing in ops),
             unsplit_ms=unsplit.ms,
             unsplit_ms_std=unsplit.ms_std,
-            memory_mb=memory_mb,
+            memory_mb=self._memory_mb,
             runtime=runtime_words(),
             threads=threads,
             thread_ms=thread_ms,
@@ -130,22 +131,23 @@ class _Measurement:
     def _thread_times(self) -> tuple[ThreadTime, ...]:
         times: list[ThreadTime] = []
         for threads in counts_to_try(usable_cores()):
-            timing, _, _ = self._unsplit(threads, time.perf_counter_ns)
+            timing, _ = self._unsplit(threads, time.perf_counter_ns)
             times.append(ThreadTime(threads=threads, unsplit_ms=timing.ms))
             if is_hopeless(times):
                 break
         return tuple(times)
 
-    def _unsplit(self, threads: int, clock_ns: Callable[[], int]) -> tuple[_Timing, float, Arrays]:
-        """The whole model's time, the memory that it takes in MB, and the inputs that were made up for it."""
+    def _unsplit(self, threads: int, clock_ns: Callable[[], int]) -> tuple[_Timing, Arrays]:
+        """The whole model's time, and the inputs that were made up for it."""
         before_mb = self._process.memory_info().rss / 1e6
         whole = Segment(self._path, threads, self._packed)
         generator = np.random.default_rng(0)
         inputs = [plausible_input(spec, generator, self._path) for spec in whole.inputs]
         timing = _time_runs(whole, inputs, clock_ns, BUDGET_UNSPLIT_S, partial(self._tell, 0))
-        memory_mb = max(0.0, self._process.memory_info().rss / 1e6 - before_mb)
+        # What an earlier load gave back to the allocator alone, a later one takes without the process growing.
+        self._memory_mb = max(self._memory_mb, self._process.memory_info().rss / 1e6 - before_mb)
         whole.close()
-        return timing, memory_mb, inputs
+        return timing, inputs
 
     def _ops(self, threads: int, clock_ns: Callable[[], int], activations: Arrays) -> tuple[_Timing, ...]:
         """The time of each op, unscaled."""

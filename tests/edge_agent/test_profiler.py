@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -124,3 +125,18 @@ def test_a_profile_of_the_best_count_is_found_again_whatever_that_is(tmp_path: P
     store.save(SHA256, "auto", True, PROFILE)
     assert store.load(SHA256, "auto", True) == PROFILE
     assert store.load(SHA256, 1, True) is None
+
+
+def test_the_memory_of_a_model_is_what_its_first_load_takes(
+    small_model: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later ones, with other numbers of threads, fill what it left to the process."""
+    resident = iter([100e6, 150e6, 145e6, 150e6, 148e6, 150e6])
+
+    class Process:
+        def memory_info(self) -> SimpleNamespace:
+            return SimpleNamespace(rss=next(resident))
+
+    monkeypatch.setattr("edge_agent.profiler.usable_cores", lambda: 1)
+    monkeypatch.setattr("edge_agent.profiler.psutil.Process", Process)
+    assert profile_model(small_model("branchy"), threads="auto").memory_mb == pytest.approx(50.0)
