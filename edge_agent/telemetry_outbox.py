@@ -85,6 +85,11 @@ class TelemetryOutbox:
         self._thread.start()
 
     @property
+    def is_behind(self) -> bool:
+        """Whether the spool does not answer in time: what was published last may not be in it yet."""
+        return self._is_behind
+
+    @property
     def spool(self) -> SpoolReport | None:
         """How the spool stood at the thread's last turn; None before the first."""
         return self._standing
