@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from time import monotonic_ns
 from typing import Any, Final
 
+import msgspec
 import numpy as np
 
 from edge_agent.batching import MOST, RUNS_KEPT, RunTimes, batch_size, is_worth_waiting
@@ -28,8 +29,7 @@ SINGLES_SKIPPED: Final = 16  # of so many single runs, after the first few, one 
 Arrays = Sequence[np.ndarray[Any, Any]]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Task:
+class Task(msgspec.Struct, frozen=True, eq=False):
     """What a run computes for one request; `packing` says how its inputs came and how its outputs go."""
 
     segment: Segment
@@ -41,8 +41,7 @@ class Task:
         return self.segment is other.segment and self.packing == other.packing
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, eq=False):
     """What a run gave for one request."""
 
     outputs: Arrays = ()
@@ -122,8 +121,8 @@ class Runs:
                 return None
             if packing is not None:
                 outputs = [packing.pack(each) for each in outputs]
-        except ModelError as error:
-            log.debug("%d requests are computed one by one after all: %s", count, error)
+        except Exception as fault:  # as in _alone; it must not end the thread that serves all
+            log.debug("%d requests are computed one by one after all: %s", count, fault)
             return None
         codec_ns = (monotonic_ns() - ran_ns + unpacked_ns - started_ns) // count if packing is not None else 0
         return [Result(each, codec_ns, batch=count) for each in outputs]

@@ -47,6 +47,7 @@ class Rows:
         self._batch_ns = batch_ns
         self._factor = factor
         self.has_batches = True
+        self.fault: Exception | None = None
 
     def run_in_place(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """One request."""
@@ -58,6 +59,8 @@ class Rows:
         """One request, or several as `batched` has it."""
         if isinstance(requests[0], np.ndarray):
             return self._doubled(requests, 2.0)
+        if self.fault is not None:
+            raise self.fault
         self.sizes.append(len(requests))
         outputs = [self._doubled(arrays, self._factor) for arrays in requests]
         CLOCK.now_ns += self._batch_ns(len(requests))
@@ -206,6 +209,15 @@ def test_a_request_that_does_not_fit_fails_alone(desk: Desk) -> None:
     wrong = (np.zeros((1, 3), np.float32),)
     outcomes = desk.ask(segment, [row(1), wrong])
     assert [outcome.error for outcome in outcomes] == [None, "SegmentInputError: takes two numbers"]
+
+
+def test_whatever_a_batch_raises_each_is_computed_alone_then(desk: Desk) -> None:
+    """Such as memory that is not there: the executor goes on, and every request has its result."""
+    segment = Rows()
+    desk.teach(segment)
+    segment.fault = MemoryError("no room for so many rows")
+    outcomes = desk.ask(segment, [row(1), row(2)])
+    assert [(outcome.error, float(outcome.outputs[0][0, 0])) for outcome in outcomes] == [(None, 2.0), (None, 4.0)]
 
 
 def test_one_that_waits_may_wait_for_more() -> None:
