@@ -6,9 +6,10 @@ Each request crosses three links, with as many bytes on each; a round of the rin
 `recv_into` and `sendall`, carries the same bytes over the same hops. The figures are of the origin's report, from its
 start to the result, less the computes; the floor is from the first process's `sendall` to the last byte back at it.
 
-Requests follow each other `back to back`, ten of them and then ten rounds of the ring, so that all code and memory is
-warm, as in a stream of frames. Or they come `one by one` over MQTT, as `splitrail infer` sends them, each followed by
-one round: then every process has slept for milliseconds, and what it runs has to come back into its core's caches.
+Requests follow each other `back to back`, ten of them and then ten rounds of the ring at the same pace, so that all
+code and memory is warm, as in a stream of frames. Or they come `one by one` over MQTT, as `splitrail infer` sends them,
+each followed by one round, with pauses in which the books of the one before are done: then every process has slept for
+milliseconds, and what it runs has to come back into its core's caches.
 """
 
 import argparse
@@ -34,6 +35,8 @@ from testbed.carrier_models import write_carrier_model
 
 WARM_UP = 10
 IN_A_ROW = 10
+PAUSE_S = 0.01
+"""Behind each request that comes alone, and each round beside it."""
 LENGTH_BYTES = 8
 STOP = 0
 
@@ -137,12 +140,23 @@ def back_to_back(
     reports: list[InferenceReport] = []
     floor_ms: list[float] = []
     for turn in range(1 + requests // IN_A_ROW):
+        started_s = time.monotonic()
         some = [agents.infer_here(size.name, tensor) for _ in range(IN_A_ROW)]
-        rounds_ms = [floor.round_ms(size.size_bytes) for _ in range(IN_A_ROW)]
+        each_s = (time.monotonic() - started_s) / IN_A_ROW
+        rounds_ms = list(rounds_at_pace(floor, size.size_bytes, each_s))
         if turn > 0:  # the first warms up
             reports += some
             floor_ms += rounds_ms
     return reports, floor_ms
+
+
+def rounds_at_pace(floor: "Ring", size_bytes: int, each_s: float) -> Iterator[float]:
+    """Rounds of the ring that begin so far apart, as requests did: what it runs is as warm as theirs."""
+    due_s = time.monotonic()
+    for _ in range(IN_A_ROW):
+        time.sleep(max(0.0, due_s - time.monotonic()))
+        due_s += each_s
+        yield floor.round_ms(size_bytes)
 
 
 def one_by_one(
@@ -153,7 +167,10 @@ def one_by_one(
     reports: list[InferenceReport] = []
     floor_ms: list[float] = []
     for number in range(WARM_UP + requests):
-        report, round_ms = agents.infer(size.name, image), floor.round_ms(size.size_bytes)
+        report = agents.infer(size.name, image)
+        time.sleep(PAUSE_S)
+        round_ms = floor.round_ms(size.size_bytes)
+        time.sleep(PAUSE_S)
         if number >= WARM_UP:
             reports.append(report)
             floor_ms.append(round_ms)

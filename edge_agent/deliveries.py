@@ -44,7 +44,8 @@ class TensorReceiver(Protocol):
         """Where the tensors of `route` that are coming in shall be: an array for each, which is written from now on.
 
         Each is contiguous, writable, and of the spec's type and shape. None: new ones are made. What was asked for may
-        never become whole: then `on_tensors` is not called for it.
+        never become whole: then `on_tensors` is not called for it. Small tensors, which come whole with their header,
+        are not asked for: they lie in memory of their own.
         """
 
     def on_tensors(self, message: TensorsMessage, src: str) -> None:

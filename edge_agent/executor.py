@@ -5,7 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
@@ -58,8 +58,7 @@ class Batching:
     longest_wait_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Work:
+class _Work(msgspec.Struct, frozen=True, eq=False):
     task: Task
     arrived_ns: int
     done: Callable[[Outcome], None]
@@ -174,7 +173,8 @@ class Executor:
     def _waiting(work: _Work) -> _Work:
         """The same work, whose turn comes later: until then others may use the memory that it was lent, if it was."""
         task = work.task
-        return replace(work, task=replace(task, inputs=task.segment.kept(task.inputs)))
+        kept = msgspec.structs.replace(task, inputs=task.segment.kept(task.inputs))
+        return msgspec.structs.replace(work, task=kept)
 
     def _serve(self) -> None:
         while (works := self._next()) is not None:
@@ -229,7 +229,7 @@ class Executor:
         stretch = self._compute_factor / (1.0 - self._load())
         metered = self._stage_meter.begin() if self._stage_meter is not None else None
         started_ns = time.monotonic_ns()
-        cpu_ns = time.thread_time_ns()
+        cpu_ns = time.thread_time_ns() if stretch > 1.0 else 0
         results = self._runs.compute([work.task for work in works])
         if stretch > 1.0:
             done_ns = started_ns + round(stretch * (time.thread_time_ns() - cpu_ns))

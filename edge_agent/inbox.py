@@ -26,7 +26,7 @@ from edge_agent.wire import (
 
 MAX_PROBING_PEERS: Final = 64
 SOON_NS: Final = 2_000_000
-_FADING: Final = 7 / 8
+_FADING: Final = 1 / 2  # a receiver that was held up once must not cost each of the next ten an early write
 
 
 class Inbox:

@@ -95,14 +95,15 @@ class RequestBook:
     def refusal(self, deployment: str, waiting: int, size_bytes: int) -> Busy | None:
         """Why a request of `size_bytes` that comes after `waiting` others is not taken now; None if it is."""
         wait_ms = self.wait_ms(deployment, waiting)
-        would = f"busy: it would have waited {wait_ms / 1e3:.1f} s"
         if wait_ms > self._limits.longest_wait_s * 1e3:
-            return Busy(f"{would}, more than longest_wait_s {self._limits.longest_wait_s:g} s", wait_ms)
-        if len(self) >= MOST_IN_FLIGHT:
-            return Busy(f"{would}: {len(self)} requests are under way already", wait_ms)
-        if len(self) and not self.has_room(size_bytes):
-            return Busy(f"{would}: requests under way hold {self._kept_bytes() / 1e6:.0f} MB already", wait_ms)
-        return None
+            reason = f", more than longest_wait_s {self._limits.longest_wait_s:g} s"
+        elif len(self) >= MOST_IN_FLIGHT:
+            reason = f": {len(self)} requests are under way already"
+        elif len(self) and not self.has_room(size_bytes):
+            reason = f": requests under way hold {self._kept_bytes() / 1e6:.0f} MB already"
+        else:
+            return None
+        return Busy(f"busy: it would have waited {wait_ms / 1e3:.1f} s{reason}", wait_ms)
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether so much more may be kept."""

@@ -35,7 +35,10 @@ class TensorMemory(Protocol):
     """Who says where tensors are received."""
 
     def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> Sequence[Tensor] | None:
-        """One contiguous, writable array for each, of its type and shape, that nobody uses; None: new ones are made."""
+        """One contiguous, writable array for each, of its type and shape, that nobody uses; None: new ones are made.
+
+        Not asked for tensors that came whole with their header: they have to be copied out of the buffer anyway.
+        """
 
 
 class MessageReader:
@@ -123,21 +126,20 @@ class MessageReader:
             raise WireError("tensors where only replies may come")
         described = tensors_header(header, payload_bytes)
         route, specs, stages = described
-        is_whole = payload_bytes <= self._end - self._start
-        if not is_whole:
-            self._reserve(payload_bytes)
-            self.under_way_bytes = payload_bytes
-        places = self._memory.memory_for(route, specs)
-        if places is None:
-            places = [np.empty(spec.shape, spec.dtype) for spec in specs]
-        if is_whole:
+        if payload_bytes <= self._end - self._start:
+            tensors: list[Tensor] = []
             at = self._start
-            for place, spec in zip(places, specs, strict=True):
-                bytes_of(place)[:] = self._view[at : at + spec.size_bytes]
+            for spec in specs:
+                tensors.append(np.ndarray(spec.shape, spec.dtype, bytearray(self._view[at : at + spec.size_bytes])))
                 at += spec.size_bytes
             self._pass(payload_bytes)
             self.received_bytes += payload_bytes
-            return TensorsMessage(route, tuple(places), stages)
+            return TensorsMessage(route, tuple(tensors), stages)
+        self._reserve(payload_bytes)
+        self.under_way_bytes = payload_bytes
+        places = self._memory.memory_for(route, specs)
+        if places is None:
+            places = [np.empty(spec.shape, spec.dtype) for spec in specs]
         self._arrays = places
         self._pieces = [bytes_of(array) for array in places if array.nbytes]
         self._fill_from_buffer()

@@ -5,6 +5,7 @@ The record around it is `edge_agent.wire`'s.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from broker.messages import EnergyMethod, EnergyScope, EnergySource, StageEnergy
@@ -28,44 +29,54 @@ def pack_energy(energy: StageEnergy | None) -> tuple[Any, ...]:
     """The fields of ENERGY_FORM, all zero for None. WireError where a value is out of its bounds."""
     if energy is None:
         return _NONE
-    meter = energy.meter.encode(errors="replace")
-    if not _METER.fullmatch(meter):
-        raise WireError(f"{energy.meter!r} is not a meter's name of at most {MAX_METER_BYTES} bytes")
-    _check(energy)
-    return (
-        round(energy.energy_j * 1e6),
-        round(energy.energy_j_std * 1e6),
-        1 + _METHODS.index(energy.method),
-        _SOURCES.index(energy.source),
-        _SCOPES.index(energy.scope),
-        meter,
-    )
+    origin = _pack_origin(energy.method, energy.source, energy.scope, energy.meter)
+    _check_joules(energy.energy_j, energy.energy_j_std)
+    return (round(energy.energy_j * 1e6), round(energy.energy_j_std * 1e6), *origin)
 
 
 def unpack_energy(fields: Sequence[Any]) -> StageEnergy | None:
     """The energy in the fields of ENERGY_FORM; WireError says what of them cannot be."""
     if tuple(fields) == _NONE:
         return None
-    energy_uj, std_uj, method, source, scope, padded = fields
+    energy_uj, std_uj, *origin = fields
+    method, source, scope, meter = _unpack_origin(*origin)
+    energy_j, energy_j_std = energy_uj / 1e6, std_uj / 1e6
+    _check_joules(energy_j, energy_j_std)
+    return StageEnergy(
+        energy_j=energy_j, energy_j_std=energy_j_std, method=method, source=source, scope=scope, meter=meter
+    )
+
+
+# Where energies come from differs from node to node, not from message to message.
+@lru_cache(256)
+def _pack_origin(
+    method: EnergyMethod, source: EnergySource, scope: EnergyScope, meter: str
+) -> tuple[int, int, int, bytes]:
+    packed = meter.encode(errors="replace")
+    if not _METER.fullmatch(packed):
+        raise WireError(f"{meter!r} is not a meter's name of at most {MAX_METER_BYTES} bytes")
+    _check_method(method, source)
+    return 1 + _METHODS.index(method), _SOURCES.index(source), _SCOPES.index(scope), packed
+
+
+@lru_cache(256)
+def _unpack_origin(
+    method: int, source: int, scope: int, padded: bytes
+) -> tuple[EnergyMethod, EnergySource, EnergyScope, str]:
     if not 1 <= method <= len(_METHODS) or source >= len(_SOURCES) or scope >= len(_SCOPES):
         raise WireError(f"an energy of unknown codes {method}, {source} and {scope}")
     meter = padded.rstrip(b"\0")
     if not _METER.fullmatch(meter):
         raise WireError("an energy without a valid meter's name")
-    energy = StageEnergy(
-        energy_j=energy_uj / 1e6,
-        energy_j_std=std_uj / 1e6,
-        method=_METHODS[method - 1],
-        source=_SOURCES[source],
-        scope=_SCOPES[scope],
-        meter=meter.decode("ascii"),
-    )
-    _check(energy)
-    return energy
+    _check_method(_METHODS[method - 1], _SOURCES[source])
+    return _METHODS[method - 1], _SOURCES[source], _SCOPES[scope], meter.decode("ascii")
 
 
-def _check(energy: StageEnergy) -> None:
-    if not (0.0 <= energy.energy_j <= MAX_ENERGY_J and 0.0 <= energy.energy_j_std <= MAX_ENERGY_J):
-        raise WireError(f"an energy of {energy.energy_j:g} J ± {energy.energy_j_std:g} J, up to {MAX_ENERGY_J:g} J fit")
-    if (energy.method == "integrated") != (energy.source == "measured"):
-        raise WireError(f"an energy by the method `{energy.method}` cannot be {energy.source}")
+def _check_joules(energy_j: float, energy_j_std: float) -> None:
+    if not (0.0 <= energy_j <= MAX_ENERGY_J and 0.0 <= energy_j_std <= MAX_ENERGY_J):
+        raise WireError(f"an energy of {energy_j:g} J ± {energy_j_std:g} J, up to {MAX_ENERGY_J:g} J fit")
+
+
+def _check_method(method: EnergyMethod, source: EnergySource) -> None:
+    if (method == "integrated") != (source == "measured"):
+        raise WireError(f"an energy by the method `{method}` cannot be {source}")

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from broker.messages import EnergyScope, PowerModel, StageEnergy
 from edge_agent.energy.comparison import Ratio
 from edge_agent.energy.sampler import Sampler
@@ -87,8 +89,7 @@ class NodeStageMeter:
         return Run(self._model, self._primary, first, time.process_time_ns())
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(msgspec.Struct, frozen=True):
     """A run under way; all processor time of this process counts as its own, the runtime's threads among it."""
 
     model: MachineModel
