@@ -14,7 +14,8 @@ from coordinator.errors import PlanError
 from coordinator.evaluation import Evaluation
 from coordinator.expectation import prediction_of
 from coordinator.joint import JointPlan, plan_together
-from coordinator.permitted_codecs import live_stages, planned_stages
+from coordinator.permitted_codecs import live_stages, loss_of, planned_stages
+from coordinator.prices import within
 from coordinator.problem import Problem
 from coordinator.searching import CONTINUAL, Found, search
 from coordinator.site import State
@@ -110,6 +111,9 @@ def _standing(situation: Situation, problem: Problem | None) -> _Standing:
     fault = fault or _link_fault(situation, plan)
     if fault is not None or problem is None:
         return _Standing(None, fault or situation.assembly.obstacle)
+    fault = _loss_fault(situation, plan)
+    if fault is not None:
+        return _Standing(None, fault)
     try:
         return _Standing(_scored(problem, plan.stages), None)
     except PlanError as error:
@@ -137,6 +141,15 @@ def _link_fault(situation: Situation, plan: Plan) -> str | None:
     suspects = situation.around.suspect_links
     way = (plan.origin, *(stage.node for stage in plan.stages), *plan.way_back)
     return next((suspects[pair] for pair in pairwise(way) if pair in suspects), None)
+
+
+def _loss_fault(situation: Situation, plan: Plan) -> str | None:
+    """Why the plan cannot stay, as its codecs change more answers than the deployment allows now."""
+    declared = situation.declared
+    loss = loss_of(declared.codec_figures, planned_stages(plan.stages))
+    if declared.stages or within(loss, declared.accuracy_loss):
+        return None
+    return f"its codecs may change {loss:.3g} of the answers, and accuracy_loss allows {declared.accuracy_loss:g}"
 
 
 def _outcome(

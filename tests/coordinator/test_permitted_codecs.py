@@ -14,7 +14,7 @@ from coordinator.cost import PartitionPlan, Stage, evaluate
 from coordinator.permitted_codecs import codec_factor, live_stages, loss_of, permitted, plan_within_loss
 from coordinator.problem import Link, Model, Node, Problem
 from coordinator.site import State
-from coordinator.state import DeploymentDeclared, Received
+from coordinator.state import DeploymentDeclared, Event, Received
 from models.codec_figures import NAMES, CodecFigures, CutCodec, Scale
 
 ALL = frozenset(NAMES)
@@ -231,13 +231,33 @@ def test_deployments_that_are_planned_together_keep_their_loss_too() -> None:
         )
         for name, loss in (("strict", 0.02), ("lax", 0.5))
     )
-    # Each op is quick on one node alone, so that every cut pays.
+    _, plans = carry_out(folded([strict, lax, *alternating()]), 10.0)
+    found = {plan.deployment: [stage.codec for stage in plan.stages[1:]] for plan in plans}
+    assert found == {"strict": ["fp16"] * 3, "lax": ["int8"] * 3}
+
+
+def test_a_plan_that_loses_more_than_is_allowed_now_is_replaced() -> None:
+    """After a restart with other settings, though each of its transfers is permitted and no other plan is quicker."""
+    measured = figures(
+        *(packed(k, "int8", 0.25, changed=0.01) for k in (1, 2, 3)),
+        *(packed(k, "fp16", 0.5, changed=0.005) for k in (1, 2, 3)),
+    )
+    lax, strict = (
+        DeploymentDeclared(replace(made_site.declared().deployment, codec_figures=measured, accuracy_loss=loss), 0)
+        for loss in (0.03, 0.02)
+    )
+    _, (before,) = carry_out(folded([lax, *alternating()]), 10.0)
+    assert [stage.codec for stage in before.stages[1:]] == ["int8"] * 3
+    _, (plan,) = carry_out(folded([strict, *alternating(), Received(before, 10.0)]), 20.0)
+    assert [stage.codec for stage in plan.stages[1:]] == ["fp16"] * 3
+    assert "may change 0.03 of the answers, and accuracy_loss allows 0.02" in plan.reason
+
+
+def alternating() -> list[Event]:
+    """The site over slow links; each op is quick on one node alone, so that every cut pays."""
     op_ms = {"pi": (1.0, 1e4, 1.0, 1e4), "pc": (1e4, 1.0, 1e4, 1.0), "laptop": (1e4,) * 4}
     profiles = (
         msgspec.structs.replace(made_site.profile_message(node, times), codecs=profile_of(node, "int8", "fp16").codecs)
         for node, times in op_ms.items()
     )
-    told = [Received(profile, 0.0) for profile in profiles]
-    _, plans = carry_out(folded([strict, lax, *whole_site(mbps=8.0), *told]), 10.0)
-    found = {plan.deployment: [stage.codec for stage in plan.stages[1:]] for plan in plans}
-    assert found == {"strict": ["fp16"] * 3, "lax": ["int8"] * 3}
+    return [*whole_site(mbps=8.0), *(Received(profile, 0.0) for profile in profiles)]
