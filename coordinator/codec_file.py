@@ -9,9 +9,8 @@ import msgspec
 
 from coordinator.configuration import DeploymentSettings
 from coordinator.errors import DeclarationError
-from models.codec_figures import MAX_BYTES, CodecFigures
+from models.codec_figures import MAX_BYTES, CodecFigures, figures_path
 
-ENDING = ".codecs.json"
 MEASURE = "`splitrail profile --codecs` measures them"
 
 
@@ -22,7 +21,7 @@ def codec_figures_of(settings: DeploymentSettings, sha256: str, ops: int) -> Cod
     """
     if not settings.codecs:
         return None
-    path = settings.codec_figures or settings.model.with_suffix(ENDING)
+    path = settings.codec_figures or figures_path(settings.model)
     place = f"the codec figures of deployment {settings.name!r}, {path},"
     try:
         figures = read_codec_figures(path)

@@ -14,10 +14,8 @@ from broker.messages import CodecSpeed, PlanStage, TensorScale
 from coordinator.cost import PartitionPlan, Stage
 from coordinator.prices import within
 from coordinator.problem import MAX_NUMBER, RAW, Codec, Problem
-from models.codec_figures import NAMES, CodecFigures, CodecName, CutCodec
+from models.codec_figures import IMAGE_CODECS, NAMES, CodecFigures, CodecName, CutCodec
 
-IMAGE_CODECS = frozenset({"uint8", "jpeg"})
-"""Of an image, which only the model's input is."""
 LOSSY = frozenset({"fp16", "fp16+lz4", "fp16+zstd", "int8", "int8+lz4", "int8+zstd"})
 """Those that round numbers; with the others the answer is the same to the bit."""
 

@@ -10,7 +10,7 @@ from broker.messages import ClassScore, CodecName
 from edge_agent.packing import ImageForm, ImageInput, image_form, packed_inputs
 from models.cache import ModelCache
 from models.classification import top_classes
-from models.codecs import IMAGE_CODECS
+from models.codec_figures import IMAGE_CODECS
 from models.errors import ImageError
 from models.graph import Tensor, read_graph
 from models.preprocessing import read_labels

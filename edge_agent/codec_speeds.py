@@ -15,7 +15,8 @@ from PIL import Image
 
 from broker.messages import CodecName, CodecSpeed
 from edge_agent.packing import ImageForm
-from models.codecs import IMAGE_CODECS, pack, unpack
+from models.codec_figures import IMAGE_CODECS
+from models.codecs import pack, unpack
 from models.preprocessing import PREPROCESSINGS
 from models.runtime import TensorSpec
 from models.scales import scale_of

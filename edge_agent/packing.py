@@ -16,9 +16,9 @@ import numpy as np
 
 from broker.messages import MAX_IMAGE_BYTES, CodecName, Plan, TensorScale
 from edge_agent.routes import Hop, route
-from models.codec_figures import Scale
+from models.codec_figures import IMAGE_CODECS, Scale
 from models.codec_graph import AS_THEY_ARE, GraphCodec
-from models.codecs import IMAGE_CODECS, number_of, pack, unpack
+from models.codecs import number_of, pack, unpack
 from models.errors import CodecError, ModelError
 from models.graph import Quantization, read_graph
 from models.images import check_image, from_pixels, goes_as_file, load_image, to_pixels

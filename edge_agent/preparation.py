@@ -21,7 +21,7 @@ from edge_agent.routes import computing_segments, route
 from edge_agent.shelf import Holdings, SegmentKey, Shelf
 from edge_agent.threads import ThreadSetting, segment_threads
 from models.cache import ModelCache
-from models.codecs import IMAGE_CODECS
+from models.codec_figures import IMAGE_CODECS
 from models.errors import ModelError
 from models.fetch import fetch_model
 from models.images import get_ready

@@ -3,7 +3,8 @@
 Measuring it is `models.evaluation`'s part.
 """
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -16,6 +17,8 @@ NAMES = (
 CodecName = Literal[
     "raw", "raw+lz4", "raw+zstd", "fp16", "fp16+lz4", "fp16+zstd", "int8", "int8+lz4", "int8+zstd", "uint8", "jpeg"
 ]
+IMAGE_CODECS: Final = frozenset({"uint8", "jpeg"})
+"""Those of an image, which only the model's input is; `models.images` packs and unpacks it."""
 _NonNegative = Annotated[float, Meta(ge=0.0)]
 _Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
@@ -55,3 +58,8 @@ class CodecFigures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     at: _NonNegative
     """When it was measured, s since the Unix epoch."""
     cuts: tuple[CutCodec, ...]
+
+
+def figures_path(model: Path) -> Path:
+    """Where the figures of the model file `model` are kept, and looked for."""
+    return model.with_suffix(".codecs.json")

@@ -12,7 +12,7 @@ import numpy as np
 import zstandard
 from numpy.typing import NDArray
 
-from models.codec_figures import CodecName
+from models.codec_figures import IMAGE_CODECS, CodecName
 from models.errors import CodecError
 from models.runtime import TensorSpec
 
@@ -22,8 +22,6 @@ Number: TypeAlias = Literal["raw", "fp16", "int8"]
 
 FLOAT: Final[np.dtype[Any]] = np.dtype(np.float32)
 """The type that codecs shorten; tensors of other types stay as they are."""
-IMAGE_CODECS: Final = frozenset({"uint8", "jpeg"})
-"""Those of an image, the model's input, which is packed and unpacked by `models.images`."""
 ZSTD_LEVEL: Final = 1
 _PACKED_FLOATS: Final[dict[Number, np.dtype[Any]]] = {
     "raw": FLOAT,

@@ -16,13 +16,12 @@ from rich.table import Table
 from edge_agent.clock import MACHINE_CLOCK
 from edge_agent.hardware import machine_identity
 from models.calibration import find_images
-from models.codec_figures import CodecFigures
+from models.codec_figures import CodecFigures, figures_path
 from models.evaluation import IMAGES, evaluate_codecs
 from models.graph import Graph, read_graph
 from models.images import sample_photographs
 from splitrail.errors import SplitrailError
 
-ENDING = ".codecs.json"
 _LEAST_WIDTHS = {"codec": 9, "changed": 7}
 
 
@@ -50,11 +49,6 @@ def measure_codecs(
         )
     _keep(figures, figures_path(model))
     return figures
-
-
-def figures_path(model: Path) -> Path:
-    """Where a model's figures are kept, and looked for by the coordinator."""
-    return model.with_suffix(ENDING)
 
 
 def print_table(model: Path, figures: CodecFigures) -> None:

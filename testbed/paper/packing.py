@@ -12,9 +12,9 @@ from typing import Final
 
 import msgspec
 
-from coordinator.codec_file import ENDING, read_codec_figures
+from coordinator.codec_file import read_codec_figures
 from models.cache import file_sha256
-from models.codec_figures import CodecFigures
+from models.codec_figures import CodecFigures, figures_path
 from models.evaluation import evaluate_codecs
 from models.images import sample_photographs
 from testbed.errors import ExperimentError
@@ -36,7 +36,7 @@ def kept_figures(model: Path, step: Step) -> CodecFigures:
     ExperimentError where what is there cannot be read, or is of another model; EvaluationError if they cannot be
     measured.
     """
-    path = model.with_suffix(ENDING)
+    path = figures_path(model)
     if not path.exists():
         with step(f"measuring what codecs cost and change of {model.stem}: some minutes, once"):
             figures = _measured(model)

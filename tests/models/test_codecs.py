@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from models.codec_figures import NAMES, CodecName, Scale
-from models.codecs import IMAGE_CODECS, pack, unpack
+from models.codec_figures import IMAGE_CODECS, NAMES, CodecName, Scale
+from models.codecs import pack, unpack
 from models.errors import CodecError
 from models.runtime import TensorSpec
 
