@@ -61,7 +61,7 @@ BENCHMARKS: Final = (
     Benchmark("control_plane", 165.0),
     Benchmark("idle_agent", 80.0),
     Benchmark("planning", 20.0),
-    Benchmark("slicing", 20.0),
+    Benchmark("slicing", 20.0, ("mobilenetv2",)),
     Benchmark("telemetry_intake", 80.0),
     Benchmark("spool", 50.0),
 )

@@ -18,7 +18,7 @@ from figures import Figure, repeated, write
 from models.graph import read_graph
 from models.slicer import slice_model
 
-KEPT = Path(__file__).parent.parent / ".cache" / "benchmarks"
+KEPT = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 SAMPLING_S = 0.0005
 
 
@@ -91,7 +91,7 @@ def measure(path: Path, directory: Path, repeats: int) -> list[Figure]:
 def zoo_file(name: str) -> Path:
     """A zoo model with random weights, converted once and kept."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    path = KEPT / f"{name}.tflite"
+    path = KEPT / f"{name}-none.tflite"
     if not path.exists():
         print(f"converting {name} ...", file=sys.stderr)
         command = [sys.executable, "-m", "splitrail", "convert", name, "--weights", "random", "-o", str(path)]
