@@ -7,11 +7,16 @@ import socket
 import ssl
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, Literal, Protocol
 
+from edge_agent import tcp
 from edge_agent.wire_tensors import Frame
 
+_RECORD_BYTES: Final = 16_384  # at most, of plain bytes (RFC 8446, 5.1): as much as one call of OpenSSL takes or gives
 _JOINED_BYTES: Final = 65_536  # up to this, a message under TLS is joined: one record in place of one for each frame
+
+_WANTS: Final = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 Step = Literal["done", "reads", "writes"]
 
@@ -30,6 +35,10 @@ class Channel(Protocol):
         """The other end's, as DER; None where it has none."""
 
     @property
+    def piece_bytes(self) -> int:
+        """Of a large message, so much at once is worth being woken for."""
+
+    @property
     def has_pending(self) -> bool:
         """Whether something is there to be received that no poll of the socket tells of."""
 
@@ -42,6 +51,8 @@ class Channel(Protocol):
 
 class PlainChannel:
     """A bare socket."""
+
+    piece_bytes: Final = 262_144
 
     def __init__(self, connected: socket.socket) -> None:
         """Speak over this socket, which does not block."""
@@ -82,6 +93,8 @@ class PlainChannel:
 class SecureChannel:
     """A socket under TLS, whose state both directions share: so they take turns, and neither waits within its turn."""
 
+    piece_bytes: Final = 131_072  # while the other end encrypts one, this end decrypts the one before
+
     def __init__(self, secured: ssl.SSLSocket) -> None:
         """Speak over this socket, which does not block and has not shaken hands yet."""
         self.socket = secured
@@ -110,29 +123,45 @@ class SecureChannel:
             return self._secured.pending() > 0
 
     def fill(self, memory: memoryview) -> int | None:
-        """Receive one record at most."""
+        """Receive record after record, up to one that is not full: what was sent at once ends there."""
+        size_bytes = len(memory)
+        received = 0
+        receive_into, turn = self._secured.recv_into, self._turn
         try:
-            with self._turn:
-                count = self._secured.recv_into(memory)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-            return None
-        if not count:
-            raise ConnectionResetError("the other end has closed the connection")
-        return count
+            while received < size_bytes:
+                with turn:
+                    count = receive_into(memory[received:])
+                if not count:
+                    raise ConnectionResetError("the other end has closed the connection")
+                received += count
+                if count < _RECORD_BYTES:
+                    break
+        except _WANTS:
+            return received or None
+        return received
 
     def send(self, frames: Sequence[Frame]) -> int:
         """Send record after record. What was refused must be the beginning of what is sent next."""
-        if len(frames) > 1 and sum(map(len, frames)) <= _JOINED_BYTES:
+        size_bytes = sum(map(len, frames))
+        if len(frames) > 1 and size_bytes <= _JOINED_BYTES:
             frames = (b"".join(frames),)
+        if size_bytes <= _RECORD_BYTES:
+            return self._send(frames)
+        tcp.hold_back(self.socket, True)
+        try:
+            return self._send(frames)
+        finally:
+            tcp.hold_back(self.socket, False)
+
+    def _send(self, frames: Sequence[Frame]) -> int:
         sent = 0
-        for frame in frames:
-            rest = memoryview(frame)
-            while rest:
-                try:
-                    with self._turn:
-                        count = self._secured.send(rest)
-                except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                    return sent
-                sent += count
-                rest = rest[count:]
+        send, turn = self._secured.send, self._turn
+        with suppress(*_WANTS):
+            for frame in frames:
+                rest = memoryview(frame)
+                while rest:
+                    with turn:
+                        count = send(rest)
+                    sent += count
+                    rest = rest[count:]
         return sent

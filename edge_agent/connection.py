@@ -22,10 +22,7 @@ MAX_WAITING_MESSAGES: Final = 1_000
 
 _READ: Final = select.EPOLLIN
 _WRITE: Final = select.EPOLLOUT
-
-
 _RECORD_BYTES: Final = 17_408  # as much may be with TLS already, which waits for the rest of a record
-_LARGEST_PIECE_BYTES: Final = 262_144
 
 
 class Phase(Enum):
@@ -113,7 +110,7 @@ class Connection:
 
     def expect(self, missing_bytes: int) -> None:
         """Of the message that comes in, so much is missing: the poll need not tell of every piece of it."""
-        least = max(1, min(missing_bytes - _RECORD_BYTES, _LARGEST_PIECE_BYTES))
+        least = max(1, min(missing_bytes - _RECORD_BYTES, self.channel.piece_bytes))
         if least != self._least_bytes:
             self._least_bytes = least
             with suppress(OSError):

@@ -33,6 +33,11 @@ def set_up(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
+def hold_back(connection: socket.socket, held: bool) -> None:
+    """Let only full segments go from now on, as more is written at once; or let go what is left. OSError if closed."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, held)
+
+
 def pace(connection: socket.socket, bytes_per_s: float | None) -> None:
     """Let the kernel send no faster than this, or as fast as it likes (None). Only Linux can; else nothing happens."""
     if not SUPPORTED:
