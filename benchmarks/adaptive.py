@@ -44,12 +44,15 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="MobileNetV2 alone, in short runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument("--trace", action="append", type=Path, default=[], help="in place of the synthetic ones")
+    parser.add_argument("--prepare", action="store_true", help="only convert the models and measure their codecs, once")
     options = parser.parse_args()
     traces = tuple(map(read_trace, options.trace)) or synthetic_traces()
     seconds = QUICK_SECONDS if options.quick else SECONDS
     with tempfile.TemporaryDirectory(prefix="splitrail-adaptive-") as directory:
         entrants = ZooEntrants(("mobilenetv2",) if options.quick else (), step, codecs=True)
         participants = entrants.measured(Path(directory), step)
+    if options.prepare:
+        return
     records = [record for each in participants for record in runs(each, traces, seconds)]
     rows = [row for row in contender_figures(records) if row.contender != STATIC]
     print_traces(rows)

@@ -3,7 +3,7 @@
     python benchmarks/run.py [--only NAME ...] [--out DIRECTORY] [--fail-on-worse]
 
 Each runs in a process of its own with a time limit, all of them in less than 20 minutes, and once for all some more to
-convert the models; one that fails is reported and does not end the rest. Writes bench.json and bench.md.
+convert models and measure codecs; one that fails is reported and does not end the rest. Writes bench.json and bench.md.
 """
 
 import argparse
@@ -40,11 +40,15 @@ INTERRUPTED: Final = 130
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """A script that takes `--quick --json FILE`, how long it may take, and the zoo's models that it reads."""
+    """A script that takes `--quick --json FILE`, how long it may take, and the zoo's models that it reads.
+
+    One that `prepares` is first run with `--quick --prepare`, which may take longer once.
+    """
 
     name: str
     limit_s: float
     models: tuple[str, ...] = ()
+    prepares: bool = False
 
 
 BENCHMARKS: Final = (
@@ -54,7 +58,7 @@ BENCHMARKS: Final = (
     Benchmark("transports", 45.0),
     Benchmark("fallback", 20.0),
     Benchmark("codecs", 80.0, ("mobilenetv2",)),
-    Benchmark("adaptive", 150.0),
+    Benchmark("adaptive", 150.0, prepares=True),
     Benchmark("throughput", 100.0, ("mobilenetv2", "vgg16")),
     Benchmark("memory", 80.0, ("mobilenetv2", "vgg16")),
     Benchmark("start", 70.0, ("mobilenetv2",)),
@@ -83,7 +87,7 @@ def main() -> int:
     console = Console(highlight=False)
     chosen = [benchmark for benchmark in BENCHMARKS if benchmark.name in options.only]
     try:
-        convert_models(chosen, console)
+        prepare(chosen, console)
         report = Report(time.time(), Machine.this(), run_all(chosen, console))
     except KeyboardInterrupt:
         console.print("Interrupted: all processes are ended and no results are written.")
@@ -101,18 +105,29 @@ def main() -> int:
     return int(options.fail_on_worse and any(change.verdict is Verdict.WORSE for change in changes))
 
 
-def convert_models(benchmarks: list[Benchmark], console: Console) -> None:
-    """Make the models that are not there yet, which may take longer than a benchmark has."""
+def prepare(benchmarks: list[Benchmark], console: Console) -> None:
+    """Make what is kept from run to run and is not there yet, which may take longer than a benchmark has."""
     MODELS.mkdir(parents=True, exist_ok=True)
     for name in sorted({model for benchmark in benchmarks for model in benchmark.models}):
         path = MODELS / f"{name}-none.tflite"
         if not path.exists():
-            command = [sys.executable, "-m", "splitrail", "convert", name, "--weights", "random", "-o", str(path)]
-            with console.status(f"converting {name}, once"):
-                done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-            if done.returncode:
-                said = done.stderr.strip().splitlines() or ["it said nothing"]
-                console.print(f"{name} could not be converted: {said[-1]}", markup=False, soft_wrap=True)
+            convert = ("-m", "splitrail", "convert", name, "--weights", "random", "-o", str(path))
+            _prepared(f"converting {name}, once", convert, console)
+    for benchmark in benchmarks:
+        if benchmark.prepares:
+            script = str(HERE / f"{benchmark.name}.py")
+            _prepared(
+                f"preparing {benchmark.name}, the first time for minutes", (script, "--quick", "--prepare"), console
+            )
+
+
+def _prepared(words: str, arguments: tuple[str, ...], console: Console) -> None:
+    command = (sys.executable, *arguments)
+    with console.status(words):
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        console.print(f"{words}: {said[-1]}", markup=False, soft_wrap=True)
 
 
 def run_all(benchmarks: list[Benchmark], console: Console) -> tuple[Outcome, ...]:

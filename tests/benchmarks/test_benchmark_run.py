@@ -30,7 +30,7 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where benchmarks are looked for."""
     monkeypatch.setattr(run, "HERE", tmp_path)
     monkeypatch.setattr(run, "RESULTS", tmp_path / "results")
-    monkeypatch.setattr(run, "convert_models", lambda *_: None)
+    monkeypatch.setattr(run, "prepare", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["run.py"])
     return tmp_path
 
@@ -86,18 +86,21 @@ def test_a_part_is_not_written_over_the_whole(
     assert (scripts / "results" / "bench.json").exists() == is_written
 
 
-def test_the_models_that_benchmarks_read_are_converted_before_their_time_runs(
+def test_what_is_kept_from_run_to_run_is_made_before_the_time_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once, and only those of the chosen benchmarks."""
+    """Once, and only for the chosen benchmarks."""
     monkeypatch.setattr(run, "MODELS", tmp_path)
     (tmp_path / "vgg16-none.tflite").touch()
-    commands: list[list[str]] = []
+    commands: list[tuple[str, ...]] = []
 
-    def done(command: list[str], **_: object) -> "subprocess.CompletedProcess[str]":
+    def done(command: tuple[str, ...], **_: object) -> "subprocess.CompletedProcess[str]":
         commands.append(command)
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(run.subprocess, "run", done)
-    run.convert_models([each for each in run.BENCHMARKS if each.name in {"memory", "hop"}], run.Console())
-    assert [command[4] for command in commands] == ["mobilenetv2"]
+    run.prepare([each for each in run.BENCHMARKS if each.name in {"memory", "hop", "adaptive"}], run.Console())
+    convert, adaptive = commands
+    assert convert[3:5] == ("convert", "mobilenetv2")
+    assert Path(adaptive[1]).name == "adaptive.py"
+    assert adaptive[2:] == ("--quick", "--prepare")
