@@ -138,6 +138,9 @@ class SecureChannel:
                     break
         except _WANTS:
             return received or None
+        except OSError:
+            if not received:
+                raise  # else the next call tells: what came before the end counts
         return received
 
     def send(self, frames: Sequence[Frame]) -> int:

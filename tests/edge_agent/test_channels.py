@@ -84,6 +84,21 @@ def test_a_call_ends_with_what_was_sent_at_once(pair: Pair) -> None:
     assert [receiver.fill(memory) for _ in range(4)] == [300, RECORD_BYTES + 100, 500, None]
 
 
+@pytest.mark.parametrize("how", [socket.SHUT_WR, None])
+def test_what_came_before_the_end_is_taken_in(pair: Pair, how: int | None) -> None:
+    """Full records too, behind which more is looked for; then the end is told."""
+    sender, receiver = pair
+    sender.send((bytes(2 * RECORD_BYTES),))
+    if how is None:
+        sender.socket.close()
+    else:
+        socket.socket.shutdown(sender.socket, how)
+    await_bytes(receiver, 2 * RECORD_BYTES)
+    assert receiver.fill(memoryview(bytearray(100_000))) == 2 * RECORD_BYTES
+    with pytest.raises(OSError):
+        receiver.fill(memoryview(bytearray(100_000)))
+
+
 def test_the_records_of_a_large_message_leave_in_full_segments(pair: Pair) -> None:
     """Not each in one of its own; and nothing is held back in the end."""
     sender, receiver = pair
