@@ -25,3 +25,18 @@ def number_above_zero(text: str) -> float:
     if not (math.isfinite(number) and number > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return number
+
+
+def number_above_zero_up_to(most: float, unit: str) -> Callable[[str], float]:
+    """The type of an option that takes a number above 0, up to `most`; errors name its unit, such as seconds."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not 0.0 < number <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit} above 0, up to {most:g}")
+        return number
+
+    return read

@@ -19,13 +19,13 @@ from splitrail.client import IN_FLIGHT, MOST_IN_FLIGHT, Client, paced
 from splitrail.client_settings import ClientSettings
 from splitrail.errors import SplitrailError
 from splitrail.log_lines import log_to_stderr
-from splitrail.option_types import whole_number
+from splitrail.option_types import number_above_zero_up_to, whole_number
 from splitrail.settings import load_settings
 from splitrail.stream_figures import StreamTally, words_of
 from splitrail.terminal import printable
 
 EXAMPLE = "splitrail infer mobilenetv2 china.jpg flower.jpg --broker 127.0.0.1:1883 --site home"
-LONGEST_TIMEOUT_S = 86_400.0
+LONGEST_TIMEOUT_S = 86_400.0  # a day
 MOST_CLASSES = 100  # as InferRequest admits
 MOST_FRAMES = 10**9
 HIGHEST_FPS = 10_000.0
@@ -72,7 +72,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", help="the site (default home)")
     parser.add_argument("--top", type=whole_number(1, MOST_CLASSES), default=5, metavar="N", help="classes to show (5)")
     parser.add_argument(
-        "--timeout", type=_seconds, default=60.0, metavar="S", help="seconds to wait for each answer (60)"
+        "--timeout",
+        type=number_above_zero_up_to(LONGEST_TIMEOUT_S, "seconds"),
+        default=60.0,
+        metavar="S",
+        help="seconds to wait for each answer (60)",
     )
     parser.add_argument("--json", action="store_true", help="print the answers, or a stream's figures, as JSON")
     stream = parser.add_argument_group("streams", "several frames under way at once, and figures in place of answers")
@@ -80,7 +84,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     stream.add_argument(
         "--frames", type=whole_number(1, MOST_FRAMES), metavar="N", help="frames to send, the images again and again"
     )
-    stream.add_argument("--fps", type=_frames_per_s, metavar="F", help="frames a second (as fast as they are answered)")
+    stream.add_argument(
+        "--fps",
+        type=number_above_zero_up_to(HIGHEST_FPS, "frames a second"),
+        metavar="F",
+        help="frames a second (as fast as they are answered)",
+    )
     stream.add_argument(
         "--policy",
         choices=("every", "latest"),
@@ -182,26 +191,6 @@ def _settings(arguments: argparse.Namespace) -> ClientSettings:
     return msgspec.structs.replace(
         settings, broker=msgspec.structs.replace(broker, **chosen), site=arguments.site or settings.site
     )
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.0 < seconds <= LONGEST_TIMEOUT_S:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0, and of at most a day")
-    return seconds
-
-
-def _frames_per_s(text: str) -> float:
-    try:
-        frames_per_s = float(text)
-    except ValueError:
-        frames_per_s = 0.0
-    if not 0.0 < frames_per_s <= HIGHEST_FPS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames a second above 0, up to {HIGHEST_FPS:g}")
-    return frames_per_s
 
 
 def _address(text: str) -> tuple[str, int]:

@@ -40,7 +40,8 @@ REPORT = InferenceReport(
     [
         ("--timeout", "-1", "'-1' is not a number of seconds above 0"),
         ("--timeout", "nan", "'nan' is not a number of seconds above 0"),
-        ("--timeout", "1e99", "'1e99' is not a number of seconds above 0, and of at most a day"),
+        ("--timeout", "1e99", "'1e99' is not a number of seconds above 0, up to 86400"),
+        ("--fps", "0", "'0' is not a number of frames a second above 0, up to 10000"),
         ("--top", "0", "'0' is not a whole number from 1 to 100"),
         ("--top", "many", "'many' is not a whole number from 1 to 100"),
     ],
