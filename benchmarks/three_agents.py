@@ -45,6 +45,7 @@ FIXED_EPOCH = 1_000_000
 CHAINED = "chained-"
 QUIET = LinkSettings(ping_interval_s=60.0, probe_interval_s=3600.0)
 WAIT_S = 300.0
+POLL_S = 0.01
 
 
 class ThreeAgents:
@@ -124,6 +125,8 @@ class ThreeAgents:
         self._session.publish(DEPLOYMENT, msgspec.structs.replace(notice, deployment=name), name)
         self._session.publish(PLAN, plan, name)
         self._wait("all three agents", lambda: all((name, node) in self._ready for node in NAMES))
+        while self._origin is not None and self._origin._plans.active(name) is None:
+            time.sleep(POLL_S)  # what they report has come here, and may not have come there yet
 
     def infer(self, model: str, image: bytes) -> InferenceReport:
         """Send an image through the model's chain; what the origin reports of it."""
