@@ -19,6 +19,7 @@ _BUFFER_LOCK: Final = 72  # SO_BUF_LOCK, which Python does not name either
 _SHORT_ROUND_TRIP_US: Final = 1_024  # below it Linux paces in bursts of 32 to 64 KB (ip-sysctl, tcp_tso_rtt_log)
 _BUFFERED_S: Final = 0.004
 _LEAST_BUFFER_BYTES: Final = 8_192
+_LEAST_BUFFER_SEGMENTS: Final = 4  # with fewer the other end, which waits for two, acknowledges late: 40 ms each time
 _WIDE_BUFFER_BYTES: Final = 262_144  # as much as the largest probe
 _LEAST_ROUND_TRIP: Final = struct.Struct("=148xI")  # tcpi_min_rtt, in microseconds
 
@@ -51,7 +52,10 @@ def pace(connection: socket.socket, bytes_per_s: float | None) -> None:
 
 
 def _buffer(connection: socket.socket, bytes_per_s: float | None) -> None:
-    """Where the round trip is short, keep so little in the kernel that a burst of it passes in milliseconds."""
+    """Where the round trip is short, keep so little in the kernel that a burst of it passes in milliseconds.
+
+    On loopback a segment is 64 KB, so that it is more there.
+    """
     information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LEAST_ROUND_TRIP.size)
     rtt_us = _LEAST_ROUND_TRIP.unpack(information)[0]
     if bytes_per_s is None or rtt_us >= _SHORT_ROUND_TRIP_US:
@@ -59,7 +63,8 @@ def _buffer(connection: socket.socket, bytes_per_s: float | None) -> None:
         with suppress(OSError):  # the kernel may widen it again: Linux has this since 5.14
             connection.setsockopt(socket.SOL_SOCKET, _BUFFER_LOCK, struct.pack("=I", 0))
         return
-    wanted = max(round(bytes_per_s * (rtt_us / 1e6 + _BUFFERED_S)), _LEAST_BUFFER_BYTES)
+    segments_bytes = _LEAST_BUFFER_SEGMENTS * connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG)
+    wanted = max(round(bytes_per_s * (rtt_us / 1e6 + _BUFFERED_S)), _LEAST_BUFFER_BYTES, segments_bytes)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wanted // 2)  # Linux doubles it
 
 
