@@ -9,7 +9,7 @@ from pathlib import Path
 log = logging.getLogger("splitrail.agent")
 
 MAX_FILE_BYTES = 64
-SETTLED_NS = 100_000_000  # within a tick of the kernel's clock, 1 to 10 ms, two versions may look the same
+SETTLED_S = 0.1  # within a tick of the kernel's clock, 1 to 10 ms, two versions may look the same
 
 
 class EmulatedLoad:
@@ -20,6 +20,7 @@ class EmulatedLoad:
         self._last = 0.0
         self._seen: tuple[int, int, int] | None = None
         """The file as it was when it was read last: its number, when it was written, and its size."""
+        self._seen_s = 0.0
         self._has_warned = False
         self._lock = threading.Lock()
 
@@ -31,8 +32,10 @@ class EmulatedLoad:
             try:
                 status = self._path.stat()
                 seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-                if seen != self._seen or time.time_ns() - status.st_mtime_ns < SETTLED_NS:
+                now_s = time.monotonic()
+                if seen != self._seen or now_s - self._seen_s < SETTLED_S:
                     self._last = _read(self._path)
+                    self._seen_s = self._seen_s if seen == self._seen else now_s
                     self._seen = seen
             except (OSError, ValueError) as error:
                 if not self._has_warned:

@@ -72,12 +72,12 @@ def test_one_stream_goes_to_standard_output(here: Path, capfdbinary: pytest.Capt
     """Line protocol, or a csv of one measurement: to look at, or to pipe on."""
     assert telemetry("export", *ALL, "--format", "lp", "--measurement", "link") == 0
     assert capfdbinary.readouterr().out == (
-        b"link,dst=pc,method=probe,src=pi mbps=40,mbps_std=4,rtt_ms=2,rtt_ms_std=0.5 1700006400250000000\n"
+        b"link,dst=pc,method=probe,src=pi,way=direct mbps=40,mbps_std=4,rtt_ms=2,rtt_ms_std=0.5 1700006400250000000\n"
     )
     assert telemetry("export", *ALL, "--format", "csv", "--measurement", "link", "--out", "-") == 0
     assert capfdbinary.readouterr().out == (
-        b"time,src,dst,method,rtt_ms,rtt_ms_std,mbps,mbps_std\r\n"
-        b"2023-11-15T00:00:00.250000000Z,pi,pc,probe,2.0,0.5,40.0,4.0\r\n"
+        b"time,src,dst,method,way,rtt_ms,rtt_ms_std,mbps,mbps_std\r\n"
+        b"2023-11-15T00:00:00.250000000Z,pi,pc,probe,direct,2.0,0.5,40.0,4.0\r\n"
     )
 
 
