@@ -25,11 +25,9 @@ from edge_agent.wire import (
     Ping,
     Pong,
     Route,
-    StageRecord,
     TensorsMessage,
     TransferRecord,
     Welcome,
-    encode,
 )
 from edge_agent.wire_tensors import Tensor, TensorSpec
 
@@ -75,49 +73,6 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never came true"
         time.sleep(0.01)
-
-
-def test_tensors_arrive_and_are_acknowledged(start: Callable[..., Node]) -> None:
-    """The receiver gets the values and the sender's name, the sender learns size and time."""
-    edge, fog = start("edge"), start("fog")
-    edge.transport.connect("fog", fog.transport.endpoint)
-    sent = TensorsMessage(route(1), (np.arange(6, dtype=np.int8).reshape(2, 3),), (StageRecord(0, 5, 6),))
-    edge.transport.send("fog", sent)
-    message, src = fog.received.tensors.get(timeout=PATIENCE_S)
-    assert (src, message.route, message.stages) == ("edge", sent.route, sent.stages)
-    assert message.tensors[0].tolist() == [[0, 1, 2], [3, 4, 5]]
-    delivery = edge.received.deliveries.get(timeout=PATIENCE_S)
-    assert edge.observed.deliveries.get(timeout=PATIENCE_S) == delivery
-    assert (delivery.dst, delivery.route) == ("fog", sent.route)
-    assert delivery.size_bytes == sum(map(len, encode(sent)))
-    assert delivery.elapsed_ms > 0
-    assert edge.transport.in_flight("fog") is None
-
-
-def test_a_large_tensor_arrives_whole(start: Callable[..., Node]) -> None:
-    """12.8 MB, VGG16's largest activation, arrive bit for bit."""
-    edge, fog = start("edge"), start("fog")
-    edge.transport.connect("fog", fog.transport.endpoint)
-    values = np.random.default_rng(1).standard_normal((1, 224, 224, 64), dtype=np.float32)
-    edge.transport.send("fog", TensorsMessage(route(1), (values,)))
-    message, _ = fog.received.tensors.get(timeout=PATIENCE_S)
-    assert np.array_equal(message.tensors[0], values)
-
-
-def test_a_node_passes_on_what_it_got(start: Callable[..., Node]) -> None:
-    """Received tensors can be sent on as they are, so that a relay copies nothing of its own."""
-    edge, fog, cloud = start("edge"), start("fog"), start("cloud")
-    edge.transport.connect("fog", fog.transport.endpoint)
-    fog.transport.connect("cloud", cloud.transport.endpoint)
-    for number in range(20):
-        edge.transport.send("fog", tensors(number, 50_000))
-    for number in range(20):
-        message, _ = fog.received.tensors.get(timeout=PATIENCE_S)
-        fog.transport.send("cloud", TensorsMessage(route(number, hop=1), message.tensors))
-    for number in range(20):
-        message, src = cloud.received.tensors.get(timeout=PATIENCE_S)
-        assert (src, message.route) == ("fog", route(number, hop=1))
-        assert message.tensors[0].tolist() == [number] * 50_000
 
 
 def test_failures_and_records_find_their_way(start: Callable[..., Node]) -> None:
