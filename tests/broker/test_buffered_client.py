@@ -115,17 +115,17 @@ def test_a_burst_arrives_whole_and_in_order_through_a_real_broker(mosquitto: Pri
     heard: list[float] = []
     count = 3_000
     done = threading.Event()
-    with (
-        Session(mosquitto.settings, site=site, client_id=f"{site}-taker") as taker,
-        Session(mosquitto.settings, site=site, client_id=f"{site}-giver") as giver,
-    ):
+    taker = Session(mosquitto.settings, site=site, client_id=f"{site}-taker")
+    giver = Session(mosquitto.settings, site=site, client_id=f"{site}-giver")
 
-        def hear(incoming: Incoming[LinkReading]) -> None:
-            heard.append(incoming.message.at)
-            if len(heard) == count:
-                done.set()
+    def hear(incoming: Incoming[LinkReading]) -> None:
+        heard.append(incoming.message.at)
+        if len(heard) == count:
+            done.set()
 
-        taker.on(LINK, hear)
+    # Before it starts, so that the broker has taken the subscription when the first message is sent.
+    taker.on(LINK, hear)
+    with taker, giver:
         for number in range(count):
             reading = LinkReading(
                 src="a", dst="b", at=number, rtt_ms=1.0, rtt_ms_std=0.0, mbps=1.0, mbps_std=0.0, method="probe"
