@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 from figures import Figure, repeated, spread, write
+from zoo_models import zoo_model
 
 from edge_agent.codec_speeds import codec_speeds
 from models.codec_graph import AS_THEY_ARE, GraphCodec
 from models.codecs import Number, pack, unpack
-from models.convert import convert_zoo_model
 from models.graph import read_graph
 from models.runtime import Segment
 from models.scales import ranges_of
@@ -31,7 +31,6 @@ from models.slicer import slice_model
 
 CUTS = {"mobilenetv2": (3, 12, 24), "vgg16": (3, 10)}
 QUICK_CUTS = {"mobilenetv2": (3, 24)}
-CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 ROUNDS, QUICK_ROUNDS = 60, 25
 NUMBERS: tuple[Number, ...] = ("fp16", "int8")
 
@@ -66,7 +65,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         for model, ks in cuts.items():
             for k in ks:
-                for compared in at_cut(zoo_file(model), k, Path(directory), rounds):
+                for compared in at_cut(zoo_model(model), k, Path(directory), rounds):
                     figure = compared.figure
                     figures.append(figure)
                     print(f"{figure.name:36} {figure.value:7.3f} ms, {figure.ratio:5.2f} of numpy's", flush=True)
@@ -146,16 +145,6 @@ def in_turns(name: str, graph: Callable[[], None], beside_it: Callable[[], None]
         if number >= 3:  # what a first run puts off is not its time
             taken_ms[ways].append((time.perf_counter() - started_s) * 1e3)
     return Compared(name, tuple(taken_ms[0]), tuple(taken_ms[1]))
-
-
-def zoo_file(name: str) -> Path:
-    """A zoo model with random weights, converted once and kept."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / f"{name}-none.tflite"
-    if not path.exists():
-        print(f"converting {name} ...", flush=True)
-        convert_zoo_model(name, "none", "random", path)
-    return path
 
 
 if __name__ == "__main__":

@@ -22,13 +22,13 @@ import msgspec
 import numpy as np
 import psutil
 from figures import Figure, write
+from zoo_models import KEPT, zoo_model
 
 from broker.messages import ModelReference, Plan, PlanStage, Prediction
 from broker.mosquitto import PrivateMosquitto
 from edge_agent.configuration import AgentSettings, TensorSettings
 from edge_agent.shelf import Holdings, Shelf
 from models.cache import ModelCache
-from models.convert import convert_zoo_model
 from models.graph import read_graph
 from models.packed import PackedWeights
 from models.runtime import Segment
@@ -37,7 +37,6 @@ from testbed.processes import ChildProcess, splitrail_command, stop_all
 
 MODELS, QUICK_MODELS = ("mobilenetv2", "resnet50", "vgg16"), ("mobilenetv2", "vgg16")
 IDLE_GOAL_MB = 60.0
-CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 SETTLED_S = 3.0
 
 
@@ -104,12 +103,9 @@ def idle_agent() -> Figure:
 
 def of_model(name: str) -> list[Figure]:
     """What one model takes, in every way."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / f"{name}-none.tflite"
-    if not path.exists():
-        convert_zoo_model(name, "none", "random", path)
+    path = zoo_model(name)
     figures = []
-    with tempfile.TemporaryDirectory(prefix="splitrail-memory-", dir=CACHE) as cache:
+    with tempfile.TemporaryDirectory(prefix="splitrail-memory-", dir=KEPT) as cache:
         unsplit = in_a_process("unsplit", path, cache)
         print(f"{name}: the unsplit interpreter {_words(unsplit)}", flush=True)
         for what in ("whole", "two segments", "change of plan"):

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
+from zoo_models import zoo_model
 
 from broker.messages import DeploymentNotice, InferRequest, Plan, PlanReady, PlanStage, Prediction
 from broker.session import Incoming, Session
@@ -29,7 +30,6 @@ from broker.topics import DEPLOYMENT, INFER, PLAN, READY
 from coordinator.configuration import DeploymentSettings
 from edge_agent.configuration import PowerSettings
 from edge_agent.probes import LinkSettings
-from models.convert import convert_zoo_model
 from models.graph import read_graph
 from models.images import sample_photographs
 from models.runtime import Segment, runtime_identity
@@ -44,7 +44,6 @@ NAME = "changing"
 FIRST_EPOCH = 1_000_000
 WARM_UP = 20
 BETWEEN_S = 0.4
-CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 PUBLISHED = "published: 6 s for pause and resume, 0.6 s for dynamic switching, < 1 ms with both models resident"
 
 Cuts = tuple[int, int]
@@ -145,10 +144,7 @@ def main() -> None:
     parser.add_argument("--model", default="mobilenetv2")
     parser.add_argument("--changes", type=int, default=100, help="of each kind")
     arguments = parser.parse_args()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / f"{arguments.model}-none.tflite"
-    if not path.exists():
-        convert_zoo_model(arguments.model, "none", "random", path)
+    path = zoo_model(arguments.model)
     runtime = runtime_identity()
     print(f"{arguments.model}, three agents on loopback, no emulation, 1 thread each; {runtime.name} {runtime.version}")
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")

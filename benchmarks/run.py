@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+import zoo_models
 from comparison import Verdict, compare
 from figures import read
 from page import page, summary
@@ -30,7 +31,6 @@ from broker.server_process import ends_with_parent
 
 HERE: Final = Path(__file__).resolve().parent
 RESULTS: Final = HERE / "results"
-MODELS: Final = HERE.parent / ".cache" / "benchmark-models"
 LONGEST_S: Final = 20 * 60.0
 ENDING_S: Final = 5.0
 """What a benchmark that ran out of time has to clear away what it made."""
@@ -59,7 +59,7 @@ BENCHMARKS: Final = (
     Benchmark("fallback", 20.0),
     Benchmark("codecs", 80.0, ("mobilenetv2",)),
     Benchmark("adaptive", 150.0, prepares=True),
-    Benchmark("throughput", 100.0, ("mobilenetv2", "vgg16")),
+    Benchmark("throughput", 100.0, ("alexnet", "mobilenetv2", "vgg16")),
     Benchmark("memory", 80.0, ("mobilenetv2", "vgg16")),
     Benchmark("start", 70.0, ("mobilenetv2",)),
     Benchmark("control_plane", 165.0),
@@ -107,22 +107,17 @@ def main() -> int:
 
 def prepare(benchmarks: list[Benchmark], console: Console) -> None:
     """Make what is kept from run to run and is not there yet, which may take longer than a benchmark has."""
-    MODELS.mkdir(parents=True, exist_ok=True)
+    zoo_models.KEPT.mkdir(parents=True, exist_ok=True)
     for name in sorted({model for benchmark in benchmarks for model in benchmark.models}):
-        path = MODELS / f"{name}-none.tflite"
-        if not path.exists():
-            convert = ("-m", "splitrail", "convert", name, "--weights", "random", "-o", str(path))
-            _prepared(f"converting {name}, once", convert, console)
+        if not zoo_models.kept_file(name).exists():
+            _prepared(f"converting {name}, once", zoo_models.conversion(name), console)
     for benchmark in benchmarks:
         if benchmark.prepares:
-            script = str(HERE / f"{benchmark.name}.py")
-            _prepared(
-                f"preparing {benchmark.name}, the first time for minutes", (script, "--quick", "--prepare"), console
-            )
+            command = (sys.executable, str(HERE / f"{benchmark.name}.py"), "--quick", "--prepare")
+            _prepared(f"preparing {benchmark.name}, the first time for minutes", command, console)
 
 
-def _prepared(words: str, arguments: tuple[str, ...], console: Console) -> None:
-    command = (sys.executable, *arguments)
+def _prepared(words: str, command: tuple[str, ...], console: Console) -> None:
     with console.status(words):
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -6,19 +6,17 @@ Without files it converts VGG16 and MobileNetV2 with random weights, which takes
 import argparse
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from pathlib import Path
 
 from figures import Figure, repeated, write
+from zoo_models import zoo_model
 
 from models.graph import read_graph
 from models.slicer import slice_model
 
-KEPT = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 SAMPLING_S = 0.0005
 
 
@@ -88,17 +86,6 @@ def measure(path: Path, directory: Path, repeats: int) -> list[Figure]:
     return found
 
 
-def zoo_file(name: str) -> Path:
-    """A zoo model with random weights, converted once and kept."""
-    KEPT.mkdir(parents=True, exist_ok=True)
-    path = KEPT / f"{name}-none.tflite"
-    if not path.exists():
-        print(f"converting {name} ...", file=sys.stderr)
-        command = [sys.executable, "-m", "splitrail", "convert", name, "--weights", "random", "-o", str(path)]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return path
-
-
 def main() -> None:
     """Measure the files given, or VGG16 and MobileNetV2."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -111,7 +98,7 @@ def main() -> None:
     names = ("mobilenetv2",) if arguments.quick else ("vgg16", "mobilenetv2")
     found: list[Figure] = []
     with tempfile.TemporaryDirectory(dir=arguments.directory) as directory:
-        for path in arguments.files or [zoo_file(name) for name in names]:
+        for path in arguments.files or [zoo_model(name) for name in names]:
             found += measure(path, Path(directory), arguments.repeats)
     if arguments.json is not None:
         write(arguments.json, found)

@@ -20,11 +20,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from zoo_models import zoo_model
+
 from broker.errors import BrokerError
 from broker.messages import InferRequest
 from broker.session import Session
 from broker.topics import INFER
-from models.convert import convert_zoo_model
 from models.images import sample_photographs
 from splitrail.percentile import percentile
 from testbed.chaos.census import Holdings, census
@@ -45,7 +46,6 @@ MOST_WAITING = 768
 FLAT_SHARE = 0.01
 """Growth of less than 1 % of a process's memory over the second half, or none within its spread, counts as flat."""
 Z_95 = 1.96
-CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 RESULTS = Path(__file__).parent / "results" / "soak.txt"
 
 Say = Callable[[str], None]
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30.0, help="how long the load lasts, overload included (30)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the figures go (benchmarks/results/soak.txt)")
     arguments = parser.parse_args()
-    model = converted()
+    model = zoo_model("mobilenetv2")
     lines: list[str] = []
 
     def say(line: str) -> None:
@@ -93,15 +93,6 @@ def main() -> None:
         flat = soak(model, Path(name), arguments.minutes * 60.0, say)
     arguments.out.write_text("\n".join(lines) + "\n", encoding="utf-8")
     sys.exit(0 if flat else 1)
-
-
-def converted() -> Path:
-    """MobileNetV2 with random weights, made once."""
-    path = CACHE / "mobilenetv2-none.tflite"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        convert_zoo_model("mobilenetv2", "none", "random", path)
-    return path
 
 
 def soak(model: Path, directory: Path, seconds: float, say: Say) -> bool:

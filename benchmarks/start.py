@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from figures import repeated, write
+from zoo_models import zoo_model
 
 from broker.messages import DeploymentNotice, InferRequest, NodeProfile, NodeStatus, Plan, PlanReady, Tier
 from broker.session import Incoming, Session
@@ -30,7 +31,6 @@ from broker.topics import DEPLOYMENT, INFER, PLAN, PROFILE, READY, STATUS
 from coordinator.configuration import DeploymentSettings, StageSettings
 from edge_agent.configuration import PowerSettings
 from edge_agent.routes import named_nodes
-from models.convert import convert_zoo_model
 from models.graph import read_graph
 from models.images import sample_photographs
 from testbed.continuum import BROKER, COORDINATOR, Continuum, EmulatedNode
@@ -40,7 +40,6 @@ NAMES: Final = tuple(name for name, _ in NODES)
 ALONE, SPLIT = "alone", "split"
 STARTS, QUICK_STARTS = 5, 3
 WAIT_S = 120.0
-CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 REFERENCE = """
 import sys, numpy
 from pathlib import Path
@@ -80,10 +79,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_STARTS} starts instead of {STARTS}")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
-    CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / f"{arguments.model}-none.tflite"
-    if not path.exists():
-        convert_zoo_model(arguments.model, "none", "random", path)
+    path = zoo_model(arguments.model)
     starts = QUICK_STARTS if arguments.quick else STARTS
     with tempfile.TemporaryDirectory(prefix="splitrail-start-") as directory:
         runs = measured(path, Path(directory), starts)

@@ -24,12 +24,12 @@ from pathlib import Path
 import numpy as np
 from figures import Figure, write
 from three_agents import ThreeAgents
+from zoo_models import zoo_model
 
 from broker.messages import InferenceReport, NodeProfile
 from edge_agent.batching import MOST
 from edge_agent.executor import Batching, Executor
 from models.compiled import pack_weights
-from models.convert import convert_zoo_model
 from models.graph import read_graph
 from models.images import sample_photographs
 from models.runtime import Segment
@@ -47,7 +47,6 @@ TAILS = (("vgg16", 18), ("alexnet", 8), ("mobilenetv2", 33))
 WAITING = 32
 ROUNDS, QUICK_ROUNDS = 5, 2
 COMPUTE_FACTOR = 5.0
-CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ def main() -> None:
     arguments = parser.parse_args()
     frames = QUICK_FRAMES if arguments.quick else FRAMES
     models = arguments.models or (QUICK_MODELS if arguments.quick else MODELS)
-    paths = {name: _model(name) for name in models}
+    paths = {name: zoo_model(name) for name in models}
     found: list[Figure] = []
     print(
         f"{'model':14} {'':9} {'frames/s':>8} {'bound':>7} {'share':>6} {'one at a time':>13} {'p50 ms':>8}  stages ms"
@@ -140,7 +139,7 @@ def measure(agents: ThreeAgents, model: str, frames: int) -> Stream:
 
 def batches(name: str, start: int, rounds: int) -> tuple[Figure, str]:
     """How many requests a second a node computes of those that wait for the ops from `start` on, and in which runs."""
-    path = _model(name)
+    path = zoo_model(name)
     stop = len(read_graph(path).ops)
     with tempfile.TemporaryDirectory(prefix="splitrail-batches-") as scratch:
         whole, piece, packed = (Path(scratch) / part for part in ("whole.tflite", "piece.tflite", "packed"))
@@ -197,14 +196,6 @@ def _figure(name: str, way: str, stream: Stream) -> Figure:
         ratio=stream.frames_per_s / bound_per_s,
         goal=GOALS.get(name) if way == "overlap" else None,
     )
-
-
-def _model(name: str) -> Path:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / f"{name}-none.tflite"
-    if not path.exists():
-        convert_zoo_model(name, "none", "random", path)
-    return path
 
 
 def _cuts(path: Path, profile: NodeProfile) -> tuple[int, int]:

@@ -10,6 +10,7 @@ import pytest
 # Benchmarks are scripts that stand beside one another, and no package.
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import run
+import zoo_models
 from report import Outcome
 
 LINGERS = """
@@ -90,7 +91,7 @@ def test_what_is_kept_from_run_to_run_is_made_before_the_time_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once, and only for the chosen benchmarks."""
-    monkeypatch.setattr(run, "MODELS", tmp_path)
+    monkeypatch.setattr(zoo_models, "KEPT", tmp_path)
     (tmp_path / "vgg16-none.tflite").touch()
     commands: list[tuple[str, ...]] = []
 
