@@ -25,7 +25,7 @@ from edge_agent.wire import (
 )
 
 MAX_PROBING_PEERS: Final = 64
-SOON_NS: Final = 2_000_000
+SOON_NS: Final = 20_000_000  # a request may wait half a second longer for its tensors to have come: so much is nothing
 _FADING: Final = 1 / 2  # a receiver that was held up once must not cost each of the next ten an early write
 
 

@@ -5,6 +5,7 @@ The codecs themselves are `models.codecs`' and `models.images`'; which transfer 
 
 import functools
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class ImageInput:
         self._file_pixels = check_image(file)
         self.file = file
         self._form = form
+        self.nbytes = len(file) + math.prod(form.shape) * (1 + np.dtype(form.dtype).itemsize)
+        """What it takes of memory once all is made of it."""
 
     @cached_property
     def pixels(self) -> np.ndarray[Any, Any]:
@@ -71,12 +74,6 @@ class ImageInput:
     def goes_as_file(self) -> bool:
         """Whether it had better travel as its file than as its pixels."""
         return goes_as_file(len(self.file), self._file_pixels, self._form.shape)
-
-    @property
-    def nbytes(self) -> int:
-        """What it takes of memory once all is made of it."""
-        values = int(np.prod(self._form.shape))
-        return len(self.file) + values * (1 + np.dtype(self._form.dtype).itemsize)
 
 
 Inputs: TypeAlias = Arrays | ImageInput
