@@ -146,7 +146,9 @@ class Session:
     ) -> None:
         """Call `handler` with each message of the whole family, or of the one address that `levels` name.
 
-        What the broker has retained arrives in the order of these calls, after every connection.
+        What the broker has retained arrives in the order of these calls, after every connection. `start` returns once
+        the broker has taken what was asked for before. Asked for later, it is not waited for: what another client
+        publishes in the next moment may go unheard, unless it is retained.
         """
         if levels is not None:
             self._address(topic, levels)
@@ -169,7 +171,8 @@ class Session:
     def on_foreign(self, address_filter: str, handler: ForeignHandler) -> None:
         """Call `handler` with address and payload of what another system says under this filter.
 
-        Empty payloads are left out, those above 64 kB dropped and counted. Filters that overlap may deliver twice.
+        Empty payloads are left out, those above 64 kB dropped and counted. Filters that overlap may deliver twice. As
+        with `on`, what is asked for while connected may come too late for what others publish in the next moment.
         MalformedMessageError for what is no filter, or covers topics of ours.
         """
         check_foreign_filter(address_filter)

@@ -25,7 +25,10 @@ KILLS = 4
 
 
 class Origin:
-    """Answers each request after a moment, on a thread of its own, with the number of the run that made the answer."""
+    """Answers each request after a moment, on a thread of its own, with the number of the run that made the answer.
+
+    It starts and closes its session, so that the broker has taken its subscription when it is entered.
+    """
 
     def __init__(self, session: Session, *, pause_s: float) -> None:
         self._session = session
@@ -38,9 +41,11 @@ class Origin:
 
     def __enter__(self) -> "Origin":
         self._thread.start()
+        self._session.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._session.close()
         self._begun.put(None)
         self._thread.join()
 
@@ -68,8 +73,7 @@ def test_every_request_is_answered_once_though_its_broker_is_killed(tmp_path: Pa
     finished = threading.Event()
     with (
         PrivateMosquitto(tmp_path) as own,
-        Session(own.settings, site=site, client_id="origin") as serving,
-        Origin(serving, pause_s=0.002) as origin,
+        Origin(Session(own.settings, site=site, client_id="origin"), pause_s=0.002) as origin,
         ThreadPoolExecutor(CLIENTS) as clients,
     ):
 
@@ -114,10 +118,8 @@ def test_a_request_is_sent_again_to_an_origin_that_is_back(run: str, mosquitto: 
             first.publish(STATUS, birth("first"), "pi")
             answer = thread.submit(client.request, INFER, REQUEST, "deployment", timeout_s=60.0, node="pi")
             assert taken.wait(20)
-        with (
-            Session(mosquitto.settings, site=site, client_id=f"{site}-second") as second,
-            Origin(second, pause_s=0.0) as origin,
-        ):
+        second = Session(mosquitto.settings, site=site, client_id=f"{site}-second")
+        with Origin(second, pause_s=0.0) as origin:
             second.publish(STATUS, birth(run), "pi")
             assert answer.result(30).request_id == REQUEST.request_id
             assert origin.runs == {REQUEST.request_id: 1}

@@ -31,8 +31,9 @@ def test_the_state_of_the_machine_goes_through_the_spool(
     )
     readings: list[MachineReading] = []
     agent = Agent(settings)
-    with Session(mosquitto.settings, site=site, client_id=f"coordinator-{site}") as coordinator:
-        coordinator.on(MACHINE, lambda incoming: readings.append(incoming.message))
+    coordinator = Session(mosquitto.settings, site=site, client_id=f"coordinator-{site}")
+    coordinator.on(MACHINE, lambda incoming: readings.append(incoming.message))
+    with coordinator:
         try:
             agent.start()
             deadline = time.monotonic() + 20.0

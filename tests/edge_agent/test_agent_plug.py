@@ -29,11 +29,9 @@ def test_a_plug_is_read_beside_the_model(tmp_path: Path, mosquitto: PrivateMosqu
         energy=EnergySettings(meter="plug", interval_s=0.1, plug=PlugSettings(kind="tasmota", topic=topic)),
     )
     readings: dict[str, list[EnergyReading]] = {"plug": [], "modelled": []}
-    with (
-        Session(mosquitto.settings, site=site, client_id=f"coordinator-{site}") as coordinator,
-        closing(Agent(settings)) as agent,
-    ):
-        coordinator.on(ENERGY, lambda incoming: readings[incoming.message.meter].append(incoming.message))
+    coordinator = Session(mosquitto.settings, site=site, client_id=f"coordinator-{site}")
+    coordinator.on(ENERGY, lambda incoming: readings[incoming.message.meter].append(incoming.message))
+    with coordinator, closing(Agent(settings)) as agent:
         agent.start()
         deadline_s = time.monotonic() + 40.0
         while min(map(len, readings.values())) < 3:

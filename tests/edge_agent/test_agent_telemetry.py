@@ -43,10 +43,11 @@ def test_what_an_agent_measures_is_marked_and_kept_until_it_is_stored(
     readings: list[EnergyReading] = []
     reports: list[SpoolReport] = []
     agent = Agent(settings(tmp_path, mosquitto, site))
-    with Session(mosquitto.settings, site=site, client_id=f"coordinator-{site}") as coordinator:
-        coordinator.on(STATUS, lambda incoming: births.append(incoming.message))
-        coordinator.on(ENERGY, lambda incoming: readings.append(incoming.message))
-        coordinator.on(SPOOL, lambda incoming: reports.append(incoming.message))
+    coordinator = Session(mosquitto.settings, site=site, client_id=f"coordinator-{site}")
+    coordinator.on(STATUS, lambda incoming: births.append(incoming.message))
+    coordinator.on(ENERGY, lambda incoming: readings.append(incoming.message))
+    coordinator.on(SPOOL, lambda incoming: reports.append(incoming.message))
+    with coordinator:
         try:
             agent.start()
             deadline = time.monotonic() + 20.0

@@ -28,7 +28,7 @@ def link(rtt_ms: float) -> LinkReading:
 
 
 class Witness:
-    """A coordinator that confirms nothing by itself."""
+    """A coordinator that confirms nothing by itself; its session is started by whoever made it."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -55,8 +55,9 @@ def spool_path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def witness(mosquitto: PrivateMosquitto, site: str) -> Iterator[Witness]:
-    with Session(mosquitto.settings, site=site, client_id=f"witness-{site}") as session:
-        yield Witness(session)
+    witness = Witness(Session(mosquitto.settings, site=site, client_id=f"witness-{site}"))
+    with witness.session:
+        yield witness
 
 
 @pytest.fixture

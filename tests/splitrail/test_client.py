@@ -211,14 +211,15 @@ def test_the_command_sends_a_directory_s_images_as_a_stream(
     origin.session.close()
     origin.answers_at_once = False
     where = ["--broker", f"127.0.0.1:{mosquitto.port}", "--site", site]
-    with Session(mosquitto.settings, site=site, client_id=f"{site}-other") as session:
+    session = Session(mosquitto.settings, site=site, client_id=f"{site}-other")
 
-        def answer(incoming: Incoming[InferRequest]) -> None:
-            reply = InferReply(request_id=incoming.message.request_id, dropped=len(origin.seen) == 1)
-            origin.seen.append(incoming.message)
-            session.reply(incoming, REPLY, reply)
+    def answer(incoming: Incoming[InferRequest]) -> None:
+        reply = InferReply(request_id=incoming.message.request_id, dropped=len(origin.seen) == 1)
+        origin.seen.append(incoming.message)
+        session.reply(incoming, REPLY, reply)
 
-        session.on(INFER, answer)
+    session.on(INFER, answer)
+    with session:
         options = ["--stream", "--frames", "5", "--fps", "1000", "--in-flight", "2", "--json"]
         assert main(["infer", "photos", str(tmp_path), *options, *where]) == 0
     figures = msgspec.json.decode(capsys.readouterr().out)

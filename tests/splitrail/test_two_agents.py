@@ -38,8 +38,9 @@ def agent(directory: Path, mosquitto: PrivateMosquitto, site: str) -> Iterator[s
 def births(mosquitto: PrivateMosquitto, site: str) -> Iterator[list[NodeStatus]]:
     """Every birth at the site, in order."""
     heard: list[NodeStatus] = []
-    with Session(mosquitto.settings, site=site, client_id=f"{site}-observer") as session:
-        session.on(STATUS, lambda incoming: heard.append(incoming.message) if incoming.message.announcement else None)
+    session = Session(mosquitto.settings, site=site, client_id=f"{site}-observer")
+    session.on(STATUS, lambda incoming: heard.append(incoming.message) if incoming.message.announcement else None)
+    with session:
         yield heard
 
 
