@@ -4,15 +4,20 @@
 
 Requests and unsplit runs alternate, so that both see the same machine. Each agent holds a third of the compute; a
 request crosses three links and comes back. The ratio is the median of the paired ratios. The unsplit interpreter has
-as many threads as the agents' profiles name.
+as many threads as the agents' profiles name. Between them the same segments run in three bare processes, which only
+receive, run and send (`bare_chain.py`): what any split into three costs here, whoever carries the tensors.
 """
 
 import argparse
 import statistics
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
+from bare_chain import BareChain, bare_chain
 from figures import Figure, spread, write
 from three_agents import ThreeAgents
 
@@ -46,12 +51,32 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
+class Trio:
+    """What is measured side by side, and the input, as a tensor and as the image that it is made of."""
+
+    whole: Segment
+    inputs: list[npt.NDArray[Any]]
+    bare: BareChain
+    agents: ThreeAgents
+    image: bytes
+
+    def unsplit_ms(self) -> float:
+        """How long the whole model takes in this process."""
+        started = time.perf_counter()
+        self.whole.run(self.inputs)
+        return (time.perf_counter() - started) * 1e3
+
+
+@dataclass(frozen=True, slots=True)
 class Figures:
     """What one model took; times in ms, the median of each. `goal` is None where there is none."""
 
     model: str
     unsplit_ms: float
+    bare_ms: float
     chain_ms: float
+    bare_ratio: float
+    """Of three bare processes to the unsplit interpreter."""
     ratio: float
     goal: float | None
     compute_ms: float
@@ -74,8 +99,8 @@ def main() -> None:
     runtime = runtime_identity()
     print(f"three agents on loopback, no emulation, no shaping; {runtime.name} {runtime.version}")
     print(
-        f"{'model':24} {'threads':>7} {'unsplit ms':>10} {'chain ms':>9} {'ratio':>6} {'goal':>5} {'overhead ms':>11} "
-        f"{'sent kB':>8}"
+        f"{'model':24} {'threads':>7} {'unsplit ms':>10} {'bare ms':>8} {'ratio':>6} {'chain ms':>9} {'ratio':>6} "
+        f"{'goal':>5} {'overhead ms':>11} {'sent kB':>8}"
     )
     rows = []
     for name in arguments.models or (GOALS if arguments.quick else MODELS):
@@ -83,17 +108,18 @@ def main() -> None:
         rows.append(figures)
         goal = f"{figures.goal:5.2f}" if figures.goal is not None else "    -"
         print(
-            f"{figures.model:24} {figures.threads:7} {figures.unsplit_ms:10.2f} {figures.chain_ms:9.2f} "
-            f"{figures.ratio:6.2f} {goal} {figures.overhead_ms:11.2f} {figures.sent_kb:8.0f}",
+            f"{figures.model:24} {figures.threads:7} {figures.unsplit_ms:10.2f} {figures.bare_ms:8.2f} "
+            f"{figures.bare_ratio:6.2f} {figures.chain_ms:9.2f} {figures.ratio:6.2f} {goal} "
+            f"{figures.overhead_ms:11.2f} {figures.sent_kb:8.0f}",
             flush=True,
         )
     if arguments.json:
-        write(arguments.json, (figure(row) for row in rows))
+        write(arguments.json, (figure for row in rows for figure in figures_of(row)))
 
 
-def figure(row: Figures) -> Figure:
+def figures_of(row: Figures) -> Iterator[Figure]:
     """What is compared with other runs."""
-    return Figure(
+    yield Figure(
         row.model,
         row.chain_ms,
         "ms",
@@ -102,6 +128,14 @@ def figure(row: Figures) -> Figure:
         reference=row.unsplit_ms,
         ratio=row.ratio,
         goal=row.goal,
+    )
+    yield Figure(
+        f"{row.model}, three bare processes",
+        row.bare_ms,
+        "ms",
+        "lower",
+        reference=row.unsplit_ms,
+        ratio=row.bare_ratio,
     )
 
 
@@ -113,33 +147,38 @@ def measure(name: str, quantize: Quantize, pairs: int) -> Figures:
         convert_zoo_model(name, quantize, "random", path)
     with ThreeAgents({name: path}) as agents:
         profile = agents.profile(name)
-        agents.chain(name, *_cuts(path, profile))
-        return _measure(agents, path, Kind(name, quantize), profile.threads, pairs)
+        cuts = _cuts(path, profile)
+        agents.chain(name, *cuts)
+        photograph, whole = sample_photographs()[0], Segment(path, profile.threads)
+        [spec] = whole.inputs
+        inputs = [to_input(load_image(photograph), spec.shape, spec.dtype, None, read_preprocessing(path))]
+        with bare_chain(path, cuts, inputs, profile.threads) as bare:
+            trio = Trio(whole, inputs, bare, agents, photograph.read_bytes())
+            return _measure(trio, Kind(name, quantize), profile.threads, pairs)
 
 
-def _measure(agents: ThreeAgents, path: Path, kind: Kind, threads: int, pairs: int) -> Figures:
-    photograph = sample_photographs()[0]
-    whole = Segment(path, threads)
-    [spec] = whole.inputs
-    inputs = [to_input(load_image(photograph), spec.shape, spec.dtype, None, read_preprocessing(path))]
+def _measure(trio: Trio, kind: Kind, threads: int, pairs: int) -> Figures:
     unsplit: list[float] = []
+    bare: list[float] = []
     chain: list[float] = []
     compute: list[float] = []
     sent: list[float] = []
     for number in range(WARM_UP + pairs):
-        started = time.perf_counter()
-        whole.run(inputs)
-        unsplit_ms = (time.perf_counter() - started) * 1e3
-        report = agents.infer(kind.name, photograph.read_bytes())
+        unsplit_ms = trio.unsplit_ms()
+        bare_ms = trio.bare.run_ms()
+        report = trio.agents.infer(kind.name, trio.image)
         if number >= WARM_UP:
             unsplit.append(unsplit_ms)
+            bare.append(bare_ms)
             chain.append(report.latency_ms)
             compute.append(sum(stage.compute_ms for stage in report.stages))
             sent.append(sum(hop.size_bytes for hop in report.transfers) / 1e3)
     return Figures(
         f"{kind.name} {kind.quantize}",
         statistics.median(unsplit),
+        statistics.median(bare),
         statistics.median(chain),
+        statistics.median(there / here for there, here in zip(bare, unsplit, strict=True)),
         statistics.median(there / here for there, here in zip(chain, unsplit, strict=True)),
         kind.goal,
         statistics.median(compute),

@@ -14,20 +14,17 @@ milliseconds, and what it runs has to come back into its core's caches.
 
 import argparse
 import io
-import multiprocessing
-import socket
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from figures import Figure, spread, write
 from PIL import Image
+from ring import Ring, ring
 from three_agents import ThreeAgents
 
 from broker.messages import InferenceReport
@@ -37,8 +34,6 @@ WARM_UP = 10
 IN_A_ROW = 10
 PAUSE_S = 0.01
 """Behind each request that comes alone, and each round beside it."""
-LENGTH_BYTES = 8
-STOP = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +56,7 @@ SIZES = (
     Size("600KB", (1, 224, 224, 3), 1.3, 300),
     Size("3MB", (1, 500, 500, 3), 1.3, 150),
 )
+MOST_BYTES = max(size.size_bytes for size in SIZES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +94,10 @@ def main() -> None:
         for size in SIZES:
             write_carrier_model(models[size.name], size.shape, ops=3)
         for manner, measured in (("back to back", back_to_back), ("one by one", one_by_one)):
-            with ThreeAgents(models, origin_here=measured is back_to_back) as agents, ring() as floor:
+            with (
+                ThreeAgents(models, origin_here=measured is back_to_back) as agents,
+                ring(max(size.size_bytes for size in SIZES)) as floor,
+            ):
                 for size in SIZES:
                     agents.chain(size.name, 1, 2)
                 for size in SIZES:
@@ -133,7 +132,7 @@ def show(figures: Figures) -> None:
 
 
 def back_to_back(
-    agents: ThreeAgents, floor: "Ring", size: Size, requests: int
+    agents: ThreeAgents, floor: Ring, size: Size, requests: int
 ) -> tuple[list[InferenceReport], list[float]]:
     """Requests of this process' origin and rounds of the ring, some of each in turns."""
     tensor = np.random.default_rng(1).standard_normal(size.shape, np.float32)
@@ -150,7 +149,7 @@ def back_to_back(
     return reports, floor_ms
 
 
-def rounds_at_pace(floor: "Ring", size_bytes: int, each_s: float) -> Iterator[float]:
+def rounds_at_pace(floor: Ring, size_bytes: int, each_s: float) -> Iterator[float]:
     """Rounds of the ring that begin so far apart, as requests did: what it runs is as warm as theirs."""
     due_s = time.monotonic()
     for _ in range(IN_A_ROW):
@@ -160,7 +159,7 @@ def rounds_at_pace(floor: "Ring", size_bytes: int, each_s: float) -> Iterator[fl
 
 
 def one_by_one(
-    agents: ThreeAgents, floor: "Ring", size: Size, requests: int
+    agents: ThreeAgents, floor: Ring, size: Size, requests: int
 ) -> tuple[list[InferenceReport], list[float]]:
     """Requests over MQTT, each followed by one round of the ring."""
     image = small_image()
@@ -220,91 +219,6 @@ def small_image() -> bytes:
     pixels = np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8)
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
-
-
-# --- the floor
-
-
-class Ring:
-    """Three processes in a ring, of which the first sends what it is asked for and times its way around."""
-
-    def __init__(self, asked: Connection) -> None:
-        self._asked = asked
-
-    def round_ms(self, size_bytes: int) -> float:
-        """How long so many bytes took over the three hops."""
-        self._asked.send(size_bytes)
-        taken_ms: float = self._asked.recv()
-        return taken_ms
-
-
-@contextmanager
-def ring() -> Iterator[Ring]:
-    """The ring, until the end of `with`."""
-    context = multiprocessing.get_context("spawn")
-    most_bytes = max(size.size_bytes for size in SIZES) + LENGTH_BYTES
-    with ExitStack() as stack:
-        pipes = [context.Pipe() for _ in range(3)]
-        for number, (_, theirs) in enumerate(pipes):
-            target = lead if number == 0 else pass_on
-            process = context.Process(target=target, args=(theirs, most_bytes), daemon=True)
-            process.start()
-            stack.callback(process.join, 10)
-        addresses = [ours.recv() for ours, _ in pipes]
-        for number, (ours, _) in enumerate(pipes):
-            ours.send(addresses[(number + 1) % 3])
-        for ours, _ in pipes:
-            ours.recv()
-        asked = pipes[0][0]
-        stack.callback(asked.send, STOP)
-        yield Ring(asked)
-
-
-def joined(connection: Connection) -> tuple[socket.socket, socket.socket]:
-    """The two ends that a process has in the ring: the one that it reads, and the one that it writes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        connection.send(listener.getsockname())
-        outward = socket.create_connection(connection.recv())
-        inward, _ = listener.accept()
-    for end in (inward, outward):
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    connection.send("joined")
-    return inward, outward
-
-
-def lead(connection: Connection, most_bytes: int) -> None:
-    """The first process: for each number that comes, sends so many bytes around and answers with the time."""
-    inward, outward = joined(connection)
-    with inward, outward:
-        message, back = bytearray(most_bytes), memoryview(bytearray(most_bytes))
-        while (size_bytes := connection.recv()) != STOP:
-            message[:LENGTH_BYTES] = size_bytes.to_bytes(LENGTH_BYTES, "little")
-            started = time.perf_counter()
-            outward.sendall(memoryview(message)[: LENGTH_BYTES + size_bytes])
-            receive(inward, back)
-            connection.send((time.perf_counter() - started) * 1e3)
-
-
-def pass_on(connection: Connection, most_bytes: int) -> None:
-    """The other two: whatever comes whole goes on."""
-    inward, outward = joined(connection)
-    with inward, outward:
-        buffer = memoryview(bytearray(most_bytes))
-        while filled := receive(inward, buffer):
-            outward.sendall(buffer[:filled])
-
-
-def receive(inward: socket.socket, buffer: memoryview) -> int:
-    """Read one message, its length before it, into `buffer`; its bytes, 0 at the end."""
-    filled, wanted = 0, LENGTH_BYTES
-    while filled < wanted:
-        count = inward.recv_into(buffer[filled:])
-        if count == 0:
-            return 0
-        filled += count
-        if filled >= LENGTH_BYTES:
-            wanted = LENGTH_BYTES + int.from_bytes(buffer[:LENGTH_BYTES], "little")
-    return filled
 
 
 if __name__ == "__main__":
