@@ -179,6 +179,8 @@ class _Visit:
             left_open = self._client.socket()
             if left_open is not None:
                 left_open.close()
+            # It and we hold each other, and the pair of sockets that it waits with is only closed when it is gone.
+            del self._client
 
     def _sign_in(self) -> str:
         """Why the broker does not let us in; "" if it does."""

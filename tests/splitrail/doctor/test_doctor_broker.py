@@ -1,6 +1,7 @@
 """What the doctor sees of a real broker, and that nobody there notices it."""
 
 import datetime
+import gc
 import shutil
 import socket
 import threading
@@ -8,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
+import psutil
 import pytest
 from eventually import eventually
 from made_site import birth_message
@@ -237,6 +239,17 @@ def test_who_leads_and_what_the_node_said_is_read(mosquitto: PrivateMosquitto, s
         assert isinstance(status, NodeStatus)
         assert status.session == "s1"
     assert BrokerLook(words=((LEADER.address(site), b"nonsense"),)).leader(site) is None
+
+
+def test_a_look_closes_what_it_opened_by_itself(mosquitto: PrivateMosquitto, site: str) -> None:
+    """Not only once the garbage is collected."""
+    gc.disable()
+    try:
+        before = psutil.Process().num_fds()
+        assert look_at_broker(mosquitto.settings, trial_for(site, "node", "pi")).failure == ""
+        assert psutil.Process().num_fds() == before
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("role", ROLES)
