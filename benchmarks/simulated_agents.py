@@ -1,7 +1,7 @@
 """Many agents in one process, as a coordinator sees them: each an MQTT v5 client with what it says in a second.
 
 Births and profiles are retained; a reading of a meter and one of a link a second, marked as out of a spool; what the
-coordinator confirms is taken off again. They neither compute nor listen to each other. Run by `control_plane.py`.
+coordinator confirms is taken off again. They neither compute nor listen to each other. Run by `simulated_site.py`.
 """
 
 import heapq
@@ -17,6 +17,7 @@ from random import Random
 from typing import Final, NoReturn
 
 import msgspec
+from mqtt_packets import next_packet, packet, text
 
 from broker.messages import (
     PROTOCOL_VERSION,
@@ -297,36 +298,6 @@ def hear(agent: Agent, said: Said) -> None:
             while agent.unconfirmed and agent.unconfirmed[0][0] <= stored.sequence:
                 said.confirmed_s = max(said.confirmed_s, time.monotonic() - agent.unconfirmed.popleft()[1])
                 said.confirmed += 1
-
-
-def next_packet(received: bytearray) -> tuple[int, bytes] | None:
-    """The next whole packet, taken off what was received; None before it is there."""
-    length, shift = 0, 0
-    for place in range(1, min(5, len(received))):
-        length |= (received[place] & 0x7F) << shift
-        shift += 7
-        if not received[place] & 0x80:
-            if len(received) < place + 1 + length:
-                return None
-            kind, body = received[0], bytes(received[place + 1 : place + 1 + length])
-            del received[: place + 1 + length]
-            return kind, body
-    return None
-
-
-def text(content: bytes) -> bytes:
-    """As MQTT writes a text: its length before it."""
-    return struct.pack(">H", len(content)) + content
-
-
-def packet(kind: int, body: bytes) -> bytes:
-    """A packet of a kind."""
-    length, rest = bytearray(), len(body)
-    while True:
-        rest, digit = divmod(rest, 128)
-        length.append(digit | 128 if rest else digit)
-        if not rest:
-            return bytes([kind]) + bytes(length) + body
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What spooling costs: the time of one publication, and the messages per second through the whole path.
 
-    python benchmarks/spool.py [--seconds 5] [--out FILE]
+    python benchmarks/spool.py [--seconds 5] [--quick] [--json FILE]
 
 Three ways in turns, each through the same real Mosquitto into the same kind of store in another process: published
 without a spool, spooled and published, and as a backlog that was recorded while the broker was away.
@@ -212,17 +212,12 @@ def main() -> None:
     """Print the figures, and write them where they are asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=5.0, help="how long single publications are timed, each way")
-    parser.add_argument("--out", type=Path, help="file for what is printed")
     parser.add_argument("--quick", action="store_true", help="3 s each way")
     parser.add_argument("--json", type=Path, help="file for the figures")
     options = parser.parse_args()
-    printed: list[str] = []
     figures: list[Figure] = []
     for line in lines(3.0 if options.quick else options.seconds, figures):
         print(line, flush=True)
-        printed.append(line)
-    if options.out is not None:
-        options.out.write_text("\n".join(printed) + "\n", encoding="utf-8")
     if options.json is not None:
         write(options.json, figures)
 

@@ -1,47 +1,34 @@
 """How much telemetry goes from MQTT into InfluxDB on this machine, what it costs, and that none of it is lost.
 
-    python benchmarks/telemetry_intake.py [--seconds 10] [--turns 2] [--out FILE]
+    python benchmarks/telemetry_intake.py [--seconds 10] [--turns 2] [--quick] [--json FILE]
 
-A generator publishes as 20 agents do, through a real Mosquitto; who takes it, in turns: a bare paho subscriber that
-only counts, one that writes each point alone, and the coordinator's intake. Each is given as much as it keeps up with.
+A process publishes as 20 agents do, through a real Mosquitto; who takes it, in turns: a bare paho subscriber that only
+counts, one that writes each point alone, and the coordinator's intake. Each is given as much as it keeps up with.
 """
 
 import argparse
-import itertools
-import mmap
 import os
 import signal
-import socket
 import statistics
-import struct
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import paho.mqtt.client as mqtt
 from figures import Figure, repeated, write
+from paho.mqtt.enums import CallbackAPIVersion
+from parts import line_from, process
+from processor_time import process_cpu_s
+from telemetry_load import KINDS, NODES, SITE, Progress, publication, telemetry
 
 from broker.connection import BrokerSettings
-from broker.messages import (
-    EnergyReading,
-    InferenceReport,
-    LinkReading,
-    MachineReading,
-    SpoolMark,
-    StageReport,
-    Telemetry,
-    TelemetryStored,
-    TransferReport,
-)
+from broker.messages import EnergyReading, InferenceReport, LinkReading, MachineReading, TelemetryStored
 from broker.mosquitto import PrivateMosquitto
-from broker.server_process import ends_with_parent
 from broker.session import Session
 from broker.topics import ENERGY, INFERENCE, LINK, MACHINE, STORED, Topic
 from coordinator.configuration import InfluxSettings
@@ -56,28 +43,10 @@ from coordinator.telemetry.points import samples_of
 from coordinator.telemetry.store import StoredUpTo
 from testbed.private_influxd import PrivateInfluxd
 
-SITE = "intake"
-NODES = 20
-ROUTE = ("pi", "laptop", "pc")
-# Of ten messages: six inferences over three nodes (six points each), two readings of meters, a machine's, a link's.
-KINDS = (
-    "inference",
-    "energy",
-    "inference",
-    "inference",
-    "machine",
-    "inference",
-    "energy",
-    "inference",
-    "link",
-    "inference",
-)
-MOST_BEHIND = 4_000
-"""How many messages the generator runs ahead of who takes them: less than any queue on the way holds."""
+LOAD = Path(__file__).with_name("telemetry_load.py")
 COUNTED = {"inference": "latency_ms", "stage": "compute_ms", "transfer": "size_bytes", "energy": "energy_j"}
 COUNTED |= {"node": "cpu", "link": "rtt_ms"}
 WAYS = ("counted", "alone", "coordinator")
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,161 +65,17 @@ class Run:
         return self.messages / self.seconds
 
 
-class Progress:
-    """A number in a small file that two processes share."""
-
-    def __init__(self, file: Path) -> None:
-        file.touch()
-        if file.stat().st_size < 8:
-            file.write_bytes(bytes(8))
-        with file.open("r+b") as opened:
-            self._shared = mmap.mmap(opened.fileno(), 8)
-
-    @property
-    def count(self) -> int:
-        """The number as the other process has left it."""
-        (count,) = struct.unpack("<q", self._shared[:8])
-        return int(count)
-
-    @count.setter
-    def count(self, value: int) -> None:
-        self._shared[:8] = struct.pack("<q", value)
-
-
-def telemetry(kind: str, node: str, sequence: int) -> Telemetry:
-    """One piece of telemetry of a node, as its spool hands it out."""
-    mark = SpoolMark(session="load", sequence=sequence, oldest=max(1, sequence - 200), age_s=0.012)
-    at = time.time()
-    match kind:
-        case "inference":
-            return InferenceReport(
-                deployment="photos",
-                epoch=7,
-                request_id=f"{node}-{sequence}",
-                origin=node,
-                at=at,
-                latency_ms=41.25,
-                stages=tuple(
-                    StageReport(node=name, start=10 * index, stop=10 * index + 10, compute_ms=7.123, wait_ms=0.25)
-                    for index, name in enumerate(ROUTE)
-                ),
-                transfers=tuple(
-                    TransferReport(src=src, dst=dst, size_bytes=150_528, transfer_ms=12.5)
-                    for src, dst in itertools.pairwise(ROUTE)
-                ),
-                origin_energy_j=0.31,
-                total_energy_j=0.42,
-                model="mobilenet",
-                mark=mark,
-            )
-        case "energy":
-            return EnergyReading(
-                node=node,
-                session="load",
-                sequence=sequence,
-                at=at,
-                energy_j=3.5 * sequence,
-                power_w=3.5,
-                interval_s=1.0,
-                meter="model",
-                source="modelled",
-                scope="board",
-                mark=mark,
-            )
-        case "machine":
-            return MachineReading(
-                node=node,
-                session="load",
-                at=at,
-                cpu=0.25,
-                memory_used_mb=900.0,
-                memory_total_mb=4_000.0,
-                agent_memory_mb=120.5,
-                temperature_c=51.25,
-                mark=mark,
-            )
-        case _:
-            return LinkReading(
-                src=node,
-                dst="pc",
-                at=at,
-                rtt_ms=3.5,
-                rtt_ms_std=0.25,
-                mbps=40.5,
-                mbps_std=1.5,
-                method="transfer",
-                mark=mark,
-            )
-
-
-def packet(message: Telemetry, number: int) -> bytes:
-    """The message as an MQTT 3.1.1 PUBLISH with QoS 1."""
-    match message:
-        case InferenceReport():
-            address, payload = INFERENCE.address(SITE, "photos", message.origin), INFERENCE.encode(message)
-        case EnergyReading():
-            address, payload = ENERGY.address(SITE, message.node), ENERGY.encode(message)
-        case MachineReading():
-            address, payload = MACHINE.address(SITE, message.node), MACHINE.encode(message)
-        case LinkReading():
-            address, payload = LINK.address(SITE, message.src, message.dst), LINK.encode(message)
-        case _:
-            raise TypeError(message)
-    topic = address.encode()
-    body = struct.pack(">H", len(topic)) + topic + struct.pack(">H", number % 65_535 + 1) + payload
-    length, rest = bytearray(), len(body)
-    while True:
-        rest, digit = divmod(rest, 128)[0], rest % 128
-        length.append(digit | 128 if rest else digit)
-        if not rest:
-            return b"\x32" + bytes(length) + body
-
-
-def generate(port: int, progress: Progress, seconds: float) -> None:
-    """Publish what is kept up with, for a while; print how many messages of each kind that were."""
-    sent = dict.fromkeys(KINDS, 0)
-    sequences = dict.fromkeys((f"node{number:02d}" for number in range(NODES)), 0)
-    nodes = list(sequences)
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        # CONNECT of MQTT 3.1.1, clean session, no keep-alive; its version 5 would hold us to 20 messages at a time.
-        connection.sendall(b"\x10\x10\x00\x04MQTT\x04\x02\x00\x00\x00\x04load")
-        connection.recv(4)
-        threading.Thread(target=_drain, args=(connection,), daemon=True).start()
-        deadline, number = time.monotonic() + seconds, 0
-        while time.monotonic() < deadline:
-            if number - progress.count > MOST_BEHIND:
-                time.sleep(0.001)
-                continue
-            packets = []
-            for _ in range(50):
-                kind, node = KINDS[number % len(KINDS)], nodes[number // len(KINDS) % NODES]
-                sequences[node] += 1
-                packets.append(packet(telemetry(kind, node, sequences[node]), number))
-                sent[kind] += 1
-                number += 1
-            connection.sendall(b"".join(packets))
-        print(msgspec.json.encode(sent).decode(), flush=True)
-        time.sleep(60.0)  # a broker drops what it has not read of a connection that is closed
-
-
-def _drain(connection: socket.socket) -> None:
-    """Read acknowledgements: what is sent is bounded by who takes it."""
-    while connection.recv(65_536):
-        pass
-
-
 def count(port: int, progress: Progress, take: Callable[[bytes, str], None]) -> None:
     """Subscribe with bare paho and take every message."""
     taken = 0
 
     def on_message(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
         nonlocal taken
-        take(message.payload, message.topic)
+        take(bytes(message.payload), message.topic)
         taken += 1
         progress.count = taken
 
-    client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
     client.on_message = on_message
     client.connect("127.0.0.1", port)
     client.subscribe(f"splitrail/v1/{SITE}/#", qos=1)
@@ -301,39 +126,6 @@ def coordinate(port: int, progress: Progress, url: str, file: Path) -> None:
     store.close()
 
 
-@contextmanager
-def process(*arguments: str | Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A role of this benchmark as a process of its own, ended with the block."""
-    command = [sys.executable, __file__, *(str(argument) for argument in arguments)]
-    started = subprocess.Popen(command, stdout=subprocess.PIPE, preexec_fn=ends_with_parent())  # noqa: PLW1509  # two system calls, which take no lock
-    try:
-        yield started
-    finally:
-        started.terminate()
-        try:
-            started.wait(30.0)
-        except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
-        if started.stdout is not None:
-            started.stdout.close()
-
-
-def line_from(started: subprocess.Popen[bytes]) -> bytes:
-    """The next line that a process prints."""
-    assert started.stdout is not None
-    line = started.stdout.readline()
-    if not line:
-        raise SystemExit("a part of the benchmark has ended: see above")
-    return line
-
-
-def cpu_s(pid: int | None) -> float:
-    """The CPU seconds of a process so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_PER_S
-
-
 def measure(way: str, seconds: float) -> Run:
     """One way with a broker and a database of its own."""
     with ExitStack() as opened:
@@ -343,14 +135,14 @@ def measure(way: str, seconds: float) -> Run:
         server = opened.enter_context(closing(InfluxServer(database.settings)))
         server.query("CREATE DATABASE splitrail", timeout_s=30.0)
         progress = Progress(directory / "progress")
-        role: list[str | Path] = [f"--role={way}", f"--port={broker.port}", f"--progress={directory / 'progress'}"]
-        role += [f"--url={database.url}", f"--store={directory / 'store'}"]
-        taking = opened.enter_context(process(*role))
+        at = (f"--port={broker.port}", f"--progress={directory / 'progress'}")
+        into = (f"--url={database.url}", f"--store={directory / 'store'}")
+        taking = opened.enter_context(process(__file__, f"--role={way}", *at, *into))
         line_from(taking)
         time.sleep(0.5)
-        generating = opened.enter_context(process("--role=generate", *role[1:3], f"--seconds={seconds}"))
+        generating = opened.enter_context(process(LOAD, str(broker.port), directory / "progress", str(seconds)))
         pids = {"mosquitto": broker.pid, "taking": taking.pid, "influxd": database.pid, "generator": generating.pid}
-        before, started = {name: cpu_s(pid) for name, pid in pids.items()}, time.monotonic()
+        before, started = cpu_of(pids), time.monotonic()
         sent = msgspec.json.decode(line_from(generating), type=dict[str, int])
         messages = sum(sent.values())
         points = sum(sent.values()) + 5 * sent["inference"]
@@ -358,7 +150,13 @@ def measure(way: str, seconds: float) -> Run:
             time.sleep(0.01)
         stored = points if way == "counted" else counted(server, points)
         took_s = time.monotonic() - started
-        return Run(messages, points, stored, took_s, {name: cpu_s(pid) - before[name] for name, pid in pids.items()})
+        after = cpu_of(pids)
+        return Run(messages, points, stored, took_s, {name: after[name] - before[name] for name in after})
+
+
+def cpu_of(pids: Mapping[str, int | None]) -> dict[str, float]:
+    """The CPU seconds of every process so far."""
+    return {name: process_cpu_s(pid) for name, pid in pids.items() if pid is not None}
 
 
 def counted(server: InfluxServer, points: int) -> int:
@@ -387,7 +185,7 @@ def lines(seconds: float, turns: int, figures: list[Figure]) -> Iterator[str]:
         for way in WAYS:
             runs[way].append(measure(way, seconds))
     found = {way: middle(of_way) for way, of_way in runs.items()}
-    size = statistics.mean(len(packet(telemetry(kind, "node00", 5_000), 1)) for kind in KINDS)
+    size = statistics.mean(len(publication(telemetry(kind, "node00", 5_000), 1)) for kind in KINDS)
     per_message = found["counted"].points / found["counted"].messages
     yield f"Telemetry of {NODES} nodes through a real Mosquitto, {size:.0f} bytes and {per_message:g} points a message;"
     yield f"{os.cpu_count()} cores, {turns} turns of {seconds:g} s (the median), nothing else on the machine meant."
@@ -419,8 +217,6 @@ def play(options: argparse.Namespace) -> None:
     """Be one of the parts."""
     progress = Progress(options.progress)
     match options.role:
-        case "generate":
-            generate(options.port, progress, options.seconds)
         case "counted":
             count(options.port, progress, lambda _payload, _topic: None)
         case "alone":
@@ -434,7 +230,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=10.0, help="how long each way is given telemetry, each turn")
     parser.add_argument("--turns", type=int, default=2, help="how often each way has its turn")
-    parser.add_argument("--out", type=Path, help="file for what is printed")
     for name, kind in (("role", str), ("port", int), ("progress", Path), ("url", str), ("store", Path)):
         parser.add_argument(f"--{name}", type=kind, help=argparse.SUPPRESS)
     parser.add_argument("--quick", action="store_true", help="two turns of 3 s")
@@ -443,14 +238,10 @@ def main() -> None:
     if options.role is not None:
         play(options)
         return
-    printed: list[str] = []
     figures: list[Figure] = []
     seconds, turns = (3.0, 2) if options.quick else (options.seconds, options.turns)
     for line in lines(seconds, turns, figures):
         print(line, flush=True)
-        printed.append(line)
-    if options.out is not None:
-        options.out.write_text("\n".join(printed) + "\n", encoding="utf-8")
     if options.json is not None:
         write(options.json, figures)
 
