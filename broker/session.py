@@ -1,9 +1,9 @@
 """A typed MQTT session: handlers get messages that fit the registry, owners republish when it connects again.
 
-What comes from the network is bounded, decoded and counted here; connecting belongs to `broker.connection`.
+What comes from the network is bounded, decoded and counted here; connecting belongs to `broker.connection`, which
+filters to ask for to `broker.subscriptions`.
 """
 
-import functools
 import logging
 import threading
 import uuid
@@ -14,10 +14,10 @@ from typing import Any, Generic, Self
 
 from paho.mqtt.client import MQTTMessage
 
-from broker.connection import BrokerSettings, Connection, Will
+from broker.admission import check_levels, encoded, family_of, max_payload_bytes, may_answer
+from broker.connection import Connection, Will
 from broker.drops import DroppedCounts, Drops
 from broker.errors import MalformedMessageError
-from broker.finite import first_non_finite
 from broker.foreign import (
     MAX_FOREIGN_BYTES,
     ForeignHandler,
@@ -27,17 +27,14 @@ from broker.foreign import (
 )
 from broker.messages import InferReply, NodeStatus
 from broker.requests import Requests
-from broker.topics import INFER, REPLY, ROOT, STATUS, TOPICS, M, Topic
+from broker.sign_in import BrokerSettings
+from broker.subscriptions import Subscription, Subscriptions
+from broker.topics import REPLY, STATUS, M, Topic
 from splitrail.errors import SplitrailError
 
 __all__ = ["BrokerSettings", "DroppedCounts", "Incoming", "Outgoing", "Session"]
 
-MAX_PAYLOAD_BYTES = 4_000_000  # a profile of 20,000 ops, two figures each of at most 25 characters, is 1 MB
-MAX_IMAGE_PAYLOAD_BYTES = 24_000_000  # an image of 16 MB is 21.4 MB in base64
-MAX_RESPONSE_TOPIC = 1_000
 ANONYMOUS = "anonymous"
-ADDRESSES_KNOWN = 8_192
-"""Of the topics that were heard last it is remembered which they are: to look takes a tenth of a message's time."""
 UNSENT = "not sent: too many messages wait, or the session is closed"
 
 log = logging.getLogger("splitrail.broker")
@@ -64,13 +61,6 @@ class Outgoing(Generic[M]):
     levels: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Subscription:
-    topic: Topic[Any]
-    levels: tuple[str, ...] | None
-    handler: Callable[[Incoming[Any]], None]
-
-
 class Session:
     """One MQTT client of a site, typed by the registry of topics; every method may be called from any thread.
 
@@ -89,8 +79,7 @@ class Session:
         self._site = site
         # Replies come in under the user's name, so that the broker can keep them from others.
         self._user = broker.username or ANONYMOUS
-        self._subscriptions: tuple[_Subscription, ...] = ()
-        self._foreign: tuple[ForeignSubscription, ...] = ()
+        self._subscriptions = Subscriptions(site)
         self._connected_callbacks: tuple[Callable[[], None], ...] = ()
         self._lock = threading.Lock()
         self._drops = Drops()
@@ -99,7 +88,7 @@ class Session:
         self._watched: frozenset[str] = frozenset()
         will = None
         if last_will is not None:
-            will = Will(self._address(last_will.topic, last_will.levels), _encode(last_will.topic, last_will.message))
+            will = Will(self._address(last_will.topic, last_will.levels), encoded(last_will.topic, last_will.message))
         self._connection = Connection(
             broker,
             client_id=client_id,
@@ -153,15 +142,15 @@ class Session:
         if levels is not None:
             self._address(topic, levels)
         with self._lock:
-            before = self._filters()
-            self._subscriptions = (*self._subscriptions, _Subscription(topic, levels, handler))
-            after = self._filters()
+            before = self._subscriptions
+            after = self._subscriptions = before.joined_by(Subscription(topic, levels, handler))
         if self._connection.connected:
-            for address_filter in before:
-                if address_filter not in after:
+            needed = after.filters()
+            for address_filter in before.filters():
+                if address_filter not in needed:
                     self._connection.unsubscribe(address_filter)
             # Also where nothing new is asked for: the new handler needs what is retained.
-            self._connection.subscribe(self._covering_filter(topic, levels), topic.qos)
+            self._connection.subscribe(after.filter_of(topic, levels), topic.qos)
 
     def on_connected(self, callback: Callable[[], None]) -> None:
         """Call `callback` after every connection, the first included, so that an owner publishes its state anew."""
@@ -177,7 +166,7 @@ class Session:
         """
         check_foreign_filter(address_filter)
         with self._lock:
-            self._foreign = (*self._foreign, ForeignSubscription(address_filter, handler))
+            self._subscriptions = self._subscriptions.joined_by_foreign(ForeignSubscription(address_filter, handler))
         if self._connection.connected:
             self._connection.subscribe(address_filter, qos=1)
 
@@ -236,17 +225,14 @@ class Session:
     def reply(self, incoming: Incoming[Any], topic: Topic[M], message: M) -> bool:
         """Answer a request on the response topic that it named; False if it named none that may be answered."""
         address = incoming.response_topic
-        if address is None or not _may_answer(address, topic):
+        if address is None or not may_answer(address, topic):
             self._drops.complain("reply", topic.pattern, f"a request asks for its reply on {address!r}: not answered")
             return False
         return self._send(topic, message, address, correlation=incoming.correlation)
 
     def _address(self, topic: Topic[Any], levels: tuple[str, ...]) -> str:
         address = topic.address(self._site, *levels)
-        if topic.levels(address) != levels:
-            raise MalformedMessageError(
-                address, "not a topic: each level takes 1 to 64 letters, digits, `_`, `.` and `-`, no sign first"
-            )
+        check_levels(topic, levels, address)
         return address
 
     def _send(
@@ -259,9 +245,9 @@ class Session:
         *,
         retained: bool = True,
     ) -> bool:
-        payload = _encode(topic, message)
+        payload = encoded(topic, message)
         # The broker hangs up on a packet beyond its bound; what surrounds a payload is well below 2 KB.
-        if len(payload) > min(_max_payload_bytes(topic), self._connection.max_packet_bytes - 2_000):
+        if len(payload) > min(max_payload_bytes(topic), self._connection.max_packet_bytes - 2_000):
             raise MalformedMessageError(address, f"{len(payload)} bytes are more than this topic or the broker admits")
         accepted = self._connection.publish(
             address,
@@ -298,18 +284,8 @@ class Session:
     def _hear_status(self, incoming: Incoming[NodeStatus]) -> None:
         self._requests.heard(incoming.message, retained=incoming.retained)
 
-    def _filters(self) -> tuple[str, ...]:
-        """Each filter once, in the order of registration: what is retained arrives in that order too."""
-        return tuple(dict.fromkeys(self._covering_filter(each.topic, each.levels) for each in self._subscriptions))
-
-    def _covering_filter(self, topic: Topic[Any], levels: tuple[str, ...] | None) -> str:
-        """The family's filter if anyone reads the whole family: overlapping filters would deliver a message twice."""
-        if levels is None or any(each.topic is topic and each.levels is None for each in self._subscriptions):
-            return topic.filter(self._site)
-        return topic.address(self._site, *levels)
-
     def _connected(self) -> None:
-        for address_filter in (*self._filters(), *dict.fromkeys(each.address_filter for each in self._foreign)):
+        for address_filter in self._subscriptions.filters():
             self._connection.subscribe(address_filter, qos=1)
         for callback in self._connected_callbacks:
             self._guard("on_connected", callback)
@@ -320,13 +296,13 @@ class Session:
             address = raw.topic
         except UnicodeDecodeError:
             address = ""
-        topic, levels = _family(address)
+        topic, levels = family_of(address)
         if topic is None:
             self._receive_foreign(address, raw)
             return
         if not raw.payload:
             return  # MQTT's way to clear a retained message
-        if len(raw.payload) > _max_payload_bytes(topic):
+        if len(raw.payload) > max_payload_bytes(topic):
             self._drops.drop("oversized", topic.pattern, f"{address}: {len(raw.payload)} bytes are too many: dropped")
             return
         try:
@@ -342,12 +318,11 @@ class Session:
             response_topic=getattr(raw.properties, "ResponseTopic", None),
             correlation=getattr(raw.properties, "CorrelationData", None),
         )
-        for each in self._subscriptions:
-            if each.topic is topic and each.levels in (None, levels):
-                self._guard(topic.pattern, each.handler, incoming)
+        for handler in self._subscriptions.hearers(topic, levels):
+            self._guard(topic.pattern, handler, incoming)
 
     def _receive_foreign(self, address: str, raw: MQTTMessage) -> None:
-        asked = [each for each in self._foreign if each.covers(address)]
+        asked = self._subscriptions.foreign_hearers(address)
         if not asked:
             self._drops.drop("unknown", "", f"{address!r} is no topic of ours: dropped")
         elif len(raw.payload) > MAX_FOREIGN_BYTES:
@@ -364,34 +339,3 @@ class Session:
             self._drops.complain("handler", what, str(error))
         except Exception:
             log.exception("a handler of %s failed", what)
-
-
-@functools.lru_cache(maxsize=ADDRESSES_KNOWN)
-def _family(address: str) -> tuple[Topic[Any] | None, tuple[str, ...]]:
-    for topic in TOPICS:
-        levels = topic.levels(address)
-        if levels is not None:
-            return topic, levels
-    return None, ()
-
-
-def _max_payload_bytes(topic: Topic[Any]) -> int:
-    return MAX_IMAGE_PAYLOAD_BYTES if topic is INFER else MAX_PAYLOAD_BYTES
-
-
-def _encode(topic: Topic[M], message: M) -> bytes:
-    _refuse_non_finite(topic.pattern, message)
-    return topic.encode(message)
-
-
-def _refuse_non_finite(address: str, message: object) -> None:
-    where = first_non_finite(message)
-    if where is not None:
-        raise MalformedMessageError(address, f"{where} is not a finite number")
-
-
-def _may_answer(address: str, topic: Topic[Any]) -> bool:
-    """Whether a requester may have its reply there: never on another topic of ours."""
-    if not 0 < len(address) <= MAX_RESPONSE_TOPIC or address.startswith("$") or any(sign in address for sign in "+#\0"):
-        return False
-    return not address.startswith(f"{ROOT}/") or topic.levels(address) is not None
