@@ -44,9 +44,9 @@ class ImageForm:
         """The pixels of an image file at the input's size; ImageError where it cannot be read."""
         return to_pixels(load_image(file), self.shape)
 
-    def tensor_of(self, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """The model's input of such pixels."""
-        return from_pixels(pixels, self.dtype, self.quantization, self.preprocessing)
+    def tensor_of(self, pixels: np.ndarray[Any, Any], room: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
+        """The model's input of such pixels; a float32 one is written to `room` where that is given."""
+        return from_pixels(pixels, self.dtype, self.quantization, self.preprocessing, room)
 
 
 class ImageInput:
@@ -109,6 +109,10 @@ def inputs_bytes(inputs: Inputs) -> int:
     return inputs.nbytes if isinstance(inputs, ImageInput) else sum(tensor.nbytes for tensor in inputs)
 
 
+def _no_room() -> None:
+    """Memory has to be made."""
+
+
 @dataclass(frozen=True, slots=True)
 class Packing:
     """What is done around a stage's run: how the tensors came that it takes, and how those are to go that it gives."""
@@ -120,10 +124,18 @@ class Packing:
     form: ImageForm | None = None
     """The model's input; None where that is no image, or the stage does not begin with it."""
 
-    def unpack(self, arrays: Sequence[np.ndarray[Any, Any]], specs: Sequence[TensorSpec]) -> Arrays:
-        """The inputs of a segment of these specs. ModelError where the arrays cannot be unpacked into them."""
+    def unpack(
+        self,
+        arrays: Sequence[np.ndarray[Any, Any]],
+        specs: Sequence[TensorSpec],
+        lend: Callable[[], Arrays | None] = _no_room,
+    ) -> Arrays:
+        """The inputs of a segment of these specs. ModelError where the arrays cannot be unpacked into them.
+
+        An image is written to the memory that `lend` gives for them, where it gives any.
+        """
         if self.taken in IMAGE_CODECS:
-            return (self._image_tensor(arrays, specs),)
+            return (self._image_tensor(arrays, specs, lend),)
         return unpack(arrays, specs, self.taken, self.taken_scales)
 
     def pack(self, arrays: Sequence[np.ndarray[Any, Any]]) -> Arrays:
@@ -131,7 +143,10 @@ class Packing:
         return pack(arrays, self.given, self.given_scales)
 
     def _image_tensor(
-        self, arrays: Sequence[np.ndarray[Any, Any]], specs: Sequence[TensorSpec]
+        self,
+        arrays: Sequence[np.ndarray[Any, Any]],
+        specs: Sequence[TensorSpec],
+        lend: Callable[[], Arrays | None],
     ) -> np.ndarray[Any, Any]:
         if len(arrays) != 1 or len(specs) != 1 or self.form is None:
             raise CodecError(f"{len(arrays)} tensors came as {self.taken}, for a segment that takes no image")
@@ -140,11 +155,12 @@ class Packing:
             return array  # of a request whose input came as a tensor
         if array.dtype != np.uint8 or array.nbytes > MAX_IMAGE_BYTES:
             raise CodecError(f"{array.dtype} of {array.nbytes} bytes came as {self.taken}, which is no image")
-        if self.taken == "jpeg" and array.ndim == 1:
-            return form.tensor_of(form.pixels_of(array.tobytes()))
-        if array.shape != form.shape[1:]:
+        pixels = form.pixels_of(array.tobytes()) if self.taken == "jpeg" and array.ndim == 1 else array
+        if pixels.shape != form.shape[1:]:
             raise CodecError(f"an image of shape {list(array.shape)} came, where {list(form.shape[1:])} is due")
-        return form.tensor_of(array)
+        # Lent as late as can be: until it is run, no other request's tensors are received there.
+        lent = lend() if form.dtype == spec.dtype == "float32" and form.shape == spec.shape else None
+        return form.tensor_of(pixels, lent[0] if lent is not None else None)
 
 
 @dataclass(frozen=True, slots=True)

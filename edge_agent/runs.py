@@ -91,7 +91,9 @@ class Runs:
         segment, packing = task.segment, task.packing
         started_ns = monotonic_ns()
         try:
-            inputs = task.inputs if packing is None else packing.unpack(task.inputs, segment.inputs)
+            inputs = task.inputs
+            if packing is not None:
+                inputs = packing.unpack(inputs, segment.inputs, segment.lend_inputs)
             unpacked_ns = monotonic_ns()
             outputs: Arrays = segment.run_in_place(inputs)
             ran_ns = monotonic_ns()

@@ -27,6 +27,9 @@ class FakeSegment:
         """They were not lent."""
         return arrays
 
+    def lend_inputs(self) -> None:
+        """It has no memory of its own."""
+
     def release_outputs(self) -> None:
         """They are copies."""
 

@@ -10,13 +10,15 @@ import pytest
 from joined_nodes import FakeSegment
 from plans import plan_of
 
-from edge_agent.executor import Executor
+from edge_agent.executor import Executor, Outcome
+from edge_agent.packing import ImageForm, Packing
 from edge_agent.pipeline import Pipeline, Requests
 from edge_agent.routes import plan_digest
 from edge_agent.stream import MessageReader
 from edge_agent.transport import Sendable
 from edge_agent.wire import Route, TensorsMessage, encode
 from edge_agent.wire_tensors import TensorSpec
+from models.preprocessing import Preprocessing
 from models.runtime import Segment
 from models.runtime_memory import is_runtime_memory
 from testbed.carrier_models import write_carrier_model
@@ -151,6 +153,27 @@ def test_the_origin_copies_its_input_into_the_runtime_and_nothing_else(tmp_path:
     assert pi.books.copied_bytes == [values.nbytes]
     assert values.min() == 2.0
     pi.executor.close()
+
+
+def test_an_image_that_travelled_as_pixels_is_made_in_the_runtime_s_memory(laptop: Stage) -> None:
+    """Where its first op runs; memory that is lent to another request is left to that."""
+    form = ImageForm(SHAPE, "float32", None, Preprocessing((1.0, 1.0, 1.0), (2.0, 2.0, 2.0)))
+    packing = Packing("uint8", (), "raw", (), form)
+    pixels = np.full(SHAPE[1:], 9, np.uint8)
+    done: Queue[float] = Queue()
+
+    def computed(outcome: Outcome) -> None:
+        done.put(float(outcome.outputs[0].min()))
+
+    laptop.executor.submit(laptop.segment, (pixels,), 0, computed, packing=packing)
+    assert done.get(timeout=10) == -4.0
+    assert laptop.copies.copied_bytes == 0
+    lent = laptop.segment.lend_inputs()
+    assert lent is not None
+    lent[0][...] = 7.0
+    laptop.executor.submit(laptop.segment, (pixels,), 0, computed, packing=packing)
+    assert done.get(timeout=10) == -4.0
+    assert lent[0].min() == lent[0].max() == 7.0
 
 
 def test_requests_that_overlap_keep_their_own_tensors(laptop: Stage) -> None:

@@ -231,3 +231,6 @@ def test_every_pixel_becomes_its_normalised_value(seed: int, name: str, shape: t
         mean, std = mean.mean(keepdims=True), std.mean(keepdims=True)
     ordered = pixels[..., ::-1] if wanted.channels == "bgr" else pixels
     np.testing.assert_array_equal(from_pixels(pixels, np.float32, None, wanted)[0], (ordered - mean) / std)
+    room = np.empty((1, *shape), np.float32)
+    assert from_pixels(pixels, np.float32, None, wanted, room) is room
+    np.testing.assert_array_equal(room[0], (ordered - mean) / std)
