@@ -47,7 +47,7 @@ class _Rest:
 class Connection:
     """One connection. One thread at a time reads it, having claimed that; any thread sends.
 
-    The poll tells of it once, and then again only when it is armed anew.
+    Whoever opens it has claimed it until `watch`. The poll tells of it once, and then again only when it is armed anew.
     """
 
     def __init__(self, connected: socket.socket, poll: "select.epoll", *, peer: str | None) -> None:
@@ -65,7 +65,7 @@ class Connection:
         self._poll = poll
         self._lock = threading.Lock()
         self._rest: deque[_Rest] = deque()
-        self._is_claimed = False
+        self._is_claimed = True  # its number was another's: what the poll told of that one is nothing to read here
         self._awaits_room = peer is not None
         self._is_broken = False
         self._least_bytes = 1
@@ -75,9 +75,12 @@ class Connection:
         """When the step of its opening began that is not done yet."""
 
     def watch(self) -> None:
-        """Have the poll tell of it from now on."""
+        """Have the poll tell of it from now on: any thread may read it. One that is over already is closed."""
         with self._lock:
-            if not self.is_over:
+            self._is_claimed = False
+            if self.is_over:
+                self._close()
+            else:
                 self._poll.register(self.descriptor, self._interest() | select.EPOLLONESHOT)
 
     def begin(self, phase: Phase) -> None:

@@ -337,9 +337,9 @@ class TensorSockets:
                 try:
                     tcp.set_up(accepted)
                     self._secure(connection)
-                    connection.watch()
                 except OSError:
                     self._connections.ended(connection)  # it has gone already
+                connection.watch()
         except BlockingIOError:
             self._poll.modify(self._listener, select.EPOLLIN | select.EPOLLONESHOT)
         except OSError as error:
@@ -430,8 +430,7 @@ class TensorSockets:
         tcp.set_up(calling)
         if self._closing or calling.connect_ex(address[1]) not in (0, errno.EINPROGRESS):
             self._lost(connection)
-        else:
-            connection.watch()
+        connection.watch()
 
     def _cannot_call(self, dialled: Dialled, error: OSError) -> None:
         """Nothing could even be tried: said once."""

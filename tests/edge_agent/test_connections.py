@@ -165,6 +165,19 @@ def test_a_connection_that_is_read_is_closed_by_its_reader(pairs: list[Pair]) ->
     assert not near.claim()
 
 
+def test_a_connection_that_is_being_opened_is_nobody_elses(poll: "select.epoll") -> None:
+    """Of its number the poll may still tell what another connection had; one that ends meanwhile is closed then."""
+    near, far = socket.socketpair()
+    with near, far:
+        connection = Connection(near, poll, peer=None)
+        assert not connection.claim()
+        connection.cut()
+        assert near.fileno() == connection.descriptor
+        connection.watch()
+        assert near.fileno() < 0
+        assert not connection.claim()
+
+
 def test_what_was_coming_in_lets_go_of_its_memory(pairs: list[Pair]) -> None:
     """As soon as the connection ends: it may be a segment's, which is lent to nobody else meanwhile."""
     pair = pairs[0]
