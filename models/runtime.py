@@ -84,6 +84,7 @@ class Segment:
         self._traits = _traits(path)
         self._interpreter: Any = self._load()  # neither runtime ships types
         self.shares_weights = isinstance(self._interpreter, CompiledInterpreter)
+        self._places: dict[int, np.ndarray] = {}
         self._input_details = self._interpreter.get_input_details()
         self._output_details = self._interpreter.get_output_details()
         self.inputs = tuple(_spec(detail) for detail in self._input_details)
@@ -126,7 +127,7 @@ class Segment:
         is_there = use == "these"
         if use == "others":
             # These are still written as they come in, and keep their interpreter alive: this run gets another.
-            self._interpreter, self._shapes = self._load(), None
+            self._interpreter, self._shapes, self._places = self._load(), None, {}
         if not is_there:
             self._resize([array.shape for array in arrays])
         try:
@@ -143,13 +144,12 @@ class Segment:
 
         None while it is lent, which is for as long as somebody holds the arrays, and while a run's outputs are in use;
         where the inputs are too small to be worth it, or move; and once another run had to take place meanwhile: that
-        one loads the file anew, so that what was lent stays as it is, and is copied when its turn comes.
+        one loads the file anew, so that what was lent stays as it is, and is copied when its turn comes. Who writes to
+        a view of an array has to hold the array too.
         """
         if self._interpreter is None:
             return None
-        return self._loan.lend(
-            lambda: tuple(runtime_memory(self._interpreter, detail["index"]) for detail in self._input_details)
-        )
+        return self._loan.lend(lambda: tuple(self._memory(detail["index"]) for detail in self._input_details))
 
     def kept(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """The same arrays for a run that comes after others: what was lent is copied, and is lent no more."""
@@ -184,11 +184,21 @@ class Segment:
 
     def close(self) -> None:
         """Free the interpreter and its memory; what `run` returned stays valid, and so does what was lent."""
-        self._interpreter = None
+        self._interpreter, self._places = None, {}
+
+    def _memory(self, index: int) -> np.ndarray:
+        """A tensor's own memory, as a new array."""
+        if not isinstance(self._interpreter, CompiledInterpreter):
+            return runtime_memory(self._interpreter, index)
+        place = self._places.get(index)
+        if place is None:
+            # It never moves there, and to ask for it takes ten times as long as a view.
+            place = self._places[index] = runtime_memory(self._interpreter, index)
+        return place.view()
 
     def _output(self, detail: Any, is_read_in_place: bool) -> np.ndarray:
         if is_read_in_place:
-            view = runtime_memory(self._interpreter, detail["index"])
+            view = self._memory(detail["index"])
             view.flags.writeable = False
             return view
         # get_tensor copies; of a tensor without dimensions it gives a scalar, hence the asarray.
