@@ -23,7 +23,7 @@ import numpy as np
 from figures import Figure, repeated, spread, write
 
 from broker.mosquitto import PrivateMosquitto, free_port
-from broker.session import BrokerSettings
+from broker.sign_in import BrokerSettings
 from edge_agent.deliveries import Delivery
 from edge_agent.mqtt_way import MqttWay
 from edge_agent.transport import Transport

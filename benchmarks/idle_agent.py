@@ -88,8 +88,8 @@ def cost_of(pid: int, seconds: float, names: Path | None) -> Cost:
 
 def write_all_settings(directory: Path, port: int) -> None:
     """The settings of a coordinator with one deployment, which the first node runs by itself, and of all agents."""
-    from broker.connection import BrokerSettings  # noqa: PLC0415  # as above
     from broker.mosquitto import free_port  # noqa: PLC0415  # as above
+    from broker.sign_in import BrokerSettings  # noqa: PLC0415  # as above
     from coordinator.configuration import (  # noqa: PLC0415  # as above
         CoordinatorSettings,
         DeploymentSettings,
@@ -146,9 +146,9 @@ class Witness:
 
 def measure(seconds: float) -> tuple[Cost, Cost, Cost]:
     """What an idle agent costs, one that holds a loaded segment without weights, and a bare interpreter."""
-    from broker.connection import BrokerSettings  # noqa: PLC0415  # as above
     from broker.mosquitto import PrivateMosquitto  # noqa: PLC0415  # as above
     from broker.session import Session  # noqa: PLC0415  # as above
+    from broker.sign_in import BrokerSettings  # noqa: PLC0415  # as above
     from testbed.processes import ChildProcess, splitrail_command, stop_all  # noqa: PLC0415  # as above
 
     with ExitStack() as opened:

@@ -23,8 +23,8 @@ from processor_time import process_cpu_s, queued_s, thread_cpu_s
 from simulated_agents import JOINS_PER_S, ORIGIN, SITE, Orders, Said
 from takers import Answer
 
-from broker.connection import BrokerSettings
 from broker.mosquitto import PrivateMosquitto, free_port
+from broker.sign_in import BrokerSettings
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
 from coordinator.telemetry.influx_server import InfluxServer
 from testbed.carrier_models import write_carrier_model

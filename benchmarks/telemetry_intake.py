@@ -26,10 +26,10 @@ from parts import line_from, process
 from processor_time import process_cpu_s
 from telemetry_load import KINDS, NODES, SITE, Progress, publication, telemetry
 
-from broker.connection import BrokerSettings
 from broker.messages import EnergyReading, InferenceReport, LinkReading, MachineReading, TelemetryStored
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Session
+from broker.sign_in import BrokerSettings
 from broker.topics import ENERGY, INFERENCE, LINK, MACHINE, STORED, Topic
 from coordinator.configuration import InfluxSettings
 from coordinator.reception import Reception

@@ -1,9 +1,8 @@
 """The connection to the MQTT broker: one network thread that connects, stays connected and says why it cannot.
 
-Moves bytes only; what they mean belongs to `broker.session`.
+Moves bytes only; what they mean belongs to `broker.session`, how the client is set up to `broker.client_setup`.
 """
 
-import contextlib
 import logging
 import random
 import select
@@ -12,56 +11,42 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
-from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from broker.buffered_client import BufferedClient
+from broker.client_setup import (
+    CONNECT_TIMEOUT_S,
+    MAX_PACKET_BYTES,
+    Will,
+    message_properties,
+    new_client,
+    sign_off,
+    take_new_password,
+)
 from broker.errors import ConnectionFailedError, SignInRefusedError
 from broker.explanations import (
     explain_failure,
+    explain_hanging_up,
     explain_refusal,
-    explain_tls_failure,
     is_lasting,
     is_permanent,
     is_sign_in,
 )
-from broker.sign_in import BrokerSettings, exposures, read_password, tls_context
+from broker.sign_in import BrokerSettings, exposures
 
-MAX_PACKET_BYTES = 25_000_000
-MAX_QUEUED_MESSAGES = 1_000
-MAX_INFLIGHT_MESSAGES = 100  # 9.8k messages/s against 4.5k with 1 (QoS 1, 300 bytes, Mosquitto 2.0.11 on loopback)
-MAX_UNACKNOWLEDGED = 1_000
-"""What the broker may send before the first of it is acknowledged: each such window costs a turn on a processor, and a
-busy machine lets one wait for it."""
 MOST_AT_ONCE = 64
 """So many messages are taken before what is to be sent has its turn, their acknowledgements among it."""
-RECONNECT_EXPIRY_S = 60  # the broker keeps what a client missed while it reconnects
-CONNECT_TIMEOUT_S = 5.0
 FLUSH_TIMEOUT_S = 2.0
 SHORTEST_BOUND_S = 0.5
 LONGEST_FIRST_DELAY_S = 2.0
 LONGEST_DELAY_S = 30.0
-HANGS_UP = "something listens there but hangs up: is it an MQTT broker?"
-HANGS_UP_UNENCRYPTED = f"{HANGS_UP} One that expects TLS needs broker.ca_file here"
 
 _UNSPECIFIED = 0x80
 
-__all__ = ["BrokerSettings", "Connection", "Will", "reconnect_delay_s"]
-
 log = logging.getLogger("splitrail.broker")
-
-
-@dataclass(frozen=True, slots=True)
-class Will:
-    """What the broker publishes, retained and at QoS 1, when this client vanishes or closes."""
-
-    address: str
-    payload: bytes
 
 
 def reconnect_delay_s(away_s: float, longest_s: float, draw: Callable[[], float] = random.random) -> float:
@@ -86,10 +71,9 @@ class Connection:
     ) -> None:
         self._broker = broker
         self._on_connected = on_connected
-        # As the broker publishes the will itself, nothing of ours can come after this death.
-        farewell = "Normal disconnection" if will is None else "Disconnect with will message"
-        self._farewell = ReasonCode(PacketTypes.DISCONNECT, farewell)
-        self._client = self._make_client(client_id, will, on_message)
+        self._will = will
+        self._client = new_client(broker, client_id, will)
+        self._listen(on_message)
         self._thread = threading.Thread(target=self._run, name=f"broker-{client_id}", daemon=True)
         self._wake_receiver, self._wake_sender = socket.socketpair()
         self._wake_receiver.setblocking(False)
@@ -103,7 +87,7 @@ class Connection:
         self._refusal: ReasonCode | None = None
         self._lasting = False
         self._told_of_refusal = False
-        self._reason = explain_failure(TimeoutError(), broker.host)
+        self._reason = explain_failure(TimeoutError(), broker.host, encrypted=broker.encrypted)
         self._max_packet_bytes = MAX_PACKET_BYTES
         self._acknowledgement = threading.Condition()
         self._unacknowledged = 0
@@ -155,13 +139,7 @@ class Connection:
         """
         if self._closing.is_set():
             return False
-        properties = _properties(PacketTypes.PUBLISH)
-        if response_topic is not None:
-            properties.ResponseTopic = response_topic
-        if correlation is not None:
-            properties.CorrelationData = correlation
-        if expiry_s is not None:
-            properties.MessageExpiryInterval = expiry_s
+        properties = message_properties(response_topic, correlation, expiry_s)
         with self._acknowledgement:
             self._unacknowledged += 1
         info = self._client.publish(address, payload, qos=qos, retain=retain, properties=properties)
@@ -194,51 +172,20 @@ class Connection:
         """Sign off, which publishes the will if there is one, and stop the network thread."""
         self._closing.set()
         if self._connected:
-            properties = _properties(PacketTypes.DISCONNECT)
-            properties.SessionExpiryInterval = 0
-            self._client.disconnect(reasoncode=self._farewell, properties=properties)
+            sign_off(self._client, self._will)
         self._wake()
         if self._thread.is_alive() and not self.on_network_thread:
             self._thread.join(CONNECT_TIMEOUT_S + FLUSH_TIMEOUT_S)
         if not self._thread.is_alive():
             self._close_wake()
 
-    def _make_client(
-        self, client_id: str, will: Will | None, on_message: Callable[[mqtt.MQTTMessage], None]
-    ) -> BufferedClient:
-        broker = self._broker
-        client = BufferedClient(CallbackAPIVersion.VERSION2, client_id=client_id, protocol=mqtt.MQTTv5)
-        client.connect_timeout = min(CONNECT_TIMEOUT_S, broker.start_timeout_s or CONNECT_TIMEOUT_S)
-        client.max_queued_messages_set(MAX_QUEUED_MESSAGES)
-        client.max_inflight_messages_set(MAX_INFLIGHT_MESSAGES)
-        if broker.username is not None:
-            client.username_pw_set(broker.username, read_password(broker))
-        elif broker.password_file is not None:
-            raise ConnectionFailedError(broker.endpoint, "broker.password_file is set but broker.username is not")
-        if broker.encrypted:
-            client.tls_set_context(tls_context(broker))
-        if will is not None:
-            client.will_set(will.address, will.payload, qos=1, retain=True)
+    def _listen(self, on_message: Callable[[mqtt.MQTTMessage], None]) -> None:
+        client = self._client
         client.on_connect = self._handle_connack
         client.on_disconnect = self._handle_disconnect
         client.on_message = lambda _client, _userdata, message: on_message(message)
         client.on_publish = self._handle_puback
         client.on_subscribe = self._handle_suback
-        client.on_socket_open = self._handle_socket
-        # Any callback here keeps paho from writing to the socket on the publisher's thread; `_wake` does the rest.
-        client.on_socket_register_write = lambda *_: None
-        properties = _properties(PacketTypes.CONNECT)
-        properties.SessionExpiryInterval = RECONNECT_EXPIRY_S
-        properties.MaximumPacketSize = MAX_PACKET_BYTES
-        properties.ReceiveMaximum = MAX_UNACKNOWLEDGED
-        client.connect_async(
-            broker.host,
-            broker.port,
-            keepalive=broker.keepalive_s,
-            clean_start=mqtt.MQTT_CLEAN_START_FIRST_ONLY,
-            properties=properties,
-        )
-        return client
 
     def _run(self) -> None:
         failed, lost_at = False, time.monotonic()
@@ -266,12 +213,11 @@ class Connection:
         """One attempt, until the broker has answered or the time is over; the reason is left in `_reason`."""
         self._refusal = None
         self._lasting = False
-        self._take_new_password()
+        take_new_password(self._client, self._broker)
         try:
             self._client.reconnect()
         except (OSError, UnicodeError) as error:
-            explain = explain_tls_failure if self._broker.encrypted else explain_failure
-            self._reason = explain(error, self._broker.host)
+            self._reason = explain_failure(error, self._broker.host, encrypted=self._broker.encrypted)
             self._lasting = is_lasting(error)
             return False
         self._reason = "something listens there but does not answer as an MQTT broker"
@@ -282,7 +228,7 @@ class Connection:
                 break
             if not self._exchange(left_s):
                 if self._refusal is None:
-                    self._reason = HANGS_UP if self._broker.encrypted else HANGS_UP_UNENCRYPTED
+                    self._reason = explain_hanging_up(encrypted=self._broker.encrypted)
                 break
         return self._connected
 
@@ -307,10 +253,6 @@ class Connection:
             self._client.flush()
         self._client.loop_misc()
         return self._client.socket() is not None
-
-    def _handle_socket(self, _client: mqtt.Client, _userdata: object, opened: object) -> None:
-        self._client.begin_anew()
-        _send_without_delay(opened)
 
     def _handle_connack(
         self, _client: mqtt.Client, _userdata: object, _flags: object, reason: ReasonCode, properties: Properties | None
@@ -360,12 +302,6 @@ class Connection:
             )
         self._acknowledged()
 
-    def _take_new_password(self) -> None:
-        """Sign in with what the file holds now, so that a renewal needs no restart; with the old where that fails."""
-        if self._broker.username is not None:
-            with contextlib.suppress(ConnectionFailedError):
-                self._client.username_pw_set(self._broker.username, read_password(self._broker))
-
     def _note_end(self, *, is_news: bool) -> None:
         """Say once that the connection is lost or does not come about; settle a start that cannot succeed."""
         if self._closing.is_set():
@@ -392,13 +328,3 @@ class Connection:
     def _close_wake(self) -> None:
         self._wake_sender.close()
         self._wake_receiver.close()
-
-
-def _properties(packet_type: int) -> Properties:
-    return Properties(packet_type)  # type: ignore[no-untyped-call]  # paho leaves it untyped
-
-
-def _send_without_delay(opened: object) -> None:
-    # Without it, on either side, each QoS 1 round trip costs 44 ms of delayed acknowledgement (measured on loopback).
-    if isinstance(opened, socket.socket):
-        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -13,7 +13,6 @@ _NOT_AUTHORISED = 0x87
 # MQTT 5.0, table 3-1: refusals that no waiting mends (protocol, client identifier, credentials, ban, method).
 _PERMANENT_REFUSALS = frozenset({_UNSUPPORTED_PROTOCOL, 0x85, _BAD_CREDENTIALS, _NOT_AUTHORISED, 0x8A, 0x8C})
 
-
 # OpenSSL's X509_V_ERR_*.
 _NOT_YET_VALID = 9
 _EXPIRED = 10
@@ -25,8 +24,18 @@ _SPEAKS_NO_TLS = (
 )
 
 
-def explain_tls_failure(error: OSError | UnicodeError, host: str) -> str:
-    """Why no encrypted connection came about, and what would help."""
+def explain_failure(error: OSError | UnicodeError, host: str, *, encrypted: bool) -> str:
+    """Why no connection came about, over TLS where it was to be `encrypted`, and what would help."""
+    return _explain_tls_failure(error, host) if encrypted else _explain_plain_failure(error, host)
+
+
+def explain_hanging_up(*, encrypted: bool) -> str:
+    """Why something that took the connection ended it without a word, and what would help."""
+    hangs_up = "something listens there but hangs up: is it an MQTT broker?"
+    return hangs_up if encrypted else f"{hangs_up} One that expects TLS needs broker.ca_file here"
+
+
+def _explain_tls_failure(error: OSError | UnicodeError, host: str) -> str:
     match error:
         case ssl.SSLCertVerificationError():
             return _explain_certificate(error, host)
@@ -41,11 +50,10 @@ def explain_tls_failure(error: OSError | UnicodeError, host: str) -> str:
         case TimeoutError() if "handshake" in str(error):
             return _SPEAKS_NO_TLS
         case _:
-            return explain_failure(error, host)
+            return _explain_plain_failure(error, host)
 
 
-def explain_failure(error: OSError | UnicodeError, host: str) -> str:
-    """Why no connection came about, and what would help."""
+def _explain_plain_failure(error: OSError | UnicodeError, host: str) -> str:
     match error:
         case ConnectionRefusedError() if is_loopback(host):
             return "no MQTT broker listens there: start Mosquitto, or correct broker.host and broker.port"

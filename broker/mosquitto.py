@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from broker.connection import BrokerSettings
 from broker.errors import MosquittoError
 from broker.mosquitto_configuration import open_configuration, replaced, shipped_configuration
 from broker.server_process import ServerProcess
+from broker.sign_in import BrokerSettings
 from broker.site_directory import SiteDirectory
 from broker.site_record import ADMIN
 

@@ -15,7 +15,8 @@ from typing import Any, Generic, Self
 from paho.mqtt.client import MQTTMessage
 
 from broker.admission import check_levels, encoded, family_of, max_payload_bytes, may_answer
-from broker.connection import Connection, Will
+from broker.client_setup import Will
+from broker.connection import Connection
 from broker.drops import DroppedCounts, Drops
 from broker.errors import MalformedMessageError
 from broker.foreign import (
@@ -31,8 +32,6 @@ from broker.sign_in import BrokerSettings
 from broker.subscriptions import Subscription, Subscriptions
 from broker.topics import REPLY, STATUS, M, Topic
 from splitrail.errors import SplitrailError
-
-__all__ = ["BrokerSettings", "DroppedCounts", "Incoming", "Outgoing", "Session"]
 
 ANONYMOUS = "anonymous"
 UNSENT = "not sent: too many messages wait, or the session is closed"

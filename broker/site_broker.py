@@ -17,11 +17,12 @@ import msgspec
 from paho.mqtt.client import MQTTMessage
 
 from broker.access import ACCESS, Grant, topic_filter
-from broker.connection import BrokerSettings, Connection
+from broker.connection import Connection
 from broker.errors import ConnectionFailedError, MalformedMessageError, SignInRefusedError, SiteError
 from broker.explanations import explain_failure
 from broker.messages import NodeStatus
 from broker.presence import agent_client_id
+from broker.sign_in import BrokerSettings
 from broker.site_directory import LOCAL_HOSTS, SiteDirectory
 from broker.site_record import ADMIN
 from broker.topics import LINK, LOAD, STATUS
@@ -176,7 +177,7 @@ def _answering(site: SiteDirectory, name: str) -> BrokerSettings:
         try:
             socket.create_connection((host, settings.port), SIGN_IN_TIMEOUT_S).close()
         except (OSError, UnicodeError) as error:
-            failure = failure or ConnectionFailedError(settings.endpoint, explain_failure(error, host))
+            failure = failure or ConnectionFailedError(settings.endpoint, explain_failure(error, host, encrypted=False))
         else:
             return msgspec.structs.replace(settings, start_timeout_s=SIGN_IN_TIMEOUT_S)
     assert failure is not None  # there is always loopback to try

@@ -15,11 +15,11 @@ from typing import Self
 import msgspec
 
 from broker.access import Role
-from broker.connection import BrokerSettings
 from broker.credentials import new_secret, password_digest, token_digest
 from broker.errors import SiteError
 from broker.messages import Tier
 from broker.mosquitto_configuration import shipped_configuration, site_configuration
+from broker.sign_in import BrokerSettings
 from broker.site_files import (
     DIRECTORY_MODE,
     locked,

@@ -6,8 +6,8 @@ Every path in them is relative, to files that lie beside them, so that a directo
 import json
 from pathlib import Path
 
-from broker.connection import BrokerSettings
 from broker.messages import Tier
+from broker.sign_in import BrokerSettings
 
 HTTP_PORT = 8484
 

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from broker.discovery import DEFAULT_PREFIX, Prefix
 from broker.messages import CodecName, Name, StrategyName
-from broker.session import BrokerSettings
+from broker.sign_in import BrokerSettings
 
 Share = Annotated[float, Meta(ge=0.0, lt=1.0)]
 Weight = Annotated[float, Meta(ge=0.0)]

@@ -3,7 +3,7 @@
 import socket
 
 from broker.messages import PROTOCOL_VERSION, NodeAnnouncement, PowerModel
-from broker.session import BrokerSettings
+from broker.sign_in import BrokerSettings
 from edge_agent.configuration import AgentSettings, EmulationSettings
 from edge_agent.endpoints import WILDCARD_HOSTS
 from edge_agent.energy.default_power import default_power

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from broker.messages import Name, Tier
-from broker.session import BrokerSettings
+from broker.sign_in import BrokerSettings
 from edge_agent.batching import MOST
 from edge_agent.probes import LinkSettings
 

@@ -16,7 +16,8 @@ from typing import Final, Literal, Self
 
 from broker.errors import NoReplyError
 from broker.messages import DeploymentNotice, InferReply, InferRequest
-from broker.session import BrokerSettings, Incoming, Session
+from broker.session import Incoming, Session
+from broker.sign_in import BrokerSettings
 from broker.topics import DEPLOYMENT, INFER
 from splitrail.errors import SplitrailError
 from splitrail.frame_feed import Feed, Sent

@@ -6,8 +6,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from broker.connection import BrokerSettings
 from broker.messages import Name
+from broker.sign_in import BrokerSettings
 
 
 class ClientSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -17,10 +17,10 @@ from typing import Self
 
 import msgspec
 
-from broker.connection import BrokerSettings
 from broker.messages import NodeStatus
 from broker.mosquitto import PrivateMosquitto, free_port
 from broker.session import Incoming, Session
+from broker.sign_in import BrokerSettings
 from broker.site_directory import SiteDirectory
 from broker.site_record import ADMIN
 from broker.topics import STATUS

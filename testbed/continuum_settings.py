@@ -10,8 +10,8 @@ from pathlib import Path
 import msgspec
 import yaml
 
-from broker.connection import BrokerSettings
 from broker.messages import Tier
+from broker.sign_in import BrokerSettings
 from broker.site_directory import SiteDirectory
 from coordinator.configuration import (
     CoordinatorSettings,

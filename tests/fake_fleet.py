@@ -8,7 +8,6 @@ from typing import Self
 
 from made_site import OP_MS, announcement, link_message, load_message, miss_message
 
-from broker.connection import BrokerSettings
 from broker.messages import (
     PROTOCOL_VERSION,
     DeploymentNotice,
@@ -22,6 +21,7 @@ from broker.messages import (
 )
 from broker.presence import Presence, last_will, new_session_id
 from broker.session import Session
+from broker.sign_in import BrokerSettings
 from broker.topics import DEPLOYMENT, ENERGY, INFERENCE, LINK, LOAD, MISS, PLAN, PROFILE, READY
 from coordinator.configuration import CoordinatorSettings
 from coordinator.service import Coordinator

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from broker.messages import DeploymentNotice, InferenceReport, InferReply
-from broker.session import BrokerSettings
+from broker.sign_in import BrokerSettings
 from models.images import load_image
 from splitrail.client import IN_FLIGHT, MOST_IN_FLIGHT, Client, paced
 from splitrail.client_settings import ClientSettings

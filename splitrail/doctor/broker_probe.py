@@ -19,9 +19,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.reasoncodes import ReasonCode
 
 from broker.access import ACCESS, Role
-from broker.connection import HANGS_UP, HANGS_UP_UNENCRYPTED
 from broker.errors import ConnectionFailedError, MalformedMessageError
-from broker.explanations import explain_failure, explain_refusal, explain_tls_failure, is_sign_in
+from broker.explanations import explain_failure, explain_hanging_up, explain_refusal, is_sign_in
 from broker.messages import Leader, NodeStatus
 from broker.sign_in import BrokerSettings, read_password, tls_context
 from broker.topics import ENERGY, INFERENCE, LEADER, STATUS, M, Topic
@@ -189,15 +188,14 @@ class _Visit:
             # A handshake that stalls ends after the keep-alive.
             self._client.connect(settings.host, settings.port, keepalive=round(CONNECT_TIMEOUT_S))
         except (OSError, UnicodeError) as error:
-            explain = explain_tls_failure if settings.encrypted else explain_failure
-            return explain(error, settings.host)
+            return explain_failure(error, settings.host, encrypted=settings.encrypted)
         began_s = time.monotonic()
         is_open = self._exchange(lambda: self._connack is not None)
         if self._connack is None:
             # The library hangs up itself once nothing has come for as long as the keep-alive.
             if is_open or time.monotonic() - began_s > 0.9 * CONNECT_TIMEOUT_S:
                 return "something listens there but does not answer as an MQTT broker: correct broker.port"
-            return HANGS_UP if settings.encrypted else HANGS_UP_UNENCRYPTED
+            return explain_hanging_up(encrypted=settings.encrypted)
         return explain_refusal(self._connack, settings.username) if self._connack.is_failure else ""
 
     def _try_out(self, expiries: tuple[Expiry, ...]) -> BrokerLook:

@@ -21,7 +21,8 @@ from secured_site import CLIENTS, SITE, make_secured_site
 from secured_site import NODES as PLAIN_NODES
 
 from broker.access import ACCESS, ROLES, User, acl_file, rules
-from broker.connection import Connection, Will
+from broker.client_setup import Will
+from broker.connection import Connection
 from broker.mosquitto import PrivateMosquitto
 from broker.site_directory import SiteDirectory
 from broker.topics import FAMILIES, ROOT

@@ -15,11 +15,12 @@ from eventually import eventually
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.connection import BrokerSettings, Connection, reconnect_delay_s
+from broker.connection import Connection, reconnect_delay_s
 from broker.errors import ConnectionFailedError
 from broker.explanations import explain_failure
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Session
+from broker.sign_in import BrokerSettings
 from broker.topics import LEADER
 
 # MQTT 5: success, no properties; a SUBACK has the packet's identifier in its midst, and grants QoS 1.
@@ -105,7 +106,7 @@ def test_nothing_listens_there(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_elsewhere_mosquittos_default_is_named() -> None:
     """From another machine, a refusal is most likely Mosquitto's default, which listens on its own machine only."""
-    reason = explain_failure(ConnectionRefusedError(), "192.0.2.1")
+    reason = explain_failure(ConnectionRefusedError(), "192.0.2.1", encrypted=False)
     assert "give it a `listener` line" in reason
 
 
@@ -125,7 +126,7 @@ def test_the_name_is_unknown(host: str) -> None:
 )
 def test_other_failures_are_told_apart(error: OSError, said: str) -> None:
     """Silence, no route and the rest each have their sentence."""
-    assert said in explain_failure(error, "127.0.0.1")
+    assert said in explain_failure(error, "127.0.0.1", encrypted=False)
 
 
 def test_a_listener_that_says_nothing_is_no_broker() -> None:

@@ -15,13 +15,12 @@ from messages_to_send import REQUEST
 from secured_site import SITE, make_secured_site
 
 from broker.certificates import make_authority, make_server_certificate
-from broker.connection import BrokerSettings
 from broker.errors import ConnectionFailedError, SignInRefusedError
-from broker.explanations import explain_tls_failure
+from broker.explanations import explain_failure
 from broker.messages import DeploymentNotice, InferRequest, NodeStatus
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Incoming, Session
-from broker.sign_in import exposures
+from broker.sign_in import BrokerSettings, exposures
 from broker.site_directory import SiteDirectory
 from broker.topics import DEPLOYMENT, INFER, STATUS
 
@@ -161,13 +160,14 @@ def test_whatever_else_answers_does_not_speak_tls(error: OSError) -> None:
     """A web server, something that hangs up and something that stays silent end in the same advice."""
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
         error.reason = "WRONG_VERSION_NUMBER"
-    assert "does not speak TLS" in explain_tls_failure(error, "broker.example")
+    assert "does not speak TLS" in explain_failure(error, "broker.example", encrypted=True)
 
 
 def test_failures_before_tls_keep_their_sentences() -> None:
     """A broker that is not there is not there, with TLS as without."""
-    assert "no MQTT broker listens there" in explain_tls_failure(ConnectionRefusedError(), "broker.example")
-    assert "no answer: check" in explain_tls_failure(TimeoutError(), "broker.example")
+    refused = explain_failure(ConnectionRefusedError(), "broker.example", encrypted=True)
+    assert "no MQTT broker listens there" in refused
+    assert "no answer: check" in explain_failure(TimeoutError(), "broker.example", encrypted=True)
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from paho.mqtt.client import topic_matches_sub
 
+from broker.drops import DroppedCounts
 from broker.errors import MalformedMessageError
 from broker.foreign import MAX_FOREIGN_BYTES, check_foreign_address, check_foreign_filter
 from broker.mosquitto import PrivateMosquitto
-from broker.session import DroppedCounts, Session
+from broker.session import Session
 from broker.topics import ROOT
 
 Heard = queue.Queue[tuple[str, bytes]]

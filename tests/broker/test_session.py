@@ -13,11 +13,12 @@ from eventually import eventually
 from messages_to_send import REQUEST, energy
 from paho.mqtt import publish as paho_publish
 
-from broker import connection
+from broker import client_setup
+from broker.drops import DroppedCounts
 from broker.errors import ConnectionFailedError, MalformedMessageError
 from broker.messages import EnergyReading, InferReply, InferRequest, NodeStatus
 from broker.mosquitto import PrivateMosquitto
-from broker.session import DroppedCounts, Incoming, Session
+from broker.session import Incoming, Session
 from broker.topics import ENERGY, INFER, REPLY, STATUS
 from splitrail.errors import SplitrailError
 
@@ -281,7 +282,7 @@ def test_state_is_republished_and_the_queue_delivered_after_the_broker_was_kille
 
 def test_a_queue_that_is_full_refuses_and_counts(tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the broker is away messages wait up to a bound; beyond it publish says no and counts."""
-    monkeypatch.setattr(connection, "MAX_QUEUED_MESSAGES", 5)
+    monkeypatch.setattr(client_setup, "MAX_QUEUED_MESSAGES", 5)
     with PrivateMosquitto(tmp_path) as own, Session(own.settings, site=site, client_id="a") as session:
         own.kill()
         assert eventually(lambda: not session.connected)

@@ -13,11 +13,11 @@ import pytest
 from eventually import eventually
 from fake_fleet import FakeAgent, coordinating
 
-from broker.connection import BrokerSettings
 from broker.errors import ConnectionFailedError
 from broker.messages import PROTOCOL_VERSION, Plan
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Session
+from broker.sign_in import BrokerSettings
 from broker.topics import DEPLOYMENT, PLAN
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings, LeadershipSettings
 from coordinator.errors import DeclarationError, ListenError, StoreError

@@ -17,11 +17,11 @@ import pytest
 from eventually import eventually
 from fake_fleet import FakeAgent
 
-from broker.connection import BrokerSettings
 from broker.messages import Leader, Plan
 from broker.mosquitto import PrivateMosquitto, free_port
 from broker.server_process import ends_with_parent
 from broker.session import Incoming, Session
+from broker.sign_in import BrokerSettings
 from broker.terms import follows
 from broker.topics import LEADER, PLAN
 

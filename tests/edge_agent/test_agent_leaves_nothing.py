@@ -13,7 +13,8 @@ from broker import presence
 from broker.errors import ConnectionFailedError, NodeNameTakenError
 from broker.messages import PlanReady
 from broker.mosquitto import PrivateMosquitto, free_port
-from broker.session import BrokerSettings, Session
+from broker.session import Session
+from broker.sign_in import BrokerSettings
 from broker.topics import PLAN, READY
 from edge_agent.agent import Agent
 from edge_agent.configuration import AgentSettings, TensorSettings

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.session import BrokerSettings
+from broker.sign_in import BrokerSettings
 from edge_agent.configuration import AgentSettings, TensorSettings
 from edge_agent.fallback import LONGEST_RETURN_S, Choice, State, fallback_refusal, takes_fallback
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from telemetry_peers import NODE, publish, request_id, store
 
-from broker.connection import BrokerSettings
 from broker.messages import EnergyReading, InferenceReport, StageReport, Telemetry, TransferReport
+from broker.sign_in import BrokerSettings
 from broker.topics import ENERGY, INFERENCE
 from coordinator.configuration import InfluxSettings
 from coordinator.telemetry.influx_store import InfluxTelemetryStore

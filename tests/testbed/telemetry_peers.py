@@ -16,10 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from broker.connection import BrokerSettings
 from broker.messages import InferenceReport, Leader, Telemetry, TelemetryStored
 from broker.presence import new_session_id
 from broker.session import Incoming, Session
+from broker.sign_in import BrokerSettings
 from broker.topics import INFERENCE, LEADER, STORED, Topic
 from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
 from coordinator.telemetry.store import StoredUpTo, TelemetryStore

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from eventually import eventually
 
-from broker.connection import BrokerSettings
 from broker.errors import ConnectionFailedError
 from broker.messages import NodeStatus
 from broker.mosquitto import free_port
 from broker.session import Incoming, Session
+from broker.sign_in import BrokerSettings
 from broker.site_directory import SiteDirectory
 from broker.topics import LINK, PROFILE, STATUS
 from coordinator.configuration import DeploymentSettings

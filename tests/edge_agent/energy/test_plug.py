@@ -12,7 +12,8 @@ from hypothesis import given
 from paho.mqtt import publish
 
 from broker.mosquitto import PrivateMosquitto
-from broker.session import BrokerSettings, Session
+from broker.session import Session
+from broker.sign_in import BrokerSettings
 from edge_agent.configuration import PlugSettings
 from edge_agent.energy.plug import STALE_PERIODS, PlugMeter
 from edge_agent.energy.plug_payloads import PlugKind
