@@ -14,7 +14,6 @@ from typing import Any, Generic, Self
 
 from paho.mqtt.client import MQTTMessage
 
-from broker.admission import check_levels, encoded, family_of, max_payload_bytes, may_answer
 from broker.client_setup import Will
 from broker.connection import Connection
 from broker.drops import DroppedCounts, Drops
@@ -26,6 +25,7 @@ from broker.foreign import (
     check_foreign_address,
     check_foreign_filter,
 )
+from broker.limits import check_levels, encoded, family_of, max_payload_bytes, may_answer
 from broker.messages import InferReply, NodeStatus
 from broker.requests import Requests
 from broker.sign_in import BrokerSettings

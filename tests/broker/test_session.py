@@ -99,7 +99,7 @@ def test_what_does_not_fit_is_counted_and_dropped(
     mosquitto: PrivateMosquitto, site: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Malformed, unknown and oversized messages are counted, logged once for each topic, and hurt nothing."""
-    monkeypatch.setattr("broker.admission.MAX_PAYLOAD_BYTES", 1_000_000)
+    monkeypatch.setattr("broker.limits.MAX_PAYLOAD_BYTES", 1_000_000)
     received: queue.Queue[Incoming[EnergyReading]] = queue.Queue()
     address = ENERGY.address(site, "pi")
     valid = ENERGY.encode(energy(0))

@@ -5,8 +5,8 @@ import math
 import pytest
 from messages_to_send import energy
 
-from broker.admission import check_levels, encoded, family_of, max_payload_bytes, may_answer
 from broker.errors import MalformedMessageError
+from broker.limits import check_levels, encoded, family_of, max_payload_bytes, may_answer
 from broker.topics import ENERGY, INFER, LINK, REPLY, TOPICS
 
 

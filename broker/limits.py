@@ -1,4 +1,4 @@
-"""What may go out on a topic and what may come in: how large, with which figures, and where a reply may be sent.
+"""The limits of what may go out on a topic and come in: how large, with which figures, and where a reply may go.
 
 Checks only; counting what is dropped is `broker.session`'s.
 """
