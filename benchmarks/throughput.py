@@ -35,15 +35,18 @@ from models.images import sample_photographs
 from models.runtime import Segment
 from models.slicer import slice_model
 
-MODELS, QUICK_MODELS = ("mobilenetv2", "resnet50", "vgg16"), ("mobilenetv2", "vgg16")
+MODELS = ("mobilenetv2", "resnet50", "vgg16")
+QUICK = {"overlap": (("vgg16",), 15), "real": (("mobilenetv2",), 60)}
+"""Models and frames, each way: what takes longest is to profile a large model, so that it is done once."""
 GOALS = {"vgg16": 0.90}
 """Of the overlap's bound."""
-FRAMES, QUICK_FRAMES = 60, 24
-ALONE = 4
+FRAMES = 60
+ALONE, QUICK_ALONE = 4, 2
 """Frames that are sent one at a time before the stream, and as many after it: others may use this machine too."""
 IN_FLIGHT = 8
 TAILS = (("vgg16", 18), ("alexnet", 8), ("mobilenetv2", 33))
 """Models, and the op from which on a node holds them: dense layers alone, twice, and a tail of convolutions."""
+QUICK_TAILS = ("alexnet", "mobilenetv2")
 WAITING = 32
 ROUNDS, QUICK_ROUNDS = 5, 2
 COMPUTE_FACTOR = 5.0
@@ -75,24 +78,22 @@ class Stream:
 def main() -> None:
     """Measure each model both ways and print a line for each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "models", nargs="*", help=f"default: {', '.join(MODELS)}; with --quick: {', '.join(QUICK_MODELS)}"
-    )
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_FRAMES} frames each, and fewer rounds")
+    parser.add_argument("models", nargs="*", help=f"default: {', '.join(MODELS)}; with --quick: one for each way")
+    parser.add_argument("--quick", action="store_true", help="fewer frames, segments and rounds")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
-    frames = QUICK_FRAMES if arguments.quick else FRAMES
-    models = arguments.models or (QUICK_MODELS if arguments.quick else MODELS)
-    paths = {name: zoo_model(name) for name in models}
+    alone = QUICK_ALONE if arguments.quick else ALONE
     found: list[Figure] = []
     print(
         f"{'model':14} {'':9} {'frames/s':>8} {'bound':>7} {'share':>6} {'one at a time':>13} {'p50 ms':>8}  stages ms"
     )
     for way, compute_factor in (("overlap", COMPUTE_FACTOR), ("real", 1.0)):
+        models, frames = QUICK[way] if arguments.quick else (MODELS, FRAMES)
+        paths = {name: zoo_model(name) for name in arguments.models or models}
         with ThreeAgents(paths, compute_factor) as agents:
             for name, path in paths.items():
                 agents.chain(name, *_cuts(path, agents.profile(name)))
-                stream = measure(agents, name, frames)
+                stream = measure(agents, name, frames, alone)
                 figure = _figure(name, way, stream)
                 found.append(figure)
                 print(
@@ -103,6 +104,8 @@ def main() -> None:
                 )
     print(f"\n{'segment':20} {'requests/s':>10} {'one by one':>10} {'gain':>6}  in one run")
     for name, start in TAILS:
+        if arguments.quick and name not in QUICK_TAILS:
+            continue
         figure, sizes = batches(name, start, QUICK_ROUNDS if arguments.quick else ROUNDS)
         found.append(figure)
         print(
@@ -112,11 +115,11 @@ def main() -> None:
         write(arguments.json, found)
 
 
-def measure(agents: ThreeAgents, model: str, frames: int) -> Stream:
-    """Send frames one at a time, and between them a stream that keeps the pipeline full."""
+def measure(agents: ThreeAgents, model: str, frames: int, one_by_one: int) -> Stream:
+    """Send some frames one by one, then a stream that keeps the pipeline full, then as many one by one."""
     photograph = sample_photographs()[0].read_bytes()
     agents.infer(model, photograph)
-    alone = [agents.infer(model, photograph) for _ in range(ALONE)]
+    alone = [agents.infer(model, photograph) for _ in range(one_by_one)]
     reports: list[InferenceReport] = []
     ended_s: list[float] = []
     for answer in agents.stream(model, itertools.repeat(photograph, frames), in_flight=IN_FLIGHT):
@@ -124,7 +127,7 @@ def measure(agents: ThreeAgents, model: str, frames: int) -> Stream:
             raise SystemExit(f"a frame failed: {answer.reply.error}")
         reports.append(answer.reply.report)
         ended_s.append(time.perf_counter())
-    alone += [agents.infer(model, photograph) for _ in range(ALONE)]
+    alone += [agents.infer(model, photograph) for _ in range(one_by_one)]
     filled = len(alone[0].stages)  # the first frames find an empty pipeline
     full = reports[filled:]
     return Stream(
