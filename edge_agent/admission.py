@@ -1,6 +1,6 @@
 """Which certificates may speak on this node's tensor transport, and in whose name.
 
-Pure: it holds what other agents announced; `edge_agent.handshakes` and `edge_agent.sockets` ask it.
+Pure: it holds what other agents announced; `edge_agent.handshakes` and `edge_agent.opening` ask it.
 """
 
 from collections.abc import Mapping

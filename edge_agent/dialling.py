@@ -1,162 +1,166 @@
-"""A peer that this node calls: where it is, the connection to it, which comes and goes, and what waits for that.
+"""The peers that a node calls: each one's connection is made, and made anew when it ends, as long as it is wanted.
 
-When it is called is `edge_agent.sockets`' concern.
+It is the way to them by TCP; what is known of each is `edge_agent.dialled`'s, who is there `edge_agent.opening`'s.
 """
 
+import errno
+import logging
+import select
 import socket
 import threading
-from collections import deque
-from collections.abc import Iterable, Sequence
-from typing import Final
+import time
+from collections.abc import Callable, Sequence
+from socket import socket as new_socket
 
 from edge_agent import tcp
-from edge_agent.connection import Connection, Phase
+from edge_agent.connection import Connection
+from edge_agent.connections import Connections
+from edge_agent.dialled import Address, Dialled, resolved
 from edge_agent.wire_tensors import Frame
 
-MAX_QUEUED_MESSAGES: Final = 1_000
-
-_FIRST_PAUSE_S: Final = 0.1
-_LONGEST_PAUSE_S: Final = 2.0
-
-Address = tuple[int, tuple[object, ...]]
-"""A family of addresses, and one of them as `socket` has it."""
+log = logging.getLogger("splitrail.transport")
 
 
-class Dialled:
-    """One peer. What is sent goes out once it has welcomed this node on a connection, held to its pace before."""
+class Dialler:
+    """Calls peers, and is the `edge_agent.ways.Way` to them; all methods may be called from any thread.
 
-    def __init__(self, peer: str, endpoint: str) -> None:
-        """Call `peer` at `tcp://host:port`."""
-        self.peer, self.endpoint = peer, endpoint
+    What waits to be sent is bounded: what finds its place full is dropped, and counted.
+    """
+
+    def __init__(self, poll: "select.epoll", connections: Connections, look_by: Callable[[float], object]) -> None:
+        """Have the connections served by `poll`; `look_by` is told by when (monotonic, s) to `attend` at the latest."""
+        self._poll, self._connections, self._look_by = poll, connections, look_by
         self._lock = threading.Lock()
-        self._connection: Connection | None = None
-        self._waiting: deque[Frame] = deque()
-        self._addresses: deque[Address] = deque()
-        self._bytes_per_s: float | None = None
-        self._pause_s = _FIRST_PAUSE_S
-        self._due_s: float | None = 0.0
-        self._is_forgotten = False
-        self.is_ready = False
-        self.has_complained = False
-        """It was said in the log that it cannot be called, and it could not be since."""
+        self._dialled: dict[str, Dialled] = {}  # replaced as a whole at each change, so that any thread may read it
+        self._is_closed = False
+        self.dropped = 0
+        """Messages that found no room, or that no such peer was called for."""
 
-    def begin(self, at_s: float) -> bool:
-        """Whether it is to be called now; the caller then does so, and nobody else."""
-        with self._lock:
-            if self._is_forgotten or self._due_s is None or at_s < self._due_s:
-                return False
-            self._due_s = None
-            return True
+    def close(self) -> None:
+        """Call nobody any more; what waits is dropped. Connections that are there are ended by whoever serves them."""
+        self._is_closed = True
+        for dialled in self._dialled.values():
+            dialled.forget()
 
-    def address(self) -> Address | None:
-        """The next address to try; None if they have to be found out first."""
-        with self._lock:
-            if not self._addresses:
-                self._addresses.extend(_numeric(self.endpoint))
-            return self._addresses.popleft() if self._addresses else None
+    # --- the way
 
-    def found(self, addresses: Iterable[Address]) -> None:
-        """Its name stands for these addresses now."""
+    def open(self, peer: str, endpoint: str) -> None:
+        """Reach `peer` at `endpoint`, in place of an earlier connection to it; tried until the peer is there."""
+        dialled = Dialled(peer, endpoint)
         with self._lock:
-            self._addresses.extend(addresses)
+            old = self._dialled.get(peer)
+            self._dialled = {**self._dialled, peer: dialled}
+        self._forget(old)
+        self._dial(dialled)
 
-    def failed(self, at_s: float) -> float:
-        """It cannot be reached; when to try again."""
+    def shut(self, peer: str) -> None:
+        """Drop the connection to `peer` and what waits for it, and end those on which it called this node."""
         with self._lock:
-            return self._put_off(at_s)
+            old = self._dialled.get(peer)
+            self._dialled = {name: each for name, each in self._dialled.items() if name != peer}
+        self._forget(old)
+        self._connections.dismiss(peer)
 
-    def called(self, connection: Connection) -> bool:
-        """A connection is being made; False if nobody wants it any more."""
-        with self._lock:
-            if self._is_forgotten:
-                return False
-            self._connection = connection
-            return True
+    def pace(self, peer: str, bytes_per_s: float | None) -> None:
+        """Send to `peer` no faster than this from now on, on its later connections too; None lifts that."""
+        dialled = self._dialled.get(peer)
+        if dialled is not None:
+            dialled.pace(bytes_per_s)
+
+    def is_ready(self, peer: str) -> bool:
+        """Whether `peer` is called, has been reached, and has welcomed this node."""
+        dialled = self._dialled.get(peer)
+        return dialled is not None and dialled.is_ready
+
+    def withdraw(self, peer: str) -> list[Frame]:
+        """Take back the messages that wait until `peer` is reached, in order."""
+        dialled = self._dialled.get(peer)
+        return dialled.withdraw() if dialled is not None else []
+
+    def send(self, peer: str, frames: Sequence[Frame]) -> None:
+        """Send to `peer`, or keep a copy until it is reached; what finds no room there is counted as dropped."""
+        dialled = self._dialled.get(peer)
+        if dialled is None or not dialled.send(frames):
+            with self._lock:
+                self.dropped += 1
+
+    # --- from whoever serves the connections
+
+    def attend(self) -> None:
+        """Call those who are due."""
+        for dialled in self._dialled.values():
+            self._dial(dialled)
 
     def connected(self, connection: Connection) -> None:
-        """It is there, but has nobody's word yet."""
-        with self._lock:
-            if self._bytes_per_s is not None:
-                tcp.pace(connection.channel.socket, self._bytes_per_s)
+        """A connection is there, but nobody has said yet who is at its other end."""
+        dialled = self._of(connection)
+        if dialled is not None:
+            dialled.connected(connection)
 
     def welcomed(self, connection: Connection) -> None:
-        """The peer takes messages on it: what waited goes out, in order."""
-        with self._lock:
-            if self._connection is not connection:
-                return
-            self.is_ready, self.has_complained, self._pause_s = True, False, _FIRST_PAUSE_S
-            self._addresses.clear()
-            while self._waiting and connection.send((self._waiting[0],)):
-                self._waiting.popleft()
+        """The peer takes messages on it from now on."""
+        dialled = self._of(connection)
+        if dialled is not None:
+            dialled.welcomed(connection)
 
-    def lost(self, connection: Connection, unsent: Sequence[Frame], at_s: float) -> float | None:
-        """The connection has ended; when to call again, or None if another one has taken its place."""
-        with self._lock:
-            if self._connection is not connection:
-                return None
-            self._connection, self.is_ready = None, False
-            self._waiting.extendleft(reversed(unsent))
-            return self._put_off(at_s)
+    def lost(self, connection: Connection) -> None:
+        """A connection has come to its end, whoever made it: the peer it was to is called again before long."""
+        unsent = self._connections.ended(connection)
+        dialled = self._of(connection)
+        if dialled is not None:
+            due_s = dialled.lost(connection, unsent, time.monotonic())
+            if due_s is not None:
+                self._look_by(due_s)
 
-    def send(self, frames: Sequence[Frame]) -> bool:
-        """Send a message, or keep a copy of it; False if it found no room."""
-        with self._lock:
-            if self.is_ready and self._connection is not None and not self._waiting:
-                if self._connection.send(frames):
-                    return True
-                if not self._connection.has_ended:
-                    return False
-            if self._is_forgotten or len(self._waiting) >= MAX_QUEUED_MESSAGES:
-                return False
-            self._waiting.append(b"".join(frames))
-            return True
+    # --- calling
 
-    def withdraw(self) -> list[Frame]:
-        """Take back what waits for a connection, in order."""
-        with self._lock:
-            waiting: list[Frame] = [] if self.is_ready else list(self._waiting)
-            if waiting:
-                self._waiting.clear()
-            return waiting
+    def _of(self, connection: Connection) -> Dialled | None:
+        return self._dialled.get(connection.peer) if connection.peer is not None else None
 
-    def pace(self, bytes_per_s: float | None) -> None:
-        """Send no faster than this."""
-        with self._lock:
-            self._bytes_per_s = bytes_per_s
-            if self._connection is not None and self._connection.phase is not Phase.CONNECTING:
-                tcp.pace(self._connection.channel.socket, bytes_per_s)
-
-    def forget(self) -> Connection | None:
-        """Nobody wants it any more: what waits is dropped; the connection that is to be ended."""
-        with self._lock:
-            self._is_forgotten = True
-            self._waiting.clear()
-            connection, self._connection = self._connection, None
-            self.is_ready = False
-            return connection
-
-    def _put_off(self, at_s: float) -> float:
-        if self._addresses:
-            self._due_s = at_s  # another address of it may do
+    def _dial(self, dialled: Dialled) -> None:
+        if not dialled.begin(time.monotonic()):
+            return
+        address = dialled.address()
+        if address is None:
+            # A name service may take seconds to answer.
+            threading.Thread(target=self._find, args=(dialled,), name="tensor-resolver", daemon=True).start()
         else:
-            self._due_s = at_s + self._pause_s
-            self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
-        return self._due_s
+            self._call(dialled, address)
 
+    def _find(self, dialled: Dialled) -> None:
+        try:
+            dialled.found(resolved(dialled.endpoint))
+        except OSError as error:
+            self._cannot_call(dialled, error)
+            return
+        address = dialled.address()
+        if address is not None:
+            self._call(dialled, address)
 
-def resolved(endpoint: str) -> list[Address]:
-    """The addresses of `tcp://host:port`; waits for an answer of the name service. OSError if there is none."""
-    return _addresses(endpoint, socket.AI_ADDRCONFIG)
+    def _call(self, dialled: Dialled, address: Address) -> None:
+        try:
+            calling = new_socket(address[0], socket.SOCK_STREAM)
+        except OSError as error:
+            self._cannot_call(dialled, error)
+            return
+        connection = Connection(calling, self._poll, peer=dialled.peer)
+        if not dialled.called(connection):
+            calling.close()
+            return
+        self._connections.opened(connection)
+        tcp.set_up(calling)
+        if self._is_closed or calling.connect_ex(address[1]) not in (0, errno.EINPROGRESS):
+            self.lost(connection)
+        connection.watch()
 
+    def _cannot_call(self, dialled: Dialled, error: OSError) -> None:
+        """Nothing could even be tried: said once."""
+        dialled.failed(time.monotonic())
+        if not dialled.has_complained:
+            dialled.has_complained = True
+            log.warning("cannot connect to %s at %s: %s", dialled.peer, dialled.endpoint, error.strerror)
 
-def _numeric(endpoint: str) -> list[Address]:
-    try:
-        return _addresses(endpoint, socket.AI_NUMERICHOST)
-    except OSError:
-        return []
-
-
-def _addresses(endpoint: str, flags: int) -> list[Address]:
-    host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
-    found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=flags)
-    return [(family, address) for family, _, _, _, address in found]
+    def _forget(self, dialled: Dialled | None) -> None:
+        connection = dialled.forget() if dialled is not None else None
+        if connection is not None:
+            self._connections.ended(connection)

@@ -1,6 +1,6 @@
 """Sends each peer's messages directly, or through the broker while it cannot be connected to, in one order.
 
-When which is taken is `edge_agent.fallback`'s, how each carries them `edge_agent.sockets`' and `edge_agent.mqtt_way`'s.
+When which is taken is `edge_agent.fallback`'s; how each carries them, `dialling`'s and `mqtt_way`'s beside it.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """How a node proves itself on the tensor plane, and whom it trusts there: TLS 1.3 with certificates on both ends.
 
-Which certificates those are is `edge_agent.admission`'s concern; when hands are shaken, `edge_agent.sockets`'.
+Which certificates those are is `edge_agent.admission`'s concern; when hands are shaken, `edge_agent.opening`'s.
 """
 
 import base64

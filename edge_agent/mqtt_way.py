@@ -20,6 +20,7 @@ from broker.errors import ConnectionFailedError
 from broker.sign_in import BrokerSettings
 from broker.topics import TENSORS
 from edge_agent.chunks import CHUNK_BYTES, Arrived, Sort, read_chunk
+from edge_agent.complaints import Complaints
 from edge_agent.errors import SendError, WireError
 from edge_agent.exchange import Exchange, Payload
 from edge_agent.ways import Incoming
@@ -32,7 +33,6 @@ MAX_KEPT_BYTES: Final = 64 * 2**20
 """Of what waits for one peer; one message alone may be larger."""
 MAX_HELD_BYTES: Final = 2 * MAX_MESSAGE_BYTES
 """Of all messages that are coming in."""
-MAX_COMPLAINTS: Final = 100
 LARGEST_PACKET_BYTES: Final = CHUNK_BYTES + 1_000
 """What is around a chunk, the topic and the properties, is well below 1 KB."""
 EXPIRY_S: Final = 30
@@ -85,7 +85,7 @@ class MqttWay:
         self._is_closed = False
         self._thread: threading.Thread | None = None
         self._sent_bytes = self._received_bytes = self._malformed = self._refused = 0
-        self._complained: set[str] = set()
+        self._complaints = Complaints()
 
     @property
     def counters(self) -> MqttCounters:
@@ -278,9 +278,7 @@ class MqttWay:
                 self._tell(name, arrived, at_ns)
         except WireError as error:
             self._malformed += 1
-            # Once of each node, and of so many: a log is not to be filled from outside.
-            if name not in self._complained and len(self._complained) < MAX_COMPLAINTS:
-                self._complained.add(name)
+            if self._complaints.is_news(name):
                 log.warning("dropped what came from %s by the broker: %s", name, error)
 
     def _tell(self, name: str, arrived: Arrived, at_ns: int) -> None:

@@ -1,41 +1,35 @@
-"""TCP, the way of a node's tensors: it listens, calls each peer, and serves all connections by a few threads.
+"""A node's TCP connections: it listens, and serves those that come, and those that it makes, by a few threads.
 
-What the messages mean is `edge_agent.transport`'s; what is known of a peer that is called, `edge_agent.dialling`'s.
+What the messages mean is `edge_agent.transport`'s; peers are called by `edge_agent.dialling`.
 """
 
-import errno
 import logging
 import os
 import select
-import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from contextlib import suppress
-from socket import socket as new_socket
 from typing import Final
 
 from edge_agent import tcp
 from edge_agent.admission import Admission
-from edge_agent.channels import SecureChannel
+from edge_agent.complaints import Complaints
 from edge_agent.connection import Connection, Phase
 from edge_agent.connections import Connections
-from edge_agent.dialling import Address, Dialled, resolved
+from edge_agent.dialling import Dialler
 from edge_agent.endpoints import check_listening_endpoint, listening_socket
 from edge_agent.errors import WireError
 from edge_agent.handshakes import Handshakes
 from edge_agent.keys import NodeKey
-from edge_agent.stream import REPLY_BUFFER_BYTES, MessageReader
+from edge_agent.opening import Opening
 from edge_agent.ways import Incoming
-from edge_agent.wire import Hello, Welcome, WireMessage
-from edge_agent.wire_tensors import Frame
+from edge_agent.wire import WireMessage
 
 log = logging.getLogger("splitrail.transport")
 
 THREADS: Final = 2
 ATTEND_S: Final = 0.25
-MAX_COMPLAINTS: Final = 100
 
 _TAKEN_PER_TURN: Final = 64
 _BACKLOG: Final = 128
@@ -44,8 +38,8 @@ _BACKLOG: Final = 128
 class TensorSockets:
     """The connections of one node, and the threads that serve them from `start` on.
 
-    What waits to be sent is bounded: what finds its place full is dropped, and counted. A peer that sends faster than
-    it is served is slowed down by TCP. A thread that takes a message may keep it, and compute, once `may_stay` let it.
+    A peer that sends faster than it is served is slowed down by TCP. A thread that takes a message may keep it, and
+    compute, once `may_stay` let it.
     """
 
     def __init__(self, node: str, listen: str, key: NodeKey | None, admission: Admission) -> None:
@@ -54,16 +48,17 @@ class TensorSockets:
         TransportError if that is not an address, cannot be listened on, or is open to more than this machine.
         """
         check_listening_endpoint(listen, is_open=key is None)
-        self._node, self._admission = node, admission
-        self._handshakes = Handshakes(key, admission) if key is not None else None
         self._listener, self.endpoint = listening_socket(listen, _BACKLOG)
         """Where this node listens, with the port that was taken."""
         self._poll = select.epoll()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._poll.register(self._wake, select.EPOLLIN)
         self._poll.register(self._listener, select.EPOLLIN | select.EPOLLONESHOT)
-        self._dialled: dict[str, Dialled] = {}
         self._connections = Connections()
+        self.dialler = Dialler(self._poll, self._connections, self._attend_by)
+        """The way to peers."""
+        handshakes = Handshakes(key, admission) if key is not None else None
+        self._opening = Opening(node, admission, handshakes, self._connections, self.dialler)
         self._handed_over: deque[Connection] = deque()
         self._incoming: Incoming
         self._threads: list[threading.Thread] = []
@@ -74,9 +69,9 @@ class TensorSockets:
         self._is_deaf = False
         self._attend_at_s = time.monotonic() + ATTEND_S
         self._attending = threading.Lock()
-        self._complained: set[str] = set()
-        self.malformed = self.refused = 0
-        self._dropped = 0
+        self._complaints = Complaints()
+        self.malformed = 0
+        """How many connections were ended because what came on them was no message of ours."""
 
     @property
     def cut(self) -> int:
@@ -84,10 +79,15 @@ class TensorSockets:
         return self._connections.cut
 
     @property
+    def refused(self) -> int:
+        """How many of them for who spoke there."""
+        return self._opening.refused
+
+    @property
     def passed(self) -> tuple[int, int, int]:
         """The bytes that were sent and received, and the messages that were dropped for want of room."""
         passed = self._connections.passed
-        return passed.sent_bytes, passed.received_bytes, passed.dropped + self._dropped
+        return passed.sent_bytes, passed.received_bytes, passed.dropped + self.dialler.dropped
 
     def start(self, incoming: Incoming) -> None:
         """Serve from now on; call once."""
@@ -105,8 +105,7 @@ class TensorSockets:
         os.eventfd_write(self._wake, 1)
         for thread in self._threads:
             thread.join()
-        for dialled in self._dialled.values():
-            dialled.forget()
+        self.dialler.close()
         self._connections.close()
         self._listener.close()
         self._poll.close()
@@ -135,48 +134,6 @@ class TensorSockets:
         serving.connection, serving.is_lent = None, True
         self._hand_over(connection)
         return True
-
-    # --- the way, for any thread
-
-    def open(self, peer: str, endpoint: str) -> None:
-        """Reach `peer` at `endpoint`, in place of an earlier connection to it; tried until the peer is there."""
-        dialled = Dialled(peer, endpoint)
-        with self._lock:
-            old = self._dialled.get(peer)
-            self._dialled = {**self._dialled, peer: dialled}
-        self._forget(old)
-        self._dial(dialled)
-
-    def shut(self, peer: str) -> None:
-        """Drop the connection to `peer` and what waits for it, and end those on which it called this node."""
-        with self._lock:
-            old = self._dialled.get(peer)
-            self._dialled = {name: each for name, each in self._dialled.items() if name != peer}
-        self._forget(old)
-        self._connections.dismiss(peer)
-
-    def pace(self, peer: str, bytes_per_s: float | None) -> None:
-        """Send to `peer` no faster than this from now on, on its later connections too; None lifts that."""
-        dialled = self._dialled.get(peer)
-        if dialled is not None:
-            dialled.pace(bytes_per_s)
-
-    def is_ready(self, peer: str) -> bool:
-        """Whether `peer` is called, has been reached, and has welcomed this node."""
-        dialled = self._dialled.get(peer)
-        return dialled is not None and dialled.is_ready
-
-    def withdraw(self, peer: str) -> list[Frame]:
-        """Take back the messages that wait until `peer` is reached, in order."""
-        dialled = self._dialled.get(peer)
-        return dialled.withdraw() if dialled is not None else []
-
-    def send(self, peer: str, frames: Sequence[Frame]) -> None:
-        """Send to `peer`, or keep a copy until it is reached; what finds no room there is counted as dropped."""
-        dialled = self._dialled.get(peer)
-        if dialled is None or not dialled.send(frames):
-            with self._lock:
-                self._dropped += 1
 
     # --- on the threads that serve
 
@@ -220,13 +177,13 @@ class TensorSockets:
         except WireError as error:
             self._complain(connection, error)
             self._connections.refuse(connection)
-            self._lost(connection)
+            self.dialler.lost(connection)
         except OSError:
-            self._lost(connection)
+            self.dialler.lost(connection)
         except Exception:
             # One faulty connection must not end the thread that serves them all.
             log.exception("a connection failed")
-            self._lost(connection)
+            self.dialler.lost(connection)
         if self._serving.is_lent:
             self._serving.is_lent = False
             with self._lock:
@@ -241,8 +198,8 @@ class TensorSockets:
     def _go_on(self, connection: Connection) -> bool:
         """Do what can be done on it now; whether there is more than one turn's."""
         if connection.phase is Phase.CONNECTING:
-            self._connected(connection)
-        if connection.phase is Phase.SECURING and not self._is_secured(connection):
+            self._opening.made(connection)
+        if connection.phase is Phase.SECURING and not self._opening.is_secured(connection, self._incoming):
             return False
         reader, channel, serving = connection.reader, connection.channel, self._serving
         if reader is None:
@@ -264,69 +221,13 @@ class TensorSockets:
         at_ns = time.monotonic_ns()
         if connection.peer is None:
             if connection.speaker is None:
-                self._hear(connection, message)
+                self._opening.hear(connection, message)
             elif not self._incoming.take(connection, connection.speaker, message, at_ns):
                 raise WireError(f"a {type(message).__name__} is nothing that a caller says")
         elif connection.phase is not Phase.OPEN:
-            dialled = self._dialled.get(connection.peer)
-            if not isinstance(message, Welcome):
-                raise WireError(f"a {type(message).__name__} in place of a welcome")
-            connection.phase = Phase.OPEN
-            if dialled is not None:
-                dialled.welcomed(connection)
+            self._opening.welcomed(connection, message)
         elif not self._incoming.take_reply(connection.peer, message, at_ns):
             raise WireError(f"a {type(message).__name__} is no reply")
-
-    def _hear(self, connection: Connection, message: WireMessage) -> None:
-        if not isinstance(message, Hello):
-            raise WireError(f"a {type(message).__name__} before any hello")
-        connection.speaker = message.node  # before it is judged: from here on it may be dismissed
-        if not self._admission.may_speak(message.node, connection.channel.certificate()):
-            with self._lock:
-                self.refused += 1
-            self._connections.refuse(connection)
-            return
-        connection.phase = Phase.OPEN
-        connection.reply(Welcome())
-
-    def _connected(self, connection: Connection) -> None:
-        number = connection.channel.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if number:
-            raise OSError(number, os.strerror(number))
-        connection.await_room(False)
-        self._secure(connection)
-        dialled = self._dialled.get(connection.peer or "")
-        if dialled is not None:
-            dialled.connected(connection)
-
-    def _secure(self, connection: Connection) -> None:
-        """The other end is there: shake hands with it, if tensors are secret here."""
-        connection.begin(Phase.SECURING)
-        if self._handshakes is not None:
-            is_called = connection.peer is None
-            secured = self._handshakes.context(is_called=is_called).wrap_socket(
-                connection.channel.socket,
-                server_side=is_called,
-                do_handshake_on_connect=False,
-                suppress_ragged_eofs=False,
-            )
-            connection.channel = SecureChannel(secured)
-
-    def _is_secured(self, connection: Connection) -> bool:
-        step = connection.channel.handshake()
-        connection.await_room(step == "writes")
-        if step != "done":
-            return False
-        if connection.peer is not None:
-            if not self._admission.may_speak(connection.peer, connection.channel.certificate()):
-                raise ConnectionRefusedError("another holds the address of this peer")
-            connection.reader = MessageReader(None, lambda _: None, REPLY_BUFFER_BYTES)
-            connection.begin(Phase.GREETING)
-            connection.reply(Hello(self._node))
-        else:
-            connection.reader = MessageReader(self._incoming, lambda size: self._connections.reserve(connection, size))
-            connection.begin(Phase.GREETING)
-        return True
 
     def _accept(self) -> None:
         try:
@@ -336,7 +237,7 @@ class TensorSockets:
                 self._connections.opened(connection)
                 try:
                     tcp.set_up(accepted)
-                    self._secure(connection)
+                    self._opening.secure(connection)
                 except OSError:
                     self._connections.ended(connection)  # it has gone already
                 connection.watch()
@@ -356,26 +257,17 @@ class TensorSockets:
             self._handed_over.append(connection)
             os.eventfd_write(self._wake, 1)
 
-    def _lost(self, connection: Connection) -> None:
-        unsent = self._connections.ended(connection)
-        dialled = self._dialled.get(connection.peer) if connection.peer is not None else None
-        if dialled is not None:
-            due_s = dialled.lost(connection, unsent, time.monotonic())
-            if due_s is not None:
-                self._attend_at_s = min(self._attend_at_s, due_s)
-
     def _complain(self, connection: Connection, error: WireError) -> None:
-        """Once of each node, and of so many: a log is not to be filled from outside."""
         who = connection.peer or connection.speaker or "a stranger"
         with self._lock:
             self.malformed += 1
-            is_new = who not in self._complained and len(self._complained) < MAX_COMPLAINTS
-            if is_new:
-                self._complained.add(who)
-        if is_new:
+        if self._complaints.is_news(who):
             log.warning("cut a connection with %s: %s", who, error)
 
-    # --- peers that are called
+    # --- now and then
+
+    def _attend_by(self, due_s: float) -> None:
+        self._attend_at_s = min(self._attend_at_s, due_s)
 
     def _attend(self, now_s: float) -> None:
         if not self._attending.acquire(blocking=False):
@@ -383,9 +275,8 @@ class TensorSockets:
         try:
             self._attend_at_s = now_s + ATTEND_S
             for connection in self._connections.overdue(now_s):
-                self._lost(connection)
-            for dialled in self._dialled.values():
-                self._dial(dialled)
+                self.dialler.lost(connection)
+            self.dialler.attend()
             if self._is_deaf:
                 self._is_deaf = False
                 self._accept()
@@ -395,51 +286,3 @@ class TensorSockets:
             log.exception("the connections could not be looked after")
         finally:
             self._attending.release()
-
-    def _dial(self, dialled: Dialled) -> None:
-        if not dialled.begin(time.monotonic()):
-            return
-        address = dialled.address()
-        if address is None:
-            # A name service may take seconds to answer.
-            threading.Thread(target=self._find, args=(dialled,), name="tensor-resolver", daemon=True).start()
-        else:
-            self._call(dialled, address)
-
-    def _find(self, dialled: Dialled) -> None:
-        try:
-            dialled.found(resolved(dialled.endpoint))
-        except OSError as error:
-            self._cannot_call(dialled, error)
-            return
-        address = dialled.address()
-        if address is not None:
-            self._call(dialled, address)
-
-    def _call(self, dialled: Dialled, address: Address) -> None:
-        try:
-            calling = new_socket(address[0], socket.SOCK_STREAM)
-        except OSError as error:
-            self._cannot_call(dialled, error)
-            return
-        connection = Connection(calling, self._poll, peer=dialled.peer)
-        if not dialled.called(connection):
-            calling.close()
-            return
-        self._connections.opened(connection)
-        tcp.set_up(calling)
-        if self._closing or calling.connect_ex(address[1]) not in (0, errno.EINPROGRESS):
-            self._lost(connection)
-        connection.watch()
-
-    def _cannot_call(self, dialled: Dialled, error: OSError) -> None:
-        """Nothing could even be tried: said once."""
-        dialled.failed(time.monotonic())
-        if not dialled.has_complained:
-            dialled.has_complained = True
-            log.warning("cannot connect to %s at %s: %s", dialled.peer, dialled.endpoint, error.strerror)
-
-    def _forget(self, dialled: Dialled | None) -> None:
-        connection = dialled.forget() if dialled is not None else None
-        if connection is not None:
-            self._connections.ended(connection)

@@ -96,8 +96,8 @@ class Transport:
         self.endpoint = self._sockets.endpoint
         """Where this transport listens, with the port that was taken."""
         self._mqtt = mqtt
-        self._either = EitherWay(self._sockets, mqtt, after_s=fallback_after_s) if mqtt is not None else None
-        self._outgoing = Outgoing(self._either or self._sockets)
+        self._either = EitherWay(self._sockets.dialler, mqtt, after_s=fallback_after_s) if mqtt is not None else None
+        self._outgoing = Outgoing(self._either or self._sockets.dialler)
         self._receiver: TensorReceiver
         self._inbox: Inbox
         self._links: LinkObserver | None = None

@@ -1,7 +1,7 @@
 """The seam beneath a transport's lines: whatever carries messages to a peer and brings what comes from there.
 
-TCP is one way (`edge_agent.sockets`). Another one beside it is a `Way` too, gives what arrives to the same `Incoming`,
-and may decide by `TensorSockets.is_ready` when to take which.
+TCP is one way (`edge_agent.dialling`). Another one beside it is a `Way` too, gives what arrives to the same `Incoming`,
+and may decide by `Dialler.is_ready` when to take which.
 """
 
 from collections.abc import Sequence

@@ -479,7 +479,7 @@ def test_a_machine_without_descriptors_left_is_survived(
 
     tried: list[bool] = []
     with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
-        patched.setattr("edge_agent.sockets.new_socket", exhausted)
+        patched.setattr("edge_agent.dialling.new_socket", exhausted)
         edge.transport.connect("late", late.transport.endpoint)
         eventually(lambda: len(tried) > 2)
     assert caplog.text.count(f"cannot connect to late at {late.transport.endpoint}: Too many open files") == 1
