@@ -3,15 +3,18 @@
     python benchmarks/hop.py [--quick] [--json FILE]
 
 A message of 4 KB is read, computed (a negation) and sent on by the parts that an agent is made of. In place of sockets
-there is memory, so what the kernel takes to receive and to send comes on top. Medians of what each step took, warm.
+there is memory, so what the kernel takes to receive and to send comes on top. Medians of what each step took: hop
+after hop, and behind 4 ms of sleep or of arithmetic on 20 KB, after which a processor that others use too has
+forgotten what it knew of this code.
 """
 
 import argparse
+import hashlib
 import itertools
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,7 +39,8 @@ from edge_agent.wire_tensors import Frame, Tensor, TensorSpec
 from models.runtime import Segment
 from testbed.carrier_models import write_carrier_model
 
-HOPS, QUICK_HOPS = 10_000, 2_000
+PAUSE_S = 0.004
+ARITHMETIC = bytes(20_000)
 SHAPE = (1, 11, 31, 3)
 STEPS = (
     ("begun", ""),
@@ -54,10 +58,10 @@ STEPS = (
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What a step does, and the median of what it took, in microseconds."""
+    """What a step does, and the medians of what it took, in microseconds, in the manners of MANNERS."""
 
     name: str
-    took_us: float
+    took_us: tuple[float, ...]
 
 
 class Node:
@@ -151,7 +155,7 @@ class Node:
         self.note("recorded")
         frames = encode(message)
         self.note("encoded")
-        self._outgoing.submit(peer, (frames,), message.route)
+        self._outgoing.submit(peer, frames, message.route)
 
     def send(self, peer: str, frames: Sequence[Frame]) -> None:  # noqa: ARG002  # the protocol's signature
         """Where the kernel would take it."""
@@ -211,34 +215,68 @@ ONWARD = Route(PLAN.deployment, PLAN.epoch, bytes(16), 2, plan_digest(PLAN))
 def main() -> None:
     """Print a row for each step."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_HOPS} hops in place of {HOPS}")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the hops")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="splitrail-hop-") as directory:
         path = Path(directory) / "carrier.tflite"
         write_carrier_model(path, SHAPE, ops=1)
-        steps = measure(Segment(path), QUICK_HOPS if arguments.quick else HOPS)
+        steps = measured(Segment(path), is_quick=arguments.quick)
+    steps.append(Step("in all", tuple(map(sum, zip(*(step.took_us for step in steps), strict=True)))))
+    print("".join(f"{manner:>18}" for manner in MANNERS))
     for step in steps:
-        print(f"{step.took_us:8.1f} us  {step.name}")
-    print(f"{sum(step.took_us for step in steps):8.1f} us  in all")
+        print("".join(f"{took_us:15.1f} us" for took_us in step.took_us), "", step.name)
     if arguments.json:
-        write(arguments.json, (Figure(step.name, step.took_us, "us", "lower") for step in steps))
+        warm = (Figure(step.name, step.took_us[0], "us", "lower") for step in steps)
+        apart = zip([*MANNERS][1:], steps[-1].took_us[1:], strict=True)
+        write(arguments.json, (*warm, *(Figure(f"in all, {manner}", took, "us", "lower") for manner, took in apart)))
 
 
-def measure(segment: Segment, hops: int) -> list[Step]:
-    """Many hops, the first tenth of them to warm up."""
+def nothing() -> None:
+    """Hop follows hop."""
+
+
+def sleep() -> None:
+    """As an agent does between requests."""
+    time.sleep(PAUSE_S)
+
+
+def reckon() -> None:
+    """Keep the processor busy with what fits beside a hop's code and data in the smallest cache."""
+    until_s = time.monotonic() + PAUSE_S
+    while time.monotonic() < until_s:
+        hashlib.sha256(ARITHMETIC).digest()
+
+
+MANNERS: dict[str, tuple[Callable[[], None], int]] = {
+    "hop after hop": (nothing, 10_000),
+    "after sleep": (sleep, 1_000),
+    "after arithmetic": (reckon, 1_000),
+}
+"""What comes before each hop, and how many of them there are."""
+
+
+def measured(segment: Segment, *, is_quick: bool) -> list[Step]:
+    """Each step in each manner."""
     node = Node(segment)
+    by_manner = [measure(node, hops // 5 if is_quick else hops, before) for before, hops in MANNERS.values()]
+    node.executor.close()
+    return [Step(what, took_us) for (_, what), took_us in zip(STEPS[1:], zip(*by_manner, strict=True), strict=True)]
+
+
+def measure(node: Node, hops: int, before: Callable[[], None]) -> list[float]:
+    """What the steps of many hops took, the first tenth of them to warm up."""
     values = np.random.default_rng(1).standard_normal(SHAPE, np.float32)
     packed = b"".join(map(bytes, encode(TensorsMessage(INWARD, (values,), (StageRecord(0, 1_000, 1_000),)))))
     noted: list[dict[str, int]] = []
     for number in range(hops + hops // 10):
+        before()
         node.hop(packed)
         if number >= hops // 10:
             noted.append(dict(node.at_ns))
-    node.executor.close()
     return [
-        Step(what, statistics.median(each[name] - each[before] for each in noted) / 1e3)
-        for (before, _), (name, what) in itertools.pairwise(STEPS)
+        statistics.median(each[name] - each[last] for each in noted) / 1e3
+        for (last, _), (name, _) in itertools.pairwise(STEPS)
     ]
 
 
