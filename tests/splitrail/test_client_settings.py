@@ -76,11 +76,16 @@ def test_the_environment_and_a_file_say_the_same(
 
 
 def test_a_file_says_where_inferences_are_asked_for(
-    mosquitto: PrivateMosquitto, tmp_path: Path, capsys: pytest.CaptureFixture[str], photographs: tuple[Path, ...]
+    mosquitto: PrivateMosquitto,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    photographs: tuple[Path, ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Broker and site; options count before it."""
+    monkeypatch.setattr("splitrail.client.LOOK_UP_S", 0.1)
     config = tmp_path / "client.yaml"
-    config.write_text(f"site: nowhere\nbroker: {{port: {mosquitto.port}}}\n")
+    config.write_text(f"site: nowhere\nbroker: {{port: {mosquitto.port}, start_timeout_s: 2}}\n")
     assert main(["infer", "photos", str(photographs[0]), "--config", str(config)]) == 2
     assert "the site 'nowhere' has no deployment 'photos'" in capsys.readouterr().err
     assert main(["infer", "photos", str(photographs[0]), "--config", str(config), "--site", "elsewhere"]) == 2
