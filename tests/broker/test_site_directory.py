@@ -214,7 +214,9 @@ def test_nothing_is_overwritten(path: Path) -> None:
     assert {file: file.read_bytes() for file in path.rglob("*") if file.is_file()} == before
 
 
-@pytest.mark.parametrize("name", ["", "-x", "../x", "a/b", "a b", "a\nuser b", "x" * 65, "ä", "+", "#", *sorted(RESERVED)])
+@pytest.mark.parametrize(
+    "name", ["", "-x", "../x", "a/b", "a b", "a\nuser b", "x" * 65, "ä", "+", "#", *sorted(RESERVED)]
+)
 def test_a_name_that_nobody_can_bear_is_refused(path: Path, name: str) -> None:
     """Neither what could climb out of the directory or the ACL file, nor the site's own names."""
     site = SiteDirectory(path)
