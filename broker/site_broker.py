@@ -23,8 +23,8 @@ from broker.explanations import explain_failure
 from broker.messages import NodeStatus
 from broker.presence import agent_client_id
 from broker.sign_in import BrokerSettings
-from broker.site_directory import LOCAL_HOSTS, SiteDirectory
-from broker.site_record import ADMIN
+from broker.site_directory import SiteDirectory
+from broker.site_record import ADMIN, LOCAL_HOSTS
 from broker.topics import LINK, LOAD, STATUS
 
 SIGN_IN_TIMEOUT_S = 3.0

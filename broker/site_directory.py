@@ -15,11 +15,17 @@ from typing import Self
 import msgspec
 
 from broker.access import Role
-from broker.credentials import new_secret, password_digest, token_digest
 from broker.errors import SiteError
 from broker.messages import Tier
-from broker.mosquitto_configuration import shipped_configuration, site_configuration
 from broker.sign_in import BrokerSettings
+from broker.site_contents import (
+    AUTHORITY_CERTIFICATE,
+    RECORD_FILE,
+    consequences,
+    decoded_record,
+    encoded_record,
+    new_member,
+)
 from broker.site_files import (
     DIRECTORY_MODE,
     locked,
@@ -29,30 +35,20 @@ from broker.site_files import (
     write_secret,
 )
 from broker.site_record import (
-    ADMIN,
-    COORDINATOR,
-    RECORD_VERSION,
-    Member,
     SiteRecord,
-    access_file,
-    check_host,
     check_name,
     check_plug_topic,
     check_prefix,
-    passwords_file,
     renewed,
-    tokens_file,
     with_member,
     with_plug,
     without_member,
 )
-from broker.site_settings import agent_yaml, broker_settings, client_yaml, coordinator_yaml, reader_yaml
+from broker.site_settings import agent_yaml, broker_settings, client_yaml, reader_yaml
 
-RECORD_FILE = "site.json"
 TLS_PORT = 8883  # IANA's for MQTT over TLS
+EMPTY_DIRECTORIES = ("nodes", "clients", "readers", "broker/data")
 MAX_RECORD_BYTES = 20_000_000
-# Tools on the broker's own machine reach it by these, whatever else it is called.
-LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 
 
 class SiteDirectory:
@@ -72,45 +68,14 @@ class SiteDirectory:
 
         Members are told the first of `hosts`. Needs the package `cryptography`.
         """
-        from broker.certificates import make_authority, make_server_certificate  # noqa: PLC0415  # only to make a site
+        from broker.site_founding import files_of_new_site  # noqa: PLC0415  # only to make a site
 
         path = path.resolve()
-        check_name(site)
-        names = _certified(hosts)
         if path.exists():
             raise SiteError(f"{path} is there already: name a directory that is not there yet")
-        now = datetime.datetime.now(datetime.UTC)
-        authority = make_authority(site, now)
-        broker, http = (make_server_certificate(authority, names, now) for _ in range(2))
-        record = SiteRecord(
-            site=site,
-            hosts=tuple(hosts),
-            port=port,
-            authority_expires=authority.expires,
-            server_expires=broker.expires,
-            members=(),
-        )
-        files: dict[str, bytes] = {
-            "ca.crt": authority.certificate,
-            "ca.key": authority.key,
-            "broker/mosquitto.conf": site_configuration(
-                shipped_configuration(), port, path / "broker", root=os.geteuid() == 0
-            ).encode(),
-            "broker/server.pem": broker.certificate + broker.key,
-            "coordinator/http.pem": http.certificate + http.key,
-            "coordinator/coordinator.yaml": coordinator_yaml(site=site, host=hosts[0], port=port).encode(),
-            "admin/client.yaml": client_yaml(site=site, client=ADMIN, host=hosts[0], port=port).encode(),
-        }
-        coordinator, secrets = _new_member(COORDINATOR, COORDINATOR, now)
-        admin, admin_secrets = _new_member(ADMIN, ADMIN, now)
-        record = with_member(with_member(record, coordinator), admin)
-        files |= {f"coordinator/{name}": content for name, content in secrets.items()}
-        files |= {f"admin/{name}": content for name, content in admin_secrets.items()}
-        files |= {f"{member}/ca.crt": authority.certificate for member in (COORDINATOR, ADMIN)}
-        files |= {name: text.encode() for name, text in _consequences(record).items()}
-        files[RECORD_FILE] = _encoded(record)
+        files = files_of_new_site(path, site=site, hosts=hosts, port=port, now=datetime.datetime.now(datetime.UTC))
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_directory(path, files, directories=("nodes", "clients", "readers", "broker/data"))
+        write_directory(path, files, directories=EMPTY_DIRECTORIES)
         return cls(path)
 
     @property
@@ -191,12 +156,12 @@ class SiteDirectory:
     def renew(self, name: str) -> None:
         """Give a member another password and, where it has one, another token; the old ones are good for nothing."""
         with self._changing():
-            member, secrets = _new_member(name, self._record.member(name).role, datetime.datetime.now(datetime.UTC))
+            member, secrets = new_member(name, self._record.member(name).role, datetime.datetime.now(datetime.UTC))
             record = renewed(self._record, name, member.password, member.token, member.since)
             directory = self.directory_of(name)
             directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             self._commit(record)
-            for file, content in {**secrets, "ca.crt": self._authority_certificate()}.items():
+            for file, content in {**secrets, AUTHORITY_CERTIFICATE: self._authority_certificate()}.items():
                 write_secret(directory / file, content)
 
     def renew_server(self, hosts: Sequence[str] = ()) -> None:
@@ -204,22 +169,14 @@ class SiteDirectory:
 
         Needs the package `cryptography`.
         """
-        from broker.certificates import Certificate, make_server_certificate  # noqa: PLC0415  # only for certificates
+        from broker.site_founding import renewed_certificates  # noqa: PLC0415  # only for certificates
 
         with self._changing():
-            wanted = tuple(hosts) or self._record.hosts
-            names = _certified(wanted)
-            now = datetime.datetime.now(datetime.UTC)
-            try:
-                authority = Certificate(
-                    self._authority_certificate(), (self._path / "ca.key").read_bytes(), self._record.authority_expires
-                )
-                certificates = [make_server_certificate(authority, names, now) for _ in range(2)]
-            except ValueError as error:
-                raise SiteError(f"{self._path}: ca.crt and ca.key cannot sign: {error}") from None
-            for file, made in zip(("broker/server.pem", "coordinator/http.pem"), certificates, strict=True):
-                write_secret(self._path / file, made.certificate + made.key)
-            self._commit(msgspec.structs.replace(self._record, hosts=wanted, server_expires=certificates[0].expires))
+            wanted, now = tuple(hosts) or self._record.hosts, datetime.datetime.now(datetime.UTC)
+            files, record = renewed_certificates(self._path, self._record, wanted, now)
+            for name, content in files.items():
+                write_secret(self._path / name, content)
+            self._commit(record)
 
     def _add(
         self,
@@ -233,7 +190,7 @@ class SiteDirectory:
     ) -> None:
         check_name(name)
         with self._changing():
-            member, secrets = _new_member(name, role, datetime.datetime.now(datetime.UTC))
+            member, secrets = new_member(name, role, datetime.datetime.now(datetime.UTC))
             record = with_member(self._record, msgspec.structs.replace(member, tier=tier, plug_topic=plug_topic))
             if discovery_prefix is not None:
                 record = msgspec.structs.replace(record, discovery_prefix=discovery_prefix)
@@ -241,7 +198,7 @@ class SiteDirectory:
             parent = self._path / f"{role}s"
             parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
             remove_directory(parent / name)
-            write_directory(parent / name, {**files, **secrets, "ca.crt": self._authority_certificate()})
+            write_directory(parent / name, {**files, **secrets, AUTHORITY_CERTIFICATE: self._authority_certificate()})
             self._commit(record)
 
     @contextlib.contextmanager
@@ -259,19 +216,19 @@ class SiteDirectory:
 
     def _commit(self, record: SiteRecord) -> None:
         if record != self._record:
-            write_secret(self._path / RECORD_FILE, _encoded(record))
+            write_secret(self._path / RECORD_FILE, encoded_record(record))
         self._record = record
         self._follow()
 
     def _follow(self) -> None:
         """Write anew what differs from what the record asks for."""
-        for name, text in _consequences(self._record).items():
+        for name, content in consequences(self._record).items():
             path = self._path / name
-            if not path.is_file() or path.read_bytes() != text.encode():
-                write_secret(path, text.encode())
+            if not path.is_file() or path.read_bytes() != content:
+                write_secret(path, content)
 
     def _authority_certificate(self) -> bytes:
-        return (self._path / "ca.crt").read_bytes()
+        return (self._path / AUTHORITY_CERTIFICATE).read_bytes()
 
     def _read(self) -> SiteRecord:
         path = self._path / RECORD_FILE
@@ -282,40 +239,7 @@ class SiteDirectory:
             raise SiteError(
                 f"{self._path} holds no site: make one with `splitrail site init`, or name its directory (--directory)"
             ) from None
-        try:
-            record = msgspec.json.decode(content, type=SiteRecord)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise SiteError(f"{path} is not what `splitrail site` wrote: {error}") from None
-        if record.version > RECORD_VERSION:
-            raise SiteError(f"{path} was written by a newer Splitrail (version {record.version}): use that one")
-        # What an older Splitrail wrote lacks only what has a neutral value.
-        return msgspec.structs.replace(record, version=RECORD_VERSION)
-
-
-def _new_member(name: str, role: Role, now: datetime.datetime) -> tuple[Member, dict[str, bytes]]:
-    """A member with fresh secrets: what the record keeps of them, and the files that hold them."""
-    password = new_secret()
-    token = None if role == COORDINATOR else new_secret()
-    member = Member(
-        name=name,
-        role=role,
-        password=password_digest(password),
-        token=None if token is None else token_digest(token),
-        since=now,
-    )
-    files = {"password": f"{password}\n".encode()}
-    if token is not None:
-        files["token"] = f"{token}\n".encode()
-    return member, files
-
-
-def _consequences(record: SiteRecord) -> dict[str, str]:
-    """The files that follow from the record, by their names in the site's directory."""
-    return {
-        "broker/passwords": passwords_file(record),
-        "broker/acl": access_file(record),
-        "coordinator/tokens": tokens_file(record),
-    }
+        return decoded_record(content, str(path))
 
 
 def _user(number: int) -> str:
@@ -324,14 +248,3 @@ def _user(number: int) -> str:
         return pwd.getpwuid(number).pw_name
     except KeyError:
         return f"#{number}"
-
-
-def _certified(hosts: Sequence[str]) -> tuple[str, ...]:
-    """All that a server's certificate bears; SiteError for what it cannot."""
-    for host in hosts:
-        check_host(host)
-    return tuple(dict.fromkeys((*hosts, *LOCAL_HOSTS)))
-
-
-def _encoded(record: SiteRecord) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n"

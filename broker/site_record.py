@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -22,6 +23,8 @@ RECORD_VERSION = 2
 MAX_MEMBERS = 5_000  # of whose tokens the file stays below the 1 MB that the coordinator reads
 COORDINATOR: Final = "coordinator"
 ADMIN: Final = "admin"
+# Tools on the broker's own machine reach it by these, whatever else it is called.
+LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 # The level of the topics under which nameless clients get their replies is nobody's to bear.
 RESERVED = frozenset({COORDINATOR, ADMIN, "anonymous"})
 EARLY_WARNING = datetime.timedelta(days=60)
@@ -107,6 +110,13 @@ def check_host(host: str) -> None:
             return
     if _HOST.fullmatch(host) is None or ".." in host or host.replace(".", "").isdigit():
         raise SiteError(f"{host!r} is no host: give a name such as broker.local or an address such as 192.168.1.10")
+
+
+def certified_hosts(hosts: Sequence[str]) -> tuple[str, ...]:
+    """All that a certificate of the servers at `hosts` bears; SiteError for what it cannot."""
+    for host in hosts:
+        check_host(host)
+    return tuple(dict.fromkeys((*hosts, *LOCAL_HOSTS)))
 
 
 def with_member(record: SiteRecord, member: Member) -> SiteRecord:

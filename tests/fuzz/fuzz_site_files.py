@@ -10,7 +10,8 @@ from scratch_file import scratch, written
 
 from broker.errors import SiteError
 from broker.messages import TensorKey
-from broker.site_directory import RECORD_FILE, SiteDirectory
+from broker.site_contents import RECORD_FILE
+from broker.site_directory import SiteDirectory
 from broker.site_record import SiteRecord, access_file, passwords_file, tokens_file
 from edge_agent.clock import WallClock
 from edge_agent.emulated_load import EmulatedLoad
