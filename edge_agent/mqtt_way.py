@@ -24,7 +24,8 @@ from edge_agent.complaints import Complaints
 from edge_agent.errors import SendError, WireError
 from edge_agent.exchange import Exchange, Payload
 from edge_agent.ways import Incoming
-from edge_agent.wire import WireMessage, decode, encode
+from edge_agent.wire import WireMessage, encode
+from edge_agent.wire_reading import decode
 from edge_agent.wire_tensors import MAX_MESSAGE_BYTES, Frame
 
 log = logging.getLogger("splitrail.transport")

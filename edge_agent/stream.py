@@ -1,6 +1,6 @@
 """Reads messages out of a stream of bytes: small ones at once from one buffer, tensors straight into their own memory.
 
-Knows nothing of sockets: bytes come from a function that fills memory. What the bytes mean is `edge_agent.wire`'s.
+Knows nothing of sockets: bytes come from a function that fills memory. What they mean, `edge_agent.wire_reading` says.
 """
 
 from collections.abc import Callable, Sequence
@@ -9,19 +9,9 @@ from typing import Final, Protocol
 import numpy as np
 
 from edge_agent.errors import WireError
-from edge_agent.wire import (
-    MAX_CHUNK_BYTES,
-    MAX_HEADER_BYTES,
-    PREFIX_BYTES,
-    TENSORS_KIND,
-    Route,
-    TensorsHeader,
-    TensorsMessage,
-    WireMessage,
-    read_prefix,
-    small_message,
-    tensors_header,
-)
+from edge_agent.wire import Route, TensorsMessage, WireMessage
+from edge_agent.wire_layout import MAX_CHUNK_BYTES, MAX_HEADER_BYTES, PREFIX_BYTES, TENSORS_KIND
+from edge_agent.wire_reading import TensorsHeader, read_prefix, small_message, tensors_header
 from edge_agent.wire_tensors import Tensor, TensorSpec, bytes_of
 
 BUFFER_BYTES: Final = MAX_CHUNK_BYTES + 1_024  # as much as is read at once: the largest message without large tensors

@@ -18,7 +18,8 @@ from edge_agent.chunks import CHUNK_BYTES, WINDOW_BYTES, Heard, Sort, receipt
 from edge_agent.errors import SendError
 from edge_agent.mqtt_way import MqttWay
 from edge_agent.ways import Caller
-from edge_agent.wire import Hello, Ping, Pong, Route, TensorsMessage, WireMessage, decode, encode
+from edge_agent.wire import Hello, Ping, Pong, Route, TensorsMessage, WireMessage, encode
+from edge_agent.wire_reading import decode
 from edge_agent.wire_tensors import TensorSpec
 
 SITE = "home"

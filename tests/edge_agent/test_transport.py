@@ -17,8 +17,6 @@ from edge_agent.errors import SendError, TransportError
 from edge_agent.outgoing import MAX_OWED_MESSAGES
 from edge_agent.transport import Transport
 from edge_agent.wire import (
-    MAGIC,
-    WIRE_VERSION,
     Acknowledgement,
     FailureMessage,
     Hello,
@@ -29,6 +27,7 @@ from edge_agent.wire import (
     TransferRecord,
     Welcome,
 )
+from edge_agent.wire_layout import MAGIC, WIRE_VERSION
 from edge_agent.wire_tensors import Tensor, TensorSpec
 
 PATIENCE_S = 30

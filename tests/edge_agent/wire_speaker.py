@@ -5,7 +5,8 @@ import socket
 import ssl
 
 from edge_agent.keys import NodeKey
-from edge_agent.wire import Hello, WireMessage, decode, encode, read_prefix
+from edge_agent.wire import Hello, WireMessage, encode
+from edge_agent.wire_reading import decode, read_prefix
 
 PATIENCE_S = 30
 

@@ -7,7 +7,8 @@ from fuzz_wire import MESSAGES
 
 from edge_agent.chunks import CHUNK_BYTES, MAX_CONTENT_BYTES, Heard, Inbound, Outbound, read_chunk, receipt
 from edge_agent.errors import WireError
-from edge_agent.wire import decode, encode
+from edge_agent.wire import encode
+from edge_agent.wire_reading import decode
 
 _NEXT = struct.Struct("<BI")
 PEERS = 4

@@ -7,7 +7,6 @@ import numpy as np
 from broker.messages import StageEnergy
 from edge_agent.errors import WireError
 from edge_agent.wire import (
-    MAX_STAGE_RECORDS,
     Acknowledgement,
     FailureMessage,
     Hello,
@@ -21,10 +20,11 @@ from edge_agent.wire import (
     TransferRecord,
     Welcome,
     WireMessage,
-    decode,
     encode,
 )
 from edge_agent.wire_energy import MAX_ENERGY_J
+from edge_agent.wire_layout import MAX_STAGE_RECORDS
+from edge_agent.wire_reading import decode
 from edge_agent.wire_tensors import MAX_TENSORS
 
 ROUTE = Route("photos", 3, b"0123456789abcdef", 1)
