@@ -17,31 +17,18 @@ import statistics
 import tempfile
 import threading
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
+from three_agents import FIXED_EPOCH, ThreeAgents
 from zoo_models import zoo_model
 
-from broker.messages import DeploymentNotice, InferRequest, Plan, PlanReady, PlanStage, Prediction
-from broker.session import Incoming, Session
-from broker.topics import DEPLOYMENT, INFER, PLAN, READY
-from coordinator.configuration import DeploymentSettings
-from edge_agent.configuration import PowerSettings
-from edge_agent.probes import LinkSettings
 from models.graph import read_graph
 from models.images import sample_photographs
 from models.runtime import Segment, runtime_identity
 from models.slicer import slice_model
 from splitrail.percentile import percentile
-from testbed.continuum import Continuum, EmulatedNode
 
-NODES = ("pi", "laptop", "pc")
-TIERS = ("edge", "fog", "cloud")
-NOT_METERED = PowerSettings(idle_w=0.0, busy_w=0.0)
-NAME = "changing"
-FIRST_EPOCH = 1_000_000
 WARM_UP = 20
 BETWEEN_S = 0.4
 PUBLISHED = "published: 6 s for pause and resume, 0.6 s for dynamic switching, < 1 ms with both models resident"
@@ -74,46 +61,12 @@ class Figures:
     worst_gap_ms: float
 
 
-class Watcher:
-    """What the broker has told so far."""
-
-    def __init__(self, session: Session) -> None:
-        self._notice: DeploymentNotice | None = None
-        self._ready: dict[int, set[str]] = {}
-        self._news = threading.Condition()
-        session.on(DEPLOYMENT, self._take_notice)
-        session.on(READY, self._take_report)
-
-    def wait_for_notice(self) -> DeploymentNotice:
-        """The coordinator's own deployment, which tells where the model is."""
-        with self._news:
-            if not self._news.wait_for(lambda: self._notice is not None, 120) or self._notice is None:
-                raise SystemExit("waited 120 s for the deployment")
-            return self._notice
-
-    def wait_until_ready(self, epoch: int) -> None:
-        """All agents hold their part of a plan."""
-        with self._news:
-            if not self._news.wait_for(lambda: self._ready.get(epoch, set()) >= set(NODES), 120):
-                raise SystemExit(f"waited 120 s for plan {epoch}")
-
-    def _take_notice(self, incoming: Incoming[DeploymentNotice]) -> None:
-        with self._news:
-            self._notice = incoming.message
-            self._news.notify_all()
-
-    def _take_report(self, incoming: Incoming[PlanReady]) -> None:
-        if incoming.message.deployment == NAME and incoming.message.ready:
-            with self._news:
-                self._ready.setdefault(incoming.message.epoch, set()).add(incoming.message.node)
-                self._news.notify_all()
-
-
 class Client:
     """Asks one request after the other, from `with` to its end."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, agents: ThreeAgents, model: str) -> None:
+        self._agents = agents
+        self._model = model
         self._image = sample_photographs()[0].read_bytes()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._ask)
@@ -130,8 +83,7 @@ class Client:
 
     def _ask(self) -> None:
         while not self._stop.is_set():
-            request = InferRequest(request_id=uuid.uuid4().hex, image=self._image)
-            reply = self._session.request(INFER, request, NAME, timeout_s=60.0)
+            reply = self._agents.ask(self._model, self._image)
             if reply.error is not None or reply.report is None:
                 self.errors.append(reply.error or "no report")
             else:
@@ -148,33 +100,17 @@ def main() -> None:
     runtime = runtime_identity()
     print(f"{arguments.model}, three agents on loopback, no emulation, 1 thread each; {runtime.name} {runtime.version}")
     print(f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the start")
-    nodes = tuple(
-        EmulatedNode(node, tier, 1.0, NOT_METERED, "emulated: one of three on this machine")  # type: ignore[arg-type]  # the tiers above are Tiers
-        for node, tier in zip(NODES, TIERS, strict=True)
-    )
-    # The coordinator's own plan keeps all on the origin; it serves the model, and the changing plans are ours.
-    deployment = DeploymentSettings(name="reference", model=path, origin="pi", strategy="origin-only")
-    quiet = LinkSettings(ping_interval_s=60.0, probe_interval_s=3600.0)
     allowed = [cut.k for cut in read_graph(path).cuts[1:-1] if cut.allowed]
     chosen = random.Random(1)
     two = (_cuts(allowed, 0.3, 0.6), _cuts(allowed, 0.45, 0.75))
     many = [_cuts(allowed, chosen.uniform(0.1, 0.5), chosen.uniform(0.55, 0.9)) for _ in range(arguments.changes)]
-    with (
-        tempfile.TemporaryDirectory(prefix="splitrail-changes-") as directory,
-        Continuum(nodes, (), (deployment,), Path(directory), probing=quiet) as continuum,
-        continuum.session(f"client-{uuid.uuid4().hex[:8]}") as client_session,
-    ):
-        session = continuum.session(f"planner-{uuid.uuid4().hex[:8]}")
-        watcher = Watcher(session)
-        with session:
-            notice = watcher.wait_for_notice()
-            session.publish(DEPLOYMENT, msgspec.structs.replace(notice, deployment=NAME), NAME)
-            epochs = itertools.count(FIRST_EPOCH)
-            back_and_forth = list(itertools.islice(itertools.cycle(two), arguments.changes))
-            rows = [
-                _measure(kind, splits, session=session, client_session=client_session, watcher=watcher, epochs=epochs)
-                for kind, splits in (("both resident", back_and_forth), ("a new split each", many))
-            ]
+    epochs = itertools.count(FIXED_EPOCH)
+    back_and_forth = list(itertools.islice(itertools.cycle(two), arguments.changes))
+    with ThreeAgents({arguments.model: path}) as agents:
+        rows = [
+            _measure(kind, splits, agents, arguments.model, epochs)
+            for kind, splits in (("both resident", back_and_forth), ("a new split each", many))
+        ]
     _print(rows, arguments.changes)
     pauses_ms = _pause_resume(path, many[: min(20, len(many))])
     print(
@@ -184,21 +120,10 @@ def main() -> None:
     print(PUBLISHED)
 
 
-def _measure(
-    kind: str,
-    splits: list[Cuts],
-    *,
-    session: Session,
-    client_session: Session,
-    watcher: Watcher,
-    epochs: "itertools.count[int]",
-) -> Figures:
-    notice = watcher.wait_for_notice()
+def _measure(kind: str, splits: list[Cuts], agents: ThreeAgents, model: str, epochs: "itertools.count[int]") -> Figures:
     changes: list[tuple[int, float, float]] = []
-    before = next(epochs)
-    session.publish(PLAN, _plan(before, splits[-1], notice, notice.term), NAME)
-    watcher.wait_until_ready(before)
-    with Client(client_session) as client:
+    agents.chain(model, *splits[-1], epoch=next(epochs))
+    with Client(agents, model) as client:
         while len(client.answers) < WARM_UP and not client.errors:
             time.sleep(0.01)
         steady_from_s = time.monotonic()
@@ -207,8 +132,7 @@ def _measure(
         for cuts in splits:
             epoch = next(epochs)
             published_s = time.monotonic()
-            session.publish(PLAN, _plan(epoch, cuts, notice, notice.term), NAME)
-            watcher.wait_until_ready(epoch)
+            agents.chain(model, *cuts, epoch=epoch)
             changes.append((epoch, published_s, time.monotonic()))
             time.sleep(BETWEEN_S)
     if client.errors:
@@ -299,27 +223,6 @@ def _cuts(allowed: list[int], first: float, second: float) -> Cuts:
     """The allowed cuts at these shares of all."""
     one, other = allowed[int(first * len(allowed))], allowed[int(second * len(allowed))]
     return (one, other)
-
-
-def _plan(epoch: int, cuts: Cuts, notice: DeploymentNotice, term: int) -> Plan:
-    ends = (0, *cuts, notice.model.ops)
-    stages = tuple(
-        PlanStage(node=node, start=start, stop=stop)
-        for node, (start, stop) in zip(NODES, itertools.pairwise(ends), strict=True)
-    )
-    return Plan(
-        deployment=NAME,
-        epoch=epoch,
-        model=notice.model,
-        origin=NODES[0],
-        stages=stages,
-        way_back=(NODES[2], NODES[0]),
-        strategy="static",
-        prediction=Prediction(latency_ms=0.0, origin_energy_j=0.0, total_energy_j=0.0, objective=0.0),
-        reason="benchmark: a change of plan",
-        created_at=time.time(),
-        term=term,
-    )
 
 
 if __name__ == "__main__":

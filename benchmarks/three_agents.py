@@ -20,6 +20,7 @@ import numpy.typing as npt
 from broker.messages import (
     DeploymentNotice,
     InferenceReport,
+    InferReply,
     InferRequest,
     NodeProfile,
     Plan,
@@ -42,6 +43,7 @@ NODES: tuple[tuple[str, Tier], ...] = (("pi", "edge"), ("laptop", "fog"), ("pc",
 NAMES = tuple(name for name, _ in NODES)
 NOT_METERED = PowerSettings(idle_w=0.0, busy_w=0.0)
 FIXED_EPOCH = 1_000_000
+"""Above all that the coordinator gives."""
 CHAINED = "chained-"
 QUIET = LinkSettings(ping_interval_s=60.0, probe_interval_s=3600.0)
 WAIT_S = 300.0
@@ -63,7 +65,8 @@ class ThreeAgents:
         self._compute_factor = compute_factor
         self._notices: dict[str, DeploymentNotice] = {}
         self._profiles: dict[str, NodeProfile] = {}
-        self._ready: set[tuple[str, str]] = set()
+        self._chained: set[str] = set()
+        self._ready: set[tuple[str, int, str]] = set()
         self._news = threading.Condition()
         self._stack = ExitStack()
 
@@ -100,8 +103,11 @@ class ThreeAgents:
         self._wait(f"a profile of {model}", lambda: notice.model.sha256 in self._profiles)
         return self._profiles[notice.model.sha256]
 
-    def chain(self, model: str, first_cut: int, second_cut: int) -> None:
-        """Let the ops of a model run on the three nodes, cut before these two ops, and wait until all are ready."""
+    def chain(self, model: str, first_cut: int, second_cut: int, epoch: int = FIXED_EPOCH) -> None:
+        """Let the ops of a model run on the three nodes, cut before these two ops, and wait until all are ready.
+
+        Another plan for the same model takes a greater epoch.
+        """
         notice = self._notice(model)
         name = CHAINED + model
         ends = (0, first_cut, second_cut, notice.model.ops)
@@ -111,7 +117,7 @@ class ThreeAgents:
         )
         plan = Plan(
             deployment=name,
-            epoch=FIXED_EPOCH,
+            epoch=epoch,
             model=notice.model,
             origin=NAMES[0],
             stages=stages,
@@ -122,16 +128,22 @@ class ThreeAgents:
             created_at=time.time(),
             term=notice.term,
         )
-        self._session.publish(DEPLOYMENT, msgspec.structs.replace(notice, deployment=name), name)
+        if name not in self._chained:
+            self._session.publish(DEPLOYMENT, msgspec.structs.replace(notice, deployment=name), name)
+            self._chained.add(name)
         self._session.publish(PLAN, plan, name)
-        self._wait("all three agents", lambda: all((name, node) in self._ready for node in NAMES))
+        self._wait("all three agents", lambda: all((name, epoch, node) in self._ready for node in NAMES))
         while self._origin is not None and self._origin._plans.active(name) is None:
             time.sleep(POLL_S)  # what they report has come here, and may not have come there yet
 
+    def ask(self, model: str, image: bytes) -> InferReply:
+        """Send an image through the model's chain; the origin's reply, from any thread."""
+        request = InferRequest(request_id=uuid.uuid4().hex, image=image)
+        return self._session.request(INFER, request, CHAINED + model, timeout_s=60.0)
+
     def infer(self, model: str, image: bytes) -> InferenceReport:
         """Send an image through the model's chain; what the origin reports of it."""
-        request = InferRequest(request_id=uuid.uuid4().hex, image=image)
-        reply = self._session.request(INFER, request, CHAINED + model, timeout_s=60.0)
+        reply = self.ask(model, image)
         # That the output is no classifier's does not matter here.
         if reply.report is None or reply.report.error is not None:
             raise SystemExit(f"a request failed: {reply.error}")
@@ -173,9 +185,9 @@ class ThreeAgents:
 
     def _take_report(self, incoming: Incoming[PlanReady]) -> None:
         report = incoming.message
-        if report.epoch == FIXED_EPOCH and report.ready:
+        if report.ready:
             with self._news:
-                self._ready.add((report.deployment, report.node))
+                self._ready.add((report.deployment, report.epoch, report.node))
                 self._news.notify_all()
 
 
