@@ -1,6 +1,7 @@
 """The coordinator's shell: messages become events, the state follows them, and the leader publishes what it decides.
 
-State, decisions, leadership, telemetry and HTTP are each their own module; this one only joins them.
+State, decisions, what is published of them, leadership, telemetry and HTTP are each their own module; this one only
+joins them.
 """
 
 import logging
@@ -9,20 +10,16 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
-
-import msgspec
 
 from broker.messages import DeploymentNotice, NodeStatus, Plan, TelemetryStored
 from broker.presence import new_session_id
 from broker.session import Session
-from broker.topics import DEPLOYMENT, PLAN, STORED
+from broker.topics import STORED
 from coordinator.clocks import clock_news, words_of
 from coordinator.configuration import CoordinatorSettings, LeadershipSettings
 from coordinator.confirmations import Confirmations
-from coordinator.deciding import PublishPlan, decide
 from coordinator.declaring import declare
 from coordinator.election import Election
 from coordinator.errors import DeclarationError
@@ -32,11 +29,12 @@ from coordinator.http_tokens import Tokens
 from coordinator.leadership import Candidate
 from coordinator.membership import presumed_dead
 from coordinator.metrics import Moment, figures
+from coordinator.publishing import Publisher, with_books_kept
 from coordinator.readiness import unreadiness
 from coordinator.reception import Reception
-from coordinator.site import EMPTY, DeploymentState, State
+from coordinator.site import EMPTY, State
 from coordinator.snapshot import snapshot_of
-from coordinator.state import Connected, DeploymentDeclared, Evaluated, Received, Restored, apply, apply_all
+from coordinator.state import Connected, DeploymentDeclared, Received, Restored, apply, apply_all
 from coordinator.status_report import RECENT_S, LeadershipReport, StatusReport, leadership_report, status_report
 from coordinator.store_snapshot import Office, SnapshotStore
 from coordinator.tally import Tally
@@ -75,7 +73,6 @@ class Coordinator:
         self._state = EMPTY
         self._term: int | None = None
         self._untaken = 0
-        self._office: int | None = None
         self._kept = EMPTY
         self._kept_at = time.monotonic()
         self._turned_at: float | None = None
@@ -115,10 +112,10 @@ class Coordinator:
             self._confirm()
             term = self._term_after(len(events))
             if term is not None:
-                self._act(term, now)
+                self._state = self._publisher.act(term, self._state, now)
                 self._hub.follow(self._state)
             elif self._election.known.stands_by_at(time.monotonic()):
-                self._keep_books(now)
+                self._state = with_books_kept(self._state, now, self._settings.planning)
             if time.monotonic() - self._kept_at > SNAPSHOT_S:
                 self._remember()
             if self._state is not before:
@@ -187,6 +184,7 @@ class Coordinator:
         client_id = f"coordinator-{settings.name}-{new_session_id()}"
         self._session = Session(settings.broker, site=settings.site, client_id=client_id)
         opened.callback(self._session.close)
+        self._publisher = Publisher(self._session, settings.planning, self._adopt)
         self._election = self._stand()
         self._store.on_stored(self._acknowledge)
         self._reception = Reception(
@@ -246,12 +244,7 @@ class Coordinator:
         return self._http.url
 
     def _hear_notice(self, notice: DeploymentNotice) -> None:
-        office = self._office
-        if office is not None and notice.term < office:
-            # One that was succeeded and did not know it: who connects later must find ours.
-            deployment = self._state.deployments.get(notice.deployment)
-            if deployment is not None:
-                self._publish_notice(deployment, office)
+        self._publisher.correct_notice(notice, self._state)
 
     def _acknowledge(self, stored: tuple[StoredUpTo, ...]) -> None:
         self._confirmations.note(stored)
@@ -274,16 +267,12 @@ class Coordinator:
         for event in events:
             match event:
                 case Connected():
-                    # It may have forgotten everything.
-                    self._office = None
+                    self._publisher.forget_office()
                 case Received(NodeStatus() as status, at, retained):
                     self._store.record(status, arrival_of_kept(status, at) if retained else at)
                 case Received(Plan() as plan, at):
                     self._store.record(plan, at)
-                    known = self._state.deployments.get(plan.deployment)
-                    if self._office is not None and plan.term < self._office and known and known.plan is not None:
-                        # As of a notice above.
-                        self._session.publish(PLAN, known.plan, plan.deployment)
+                    self._publisher.correct_plan(plan, self._state)
 
     def _tell_clocks(self, before: State, now: float) -> None:
         """Warn of nodes whose clocks have gone wrong or right, and record it."""
@@ -297,54 +286,16 @@ class Coordinator:
         term = self._election.term
         if term != self._term:
             # Our own claim came back after all that the broker had kept for us, which may still be in the queue.
-            self._term, self._untaken, self._office = term, self._reception.waiting, None
+            self._term, self._untaken = term, self._reception.waiting
+            self._publisher.forget_office()
         else:
             self._untaken = max(0, self._untaken - taken)
         return None if self._untaken else term
 
-    def _act(self, term: int, now: float) -> None:
-        if self._office != term:
-            self._take_office(term, now)
-        for instruction in decide(self._state, now, self._settings.planning):
-            if isinstance(instruction, PublishPlan):
-                plan = msgspec.structs.replace(instruction.plan, term=term)
-                self._state = apply(Received(plan, now), self._state)
-                self._remember()
-                self._session.publish(PLAN, plan, plan.deployment)
-            else:
-                self._state = apply(instruction, self._state)
-
-    def _keep_books(self, now: float) -> None:
-        """Weigh plans as the leader does and publish none: a successor knows what each has lost and saved."""
-        for instruction in decide(self._state, now, self._settings.planning):
-            if isinstance(instruction, Evaluated):
-                self._state = apply(instruction, self._state)
-
-    def _take_office(self, term: int, now: float) -> None:
-        """Say under this term what is in force: agents that come later follow no plan of a term before."""
-        self._office = term
-        for name, deployment in self._state.deployments.items():
-            self._publish_notice(deployment, term)
-            if deployment.plan is not None:
-                reference = deployment.declared.model.reference
-                plan = msgspec.structs.replace(deployment.plan, term=term, model=reference)
-                self._session.publish(PLAN, plan, name)
-                self._state = apply(Received(plan, now), self._state)
-            if deployment.evaluation is not None:
-                # What the former leader had not done yet is done now.
-                evaluation = replace(deployment.evaluation, look_at=now, ends_window=False)
-                self._state = apply(Evaluated(name, evaluation), self._state)
-
-    def _publish_notice(self, deployment: DeploymentState, term: int) -> None:
-        declared = deployment.declared
-        notice = DeploymentNotice(
-            deployment=declared.name,
-            model=declared.model.reference,
-            origin=declared.origin,
-            strategy=declared.strategy,
-            term=term,
-        )
-        self._session.publish(DEPLOYMENT, notice, declared.name)
+    def _adopt(self, state: State) -> None:
+        """Take over the state with a plan that is about to be published, and keep it first."""
+        self._state = state
+        self._remember()
 
     def _remember(self) -> None:
         self._kept_at = time.monotonic()
