@@ -6,7 +6,6 @@ The broker, a subscriber and the receiving transport are beyond the link; each m
 """
 
 import argparse
-import ctypes
 import json
 import multiprocessing
 import os
@@ -18,8 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -27,6 +25,9 @@ from typing import NoReturn
 
 import numpy as np
 import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+from taking import Taking
+from thin_link import FAR, FAR_ADDRESS, MBPS, NEAR, NEAR_ADDRESS, enter, thin_link
 
 from edge_agent.deliveries import Delivery
 from edge_agent.errors import SendError
@@ -34,46 +35,17 @@ from edge_agent.keys import make_key
 from edge_agent.prober import LinkProber
 from edge_agent.probes import LinkSettings
 from edge_agent.transport import Transport
-from edge_agent.wire import FailureMessage, Route, TensorsMessage, TransferRecord
-from edge_agent.wire_tensors import TensorSpec
+from edge_agent.wire import Route, TensorsMessage
 
-NEAR, FAR = "splitrail-near", "splitrail-far"
-NEAR_ADDRESS, FAR_ADDRESS = "10.213.7.1", "10.213.7.2"
 MQTT_PORT, TENSOR_PORT = 18_883, 15_757
-MBPS = 20
 TENSOR_BYTES = 3_000_000
 IN_FLIGHT = 3
 MESSAGE = bytes(60)
 APART_S = 0.02
-CLONE_NEWNET = 0x40000000
 BROKER = f"""listener {MQTT_PORT} {FAR_ADDRESS}
 allow_anonymous true
 set_tcp_nodelay true
 """
-
-
-class Taking:
-    """Takes tensors and does nothing with them; hands deliveries to `delivered`."""
-
-    def __init__(self, delivered: Callable[[Delivery], None] = lambda _: None) -> None:
-        """Call `delivered` on the transport's thread."""
-        self._delivered = delivered
-
-    def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> None:
-        """New memory each time."""
-
-    def on_tensors(self, message: TensorsMessage, src: str) -> None:
-        """Nothing is done with them."""
-
-    def on_failure(self, message: FailureMessage, src: str) -> None:
-        """Not sent here."""
-
-    def on_transfer_record(self, message: TransferRecord, src: str) -> None:
-        """Not sent here."""
-
-    def on_delivered(self, delivery: Delivery) -> None:
-        """Tensors have arrived at the far end."""
-        self._delivered(delivery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,44 +63,9 @@ class Measured:
     """What the sender's prober tells the cost model of the link."""
 
 
-def run(*command: str) -> None:
-    """Run a command that must succeed."""
-    subprocess.run(command, check=True, capture_output=True)
-
-
-@contextmanager
-def namespaces() -> Iterator[None]:
-    """Two network namespaces, joined by one link of MBPS in both directions."""
-    for name in (NEAR, FAR):
-        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)  # of a run that was killed
-    try:
-        for name in (NEAR, FAR):
-            run("ip", "netns", "add", name)
-        run("ip", "link", "add", "sr-near", "netns", NEAR, "type", "veth", "peer", "name", "sr-far", "netns", FAR)
-        for name, device, address in ((NEAR, "sr-near", NEAR_ADDRESS), (FAR, "sr-far", FAR_ADDRESS)):
-            inside = ("ip", "netns", "exec", name)
-            run(*inside, "ip", "address", "add", f"{address}/24", "dev", device)
-            run(*inside, "ip", "link", "set", device, "up")
-            run(*inside, "ip", "link", "set", "lo", "up")
-            shape = ("rate", f"{MBPS}mbit", "burst", "32kbit", "latency", "400ms")
-            run(*inside, "tc", "qdisc", "add", "dev", device, "root", "tbf", *shape)
-        yield
-    finally:
-        for name in (NEAR, FAR):
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
-
-
-def enter(namespace: str) -> None:
-    """Move this process into a network namespace, before it starts any thread."""
-    with Path(f"/run/netns/{namespace}").open("rb") as handle:
-        # Python has os.setns since 3.12 only.
-        if ctypes.CDLL(None, use_errno=True).setns(handle.fileno(), CLONE_NEWNET) != 0:
-            raise OSError(ctypes.get_errno(), f"cannot enter the network namespace {namespace}")
-
-
 def client(name: str) -> mqtt.Client:
     """A connected MQTT client without delay, whose thread runs."""
-    made = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
+    made = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
     made.on_socket_open = lambda _client, _data, sock: sock.setsockopt(6, 1, 1)  # TCP_NODELAY
     for attempt in range(50):
         try:
@@ -307,7 +244,7 @@ def main() -> None:
     conditions: list[tuple[str, float | None]] = [("idle", None), ("unpaced tensors", None)]
     conditions += [("paced tensors", float(share)) for share in chosen.shares.split(",")]
     try:
-        with namespaces():
+        with thin_link():
             print(f"link: {MBPS} Mbit/s (tbf, emulated, one machine); tensors of {TENSOR_BYTES / 1e6:g} MB under TLS,")
             print(f"{IN_FLIGHT} under way, over {chosen.congestion}; messages of 60 bytes there and back, QoS 1")
             print(f"{'condition':<18} {'share':>6} {'p50 ms':>8} {'p99 ms':>8} {'max ms':>8} {'Mbit/s':>7} {'told':>6}")

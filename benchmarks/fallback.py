@@ -21,14 +21,14 @@ from pathlib import Path
 
 import numpy as np
 from figures import Figure, repeated, spread, write
+from taking import Taking
 
 from broker.mosquitto import PrivateMosquitto, free_port
 from broker.sign_in import BrokerSettings
 from edge_agent.deliveries import Delivery
 from edge_agent.mqtt_way import MqttWay
 from edge_agent.transport import Transport
-from edge_agent.wire import FailureMessage, Route, TensorsMessage, TransferRecord
-from edge_agent.wire_tensors import TensorSpec
+from edge_agent.wire import Route, TensorsMessage
 
 SIZES = {"4 KB": 4_096, "600 KB": 602_112, "3 MB": 3_000_000}
 STREAMED_BYTES, STREAMED = SIZES["600 KB"], 64
@@ -37,40 +37,17 @@ PARTS = 5
 """The noise of a median is seen from those of so many parts of its times."""
 
 
-class Deliveries:
-    """A receiver that only takes note of what was acknowledged."""
-
-    def __init__(self) -> None:
-        self.came: queue.Queue[Delivery] = queue.Queue()
-
-    def memory_for(self, _route: Route, _specs: tuple[TensorSpec, ...]) -> None:
-        """New memory."""
-
-    def on_tensors(self, message: TensorsMessage, src: str) -> None:
-        """They were acknowledged already."""
-
-    def on_failure(self, message: FailureMessage, src: str) -> None:
-        """There are none."""
-
-    def on_transfer_record(self, message: TransferRecord, src: str) -> None:
-        """There are none."""
-
-    def on_delivered(self, delivery: Delivery) -> None:
-        """A tensor has arrived."""
-        self.came.put(delivery)
-
-
 @dataclass(frozen=True, slots=True)
 class Sender:
     """A transport that reaches its receiver by one way."""
 
     transport: Transport
-    deliveries: Deliveries
+    delivered: queue.SimpleQueue[Delivery]
 
     def sent_ms(self, number: int, tensor: np.ndarray) -> float:
         """How long one tensor took."""
         self.transport.send("receiver", message(number, tensor))
-        return self.deliveries.came.get(timeout=WAIT_S).elapsed_ms
+        return self.delivered.get(timeout=WAIT_S).elapsed_ms
 
     def streamed_mb_per_s(self, tensor: np.ndarray) -> float:
         """The rate of many that are sent at once."""
@@ -78,7 +55,7 @@ class Sender:
         for number in range(STREAMED):
             self.transport.send("receiver", message(number, tensor))
         for _ in range(STREAMED):
-            self.deliveries.came.get(timeout=WAIT_S)
+            self.delivered.get(timeout=WAIT_S)
         return STREAMED * tensor.nbytes / 1e6 / (time.perf_counter() - started)
 
 
@@ -157,10 +134,10 @@ def joined() -> Iterator[tuple[Sender, Sender]]:
         for site, reached in (("direct", endpoint), ("mqtt", f"tcp://127.0.0.1:{free_port()}")):
             transport = end("sender", site, broker, lambda _peer, site=site: ours.send(site))
             stack.callback(transport.close)
-            deliveries = Deliveries()
-            transport.start(deliveries)
+            delivered: queue.SimpleQueue[Delivery] = queue.SimpleQueue()
+            transport.start(Taking(delivered.put))
             transport.connect("receiver", reached, takes_mqtt=True)
-            senders.append(Sender(transport, deliveries))
+            senders.append(Sender(transport, delivered))
         direct, by_mqtt = senders
         deadline = time.monotonic() + WAIT_S
         while by_mqtt.transport.way("receiver") != "mqtt":
@@ -183,7 +160,7 @@ def receive(connection: Connection, broker: BrokerSettings) -> None:
         for site in ("direct", "mqtt"):
             transport = end("receiver", site, broker, lambda _peer: None)
             stack.callback(transport.close)
-            transport.start(Deliveries())
+            transport.start(Taking())
             transport.connect("sender", f"tcp://127.0.0.1:{free_port()}", takes_mqtt=True)
             receivers[site] = transport
         connection.send(receivers["direct"].endpoint)

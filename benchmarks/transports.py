@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Final, Literal
 
 from figures import Figure, spread, write
-from transport_ways import Asyncio, BareTls, End, Grpc, Mqtt, Ours, RawSockets, Zmq
+from transport_ways import BareTls, End, Ours, RawSockets
+from weighed_transports import Asyncio, Grpc, Mqtt, Zmq
 
 from broker.mosquitto import PrivateMosquitto
 
