@@ -1,54 +1,30 @@
 """The agent of a node: joins the broker, the tensor transport and the parts that carry out plans.
 
-Decisions are elsewhere (epochs, routes, pipeline, origin); here is only which message goes to whom.
+Which message goes to which part is `edge_agent.hearing`'s and `edge_agent.arrivals`'; here the parts are joined.
 """
 
 import contextlib
 import gc
 import logging
-import math
 import signal
 import threading
 import time
-from collections.abc import Sequence
 from types import FrameType
 
-from broker.messages import (
-    DeploymentNotice,
-    InferRequest,
-    Leader,
-    NodeProfile,
-    NodeStatus,
-    Plan,
-    PlanReady,
-    ProfileFailure,
-    Telemetry,
-    TensorCall,
-)
+from broker.messages import Telemetry, TensorCall
 from broker.presence import Presence, agent_client_id, last_will, new_session_id
-from broker.session import Incoming, Session
-from broker.topics import (
-    CALL,
-    DEPLOYMENT,
-    INFER,
-    LEADER,
-    PLAN,
-    PROFILE,
-    READY,
-    REPLY,
-    STATUS,
-    UNPROFILED,
-)
+from broker.session import Session
+from broker.topics import CALL
 from edge_agent.announcing import announcement, power_model
-from edge_agent.answered import Answered
+from edge_agent.arrivals import Arrivals
 from edge_agent.clock import WallClock
 from edge_agent.configuration import AgentSettings
 from edge_agent.emulated_load import EmulatedLoad
 from edge_agent.energy.modelled import Traffic
-from edge_agent.errors import SendError, TransportError
+from edge_agent.errors import SendError
 from edge_agent.executor import Batching, Executor
 from edge_agent.fallback import fallback_refusal, takes_fallback
-from edge_agent.free_memory import give_back
+from edge_agent.hearing import Hearing
 from edge_agent.instruments import Instruments
 from edge_agent.intake import Intake
 from edge_agent.keys import tensor_key
@@ -56,20 +32,18 @@ from edge_agent.listening import SignsOfLife
 from edge_agent.loading import LoadingNodes
 from edge_agent.machine_state import MachineReadings, MachineWatch, ThisMachine
 from edge_agent.metrics_counts import TelemetryCounts
-from edge_agent.metrics_server import MetricsServer, Pages
+from edge_agent.metrics_server import MetricsServer
 from edge_agent.mqtt_way import MqttWay
 from edge_agent.origin import Limits, Origin
 from edge_agent.peers import Peers
 from edge_agent.pipeline import Pipeline
-from edge_agent.plan_book import MOST_DEPLOYMENTS, PlanBook
+from edge_agent.plan_book import PlanBook
 from edge_agent.preparation import Preparation
 from edge_agent.prober import LinkProber
-from edge_agent.routes import named_nodes
+from edge_agent.reports import Reports
 from edge_agent.spool import spool_file
 from edge_agent.telemetry_outbox import TelemetryOutbox
-from edge_agent.transport import Delivery, Transport
-from edge_agent.wire import FailureMessage, Route, TensorsMessage, TransferRecord
-from edge_agent.wire_tensors import Tensor, TensorSpec
+from edge_agent.transport import Transport
 from models.cache import ModelCache
 from splitrail.log_lines import log_to_stderr
 from splitrail.standstill import standstill
@@ -78,8 +52,7 @@ log = logging.getLogger("splitrail.agent")
 
 SWEEP_S = 0.1
 IDLE_SWEEP_S = 0.25
-"""Between two sweeps while no request is here, nor has come within the last second: each wakes a sleeping processor."""
-BUSY_S = 1.0
+"""Between two sweeps while no request is here, nor has just come: each wakes a sleeping processor."""
 LEAST_SWEEP_S = 0.005
 
 
@@ -93,8 +66,6 @@ class Agent:
         self._settings = settings
         self._node = settings.node
         self._session_id = new_session_id()
-        self._profiles: dict[str, NodeProfile] = {}
-        self._served: set[str] = set()
         self._power = power_model(settings)
 
         cache = ModelCache(settings.cache)
@@ -128,19 +99,20 @@ class Agent:
             load=emulated_load.load,
             batching=Batching(settings.batching.most, settings.batching.longest_wait_ms / 1e3),
         )
-        self._preparation = Preparation(
-            settings,
-            cache,
-            ready=self._report_ready,
-            profiled=self._publish_profile,
-            unprofiled=self._publish_failure,
-        )
         self._loading = LoadingNodes()
         self._plans = PlanBook(
             settings.node,
             self._loading,
             in_flight=lambda plan: self._origin.in_flight_under(plan),  # noqa: PLW0108  # made below: they need each other
-            hold=self._preparation.hold,
+            hold=lambda holdings: self._preparation.hold(holdings),  # noqa: PLW0108  # as above
+        )
+        self._reports = Reports(settings.node, self._session, self._plans)
+        self._preparation = Preparation(
+            settings,
+            cache,
+            ready=self._reports.ready,
+            profiled=self._reports.profiled,
+            unprofiled=self._reports.unprofiled,
         )
         self._origin = Origin(
             settings.node,
@@ -181,9 +153,19 @@ class Agent:
         self._metrics: MetricsServer | None = None
         self._has_joined = False
         self._ticked_at: float | None = None
-        self._asked_at = -math.inf
         self._roused = threading.Event()
-        self._answered = Answered()
+        self._hearing = Hearing(
+            settings.node,
+            self._session,
+            peers=self._peers,
+            plans=self._plans,
+            preparation=self._preparation,
+            origin=self._origin,
+            intake=self._intake,
+            transport=self._transport,
+            reports=self._reports,
+            roused=self._roused.set,
+        )
         self._prober = LinkProber(
             settings.node,
             self._transport,
@@ -198,7 +180,7 @@ class Agent:
             self._session_id,
             power=self._power,
             executor=self._executor,
-            threads=lambda: max((profile.threads for profile in list(self._profiles.values())), default=1),
+            threads=lambda: max((profile.threads for profile in self._reports.profiles), default=1),
             emulated_load=emulated_load,
             clock=clock,
             traffic=self._tensor_traffic,
@@ -220,32 +202,33 @@ class Agent:
             node=settings.node,
             session_id=self._session_id,
             announcement=self._announcement,
-            on_birth=self._republish,
+            on_birth=self._reports.repeat,
             term=lambda: self._plans.highest_term,
             wall_clock=clock.now,
         )
 
     def start(self) -> None:
         """Join the site, once it is sure that no other agent has this node's name."""
-        session = self._session
         self._metrics = self._served_metrics()
-        session.start()
+        self._session.start()
         self._presence.join()
         self._telemetry.start()
-        self._transport.start(self, SignsOfLife(self._prober, self._origin.heard))
+        arrivals = Arrivals(
+            self._node,
+            self._transport,
+            origin=self._origin,
+            pipeline=self._pipeline,
+            plans=self._plans,
+            prober=self._prober,
+        )
+        self._transport.start(arrivals, SignsOfLife(self._prober, self._origin.heard))
         self._prober.start()
         self._instruments.start()
         self._machine.start()
-        session.on(STATUS, self._on_status)
-        session.on(LEADER, self._on_leader)  # before the plans, some of which it makes void
-        session.on(DEPLOYMENT, self._on_deployment)
-        session.on(PLAN, self._on_plan)
-        session.on(READY, self._on_ready)
         refusal = fallback_refusal(self._settings)
         if refusal is not None:
             log.warning("%s", refusal)
-        elif takes_fallback(self._settings):
-            session.on(CALL, self._on_call)
+        self._hearing.start(takes_calls=refusal is None and takes_fallback(self._settings))
         self._presence.announce()
         self._has_joined = True
         log.info(
@@ -279,7 +262,7 @@ class Agent:
         self._plans.let_drained_go(time.monotonic())
         for reading in self._instruments.due():
             self._publish(reading)
-        if not self._origin.in_flight and self._ticked_at - self._asked_at > BUSY_S:
+        if not (self._origin.in_flight or self._hearing.is_busy):
             return IDLE_SWEEP_S
         return min(SWEEP_S, max(LEAST_SWEEP_S, due_s))
 
@@ -302,128 +285,14 @@ class Agent:
             return f"{self._node} has not joined its site yet"
         return None if self._session.connected else "the MQTT broker is away"
 
-    # --- from the tensor transport, on its threads
-
-    def memory_for(self, route: Route, specs: tuple[TensorSpec, ...]) -> Sequence[Tensor] | None:
-        """Tensors for one of our hops are coming in."""
-        return self._pipeline.memory_for(route, specs)
-
-    def on_tensors(self, message: TensorsMessage, src: str) -> None:
-        """Tensors have arrived for one of our hops."""
-        self._origin.heard(src)
-        self._plans.passed(message.route, time.monotonic())
-        self._pipeline.arrive(message, src)
-
-    def on_failure(self, message: FailureMessage, src: str) -> None:
-        """Another node gave a request up."""
-        self._origin.heard(src)
-        self._pipeline.pass_failure(message, src)
-
-    def on_transfer_record(self, message: TransferRecord, src: str) -> None:
-        """Another node tells how long a hop of our request took it."""
-        self._origin.heard(src)
-        self._origin.transferred(message.route, src, message.size_bytes, message.transfer_ns / 1e6)
-
-    def on_delivered(self, delivery: Delivery) -> None:
-        """Tensors that we sent have arrived: their request's origin learns how long it took."""
-        plan = self._plans.plan_of(delivery.route)
-        transfer_ms = self._prober.transfer_ms(delivery)
-        if plan is None or plan.origin == self._node:
-            self._origin.transferred(delivery.route, self._node, delivery.size_bytes, transfer_ms)
-            return
-        record = TransferRecord(delivery.route, delivery.size_bytes, round(transfer_ms * 1e6))
-        try:
-            self._transport.send(plan.origin, record)
-        except TransportError as error:
-            log.debug("a transfer's time is lost: %s", error)
-
-    # --- from the broker, on its network thread
-
-    def _on_status(self, incoming: Incoming[NodeStatus]) -> None:
-        if self._peers.hear(incoming.message):
-            # A node that starts anew has heard no reports, and may be an origin that waits for them.
-            self._repeat_reports()
-
-    def _on_deployment(self, incoming: Incoming[DeploymentNotice]) -> None:
-        notice = incoming.message
-        self._preparation.profile(notice)
-        is_new = notice.deployment not in self._served and len(self._served) < MOST_DEPLOYMENTS
-        if notice.origin == self._node and is_new:
-            self._served.add(notice.deployment)
-            self._session.on(INFER, self._on_request, levels=(notice.deployment,))
-        if not incoming.retained:
-            # A coordinator that starts anew has heard no reports either, and the plans that the broker kept come first.
-            self._repeat_reports(notice.deployment)
-
-    def _on_leader(self, incoming: Incoming[Leader]) -> None:
-        self._plans.lead(incoming.message.term)
-
-    def _on_plan(self, incoming: Incoming[Plan]) -> None:
-        plan = incoming.message
-        if self._plans.hear(plan) and self._node in named_nodes(plan):
-            log.info("plan %d of %s: %s", plan.epoch, plan.deployment, _words(plan))
-            self._preparation.prepare(plan)
-
-    def _on_ready(self, incoming: Incoming[PlanReady]) -> None:
-        report = incoming.message
-        if incoming.levels == (report.deployment, report.node):
-            self._plans.report(report)
-            if report.ready:
-                # One that had gone takes tensors again only now that it has its segments.
-                self._origin.regain(report.node)
-
-    def _on_call(self, incoming: Incoming[TensorCall]) -> None:
-        if incoming.message.dst == self._node:
-            self._transport.called(incoming.message.src)
-
-    def _on_request(self, incoming: Incoming[InferRequest]) -> None:
-        deployment, request = incoming.levels[0], incoming.message
-        before, self._asked_at = self._asked_at, time.monotonic()
-        if self._asked_at - before > BUSY_S:
-            self.rouse()
-        self._answered.take(
-            deployment,
-            request,
-            incoming.response_topic,
-            lambda reply: self._session.reply(incoming, REPLY, reply),
-            lambda answer: self._intake.take(deployment, request, answer),
-        )
-
-    def _republish(self) -> None:
-        for profile in list(self._profiles.values()):
-            self._session.publish(PROFILE, profile, self._node, profile.model)
-        self._repeat_reports()
-
-    # --- to the broker
-
     def _publish(self, telemetry: Telemetry) -> None:
         self._counts.count(telemetry)
         self._telemetry.publish(telemetry)
-
-    def _report_ready(self, report: PlanReady) -> None:
-        self._plans.report(report)
-        self._session.publish(READY, report, report.deployment, self._node)
-        give_back()
-
-    def _repeat_reports(self, deployment: str | None = None) -> None:
-        """Say again which plans this node is ready for, or of one deployment."""
-        for report in self._plans.own_reports(deployment):
-            self._session.publish(READY, report, report.deployment, self._node)
-
-    def _publish_profile(self, profile: NodeProfile) -> None:
-        give_back()
-        self._profiles[profile.model] = profile
-        self._session.publish(PROFILE, profile, self._node, profile.model)
-
-    def _publish_failure(self, failure: ProfileFailure) -> None:
-        self._session.publish(UNPROFILED, failure, self._node, failure.model)
 
     def _ask(self, node: str) -> None:
         # One that is not connected has nothing to say.
         with contextlib.suppress(SendError):
             self._transport.ping(node)
-
-    # --- what this node knows
 
     def _mqtt_way(self, settings: AgentSettings) -> MqttWay:
         return MqttWay(
@@ -437,31 +306,18 @@ class Agent:
     def _served_metrics(self) -> MetricsServer | None:
         if self._settings.metrics.port is None:
             return None
-        from edge_agent.metrics import Moment, figures  # noqa: PLC0415  # its library is for nodes that are scraped
-        from splitrail.metric_families import CONTENT_TYPE, Exposition  # noqa: PLC0415  # as above
+        from edge_agent.metrics_page import MetricsPage  # noqa: PLC0415  # its library is for nodes that are scraped
 
-        def moment() -> Moment:
-            return Moment(
-                site=self._settings.site,
-                node=self._node,
-                tier=self._settings.tier,
-                emulated=self._settings.emulation is not None,
-                counts=self._counts.counts(),
-                backlog_s=self._executor.backlog_s,
-                busy_s=self._executor.busy_s,
-                tensors=self._transport.counters,
-                peers=len(self._peers),
-                spool=self._telemetry.spool,
-                connected=self._session.connected,
-                dropped=self._session.dropped,
-            )
-
-        page = Exposition(lambda: figures(moment()))
-        server = MetricsServer(
-            self._settings.metrics, Pages(page.text, CONTENT_TYPE, self.standstill, self.unreadiness)
+        page = MetricsPage(
+            self._settings,
+            self._counts,
+            self._executor,
+            self._transport,
+            self._peers,
+            self._telemetry,
+            self._session,
         )
-        log.info("metrics are at %s/metrics", server.url)
-        return server
+        return page.served(self.standstill, self.unreadiness)
 
     def _tensor_traffic(self) -> Traffic:
         counters = self._transport.counters
@@ -486,10 +342,3 @@ def run_agent(settings: AgentSettings) -> None:
             signal.signal(number, end)
         while not stop.is_set():
             agent.wait(agent.tick())
-
-
-def _words(plan: Plan) -> str:
-    return ", ".join(
-        f"{stage.node} relays" if stage.start == stage.stop else f"{stage.node} ops {stage.start}..{stage.stop - 1}"
-        for stage in plan.stages
-    )
