@@ -4,19 +4,17 @@ Measuring it is `models.evaluation`'s part.
 """
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
 MAX_BYTES = 64_000_000
-NAMES = (
-    "raw", "raw+lz4", "raw+zstd", "fp16", "fp16+lz4", "fp16+zstd", "int8", "int8+lz4", "int8+zstd", "uint8", "jpeg"
-)  # fmt: skip  # one row shows their order
-
 CodecName = Literal[
     "raw", "raw+lz4", "raw+zstd", "fp16", "fp16+lz4", "fp16+zstd", "int8", "int8+lz4", "int8+zstd", "uint8", "jpeg"
 ]
+NAMES: Final[tuple[CodecName, ...]] = get_args(CodecName)
+"""In the order in which tables show them."""
 IMAGE_CODECS: Final = frozenset({"uint8", "jpeg"})
 """Those of an image, which only the model's input is; `models.images` packs and unpacks it."""
 _NonNegative = Annotated[float, Meta(ge=0.0)]

@@ -1,6 +1,7 @@
 """Measures what each codec costs and changes at the cuts of a model: heads run from cut to cut, tails at each.
 
-The figures are `models.codec_figures`'; which cuts and images, and where the file goes, is the caller's choice.
+The figures are `models.codec_figures`', those of images `models.image_codecs`' part; which cuts and images, and where
+the file goes, is the caller's choice.
 """
 
 import itertools
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +22,8 @@ from models.calibration import calibration_samples
 from models.codec_figures import NAMES, CodecFigures, CodecName, CutCodec, Scale
 from models.codecs import FLOAT, Number, pack, unpack
 from models.errors import EvaluationError
-from models.graph import CutPoint, Graph, Quantization, read_graph
-from models.images import check_image, from_pixels, goes_as_file, load_image, to_input, to_pixels
-from models.preprocessing import Preprocessing, read_preprocessing
+from models.graph import CutPoint, Graph, read_graph
+from models.image_codecs import image_codecs, image_input
 from models.runtime import Segment, TensorSpec
 from models.scales import ranges_of
 from models.slicer import slice_model
@@ -31,7 +31,7 @@ from models.slicer import slice_model
 IMAGES: Final = 40
 CALIBRATION_IMAGES: Final = 12
 TIMED_IMAGES: Final = 8
-"""How many images each codec is timed on, once each; of files, how many are decoded."""
+"""How many images each codec is timed on, once each."""
 WIDEST: Final = 4.0
 """A cut is of interest up to so many times the input's bytes: beyond, even int8 sends more than the raw input."""
 _BYTES_PER_MB: Final = 1e6
@@ -46,17 +46,6 @@ class _Sample:
 
     tensors: Arrays
     answer: Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class _Input:
-    """The model's one input, an image."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    quantization: Quantization | None
-    preprocessing: Preprocessing | None
-    size_bytes: int
 
 
 def interesting_cuts(graph: Graph, most: int | None = None) -> tuple[int, ...]:
@@ -91,11 +80,8 @@ def evaluate_codecs(
     """
     graph = read_graph(path)
     chosen = _checked(path, graph, interesting_cuts(graph) if cuts is None else cuts)
-    wanted, total = _image_input(path, graph), count + CALIBRATION_IMAGES
-    inputs = [
-        to_input(image, wanted.shape, wanted.dtype, wanted.quantization, wanted.preprocessing)
-        for image in itertools.islice(calibration_samples(images, total), total)
-    ]
+    wanted, total = image_input(path, graph), count + CALIBRATION_IMAGES
+    inputs = [wanted.tensor_of(image) for image in itertools.islice(calibration_samples(images, total), total)]
     figures: list[CutCodec] = []
     with tempfile.TemporaryDirectory(prefix="splitrail-codecs-", dir=scratch) as directory:
         measurement = _Measurement(path, graph, Path(directory), threads)
@@ -109,7 +95,7 @@ def evaluate_codecs(
             samples = [_Sample(*pair) for pair in zip(runs, answers, strict=True)]
             figures += measurement.cut(graph.cuts[k], samples)
     if chosen[0] == 0:
-        figures += _image_codecs(wanted, images)
+        figures += image_codecs(wanted, images)
     if progress is not None:
         progress(len(chosen), len(chosen))
     return CodecFigures(
@@ -187,9 +173,7 @@ class _Cost:
 
 def _codecs_of(number: Number, *, compressed: bool) -> list[CodecName]:
     """The codecs that write numbers so."""
-    return [
-        codec for codec in get_args(CodecName) if codec == number or (compressed and codec.startswith(f"{number}+"))
-    ]
+    return [codec for codec in NAMES if codec == number or (compressed and codec.startswith(f"{number}+"))]
 
 
 def _best_scales(tail: Segment, specs: Sequence[TensorSpec], samples: Sequence[_Sample]) -> tuple[Scale, ...]:
@@ -242,36 +226,7 @@ def _cost(codec: CodecName, scales: Sequence[Scale], specs: Sequence[TensorSpec]
     )
 
 
-def _image_codecs(wanted: _Input, images: Sequence[Path]) -> Iterator[CutCodec]:
-    """Pixels, and the files as they are: neither changes anything, and both are decoded by whoever reads them.
-
-    A file that had better not travel goes as its pixels under `jpeg` too. The origin opens its images in any case,
-    before a request begins; so encoding costs nothing.
-    """
-    files = [place.read_bytes() for place in images[:TIMED_IMAGES]]
-    pixels_bytes = int(np.prod(wanted.shape))
-    under_jpeg, from_pixels_s = [], []
-    to_pixels(load_image(files[0]), wanted.shape)  # a first time takes what later ones do not
-    for file in itertools.islice(itertools.cycle(files), TIMED_IMAGES):
-        started_s = time.thread_time()
-        pixels = to_pixels(load_image(file), wanted.shape)
-        read_s = time.thread_time()
-        from_pixels(pixels, wanted.dtype, wanted.quantization, wanted.preprocessing)
-        ended_s = time.thread_time()
-        from_pixels_s.append(ended_s - read_s)
-        stays_file = goes_as_file(len(file), check_image(file), wanted.shape)
-        under_jpeg.append((len(file), ended_s - started_s) if stays_file else (pixels_bytes, ended_s - read_s))
-    sizes_bytes, from_jpeg_s = zip(*under_jpeg, strict=True)
-
-    def figures(codec: CodecName, size_bytes: float, decode_s: float) -> CutCodec:
-        decode_ms_per_mb = decode_s * 1e3 / (wanted.size_bytes / _BYTES_PER_MB)
-        return _figures(0, codec, _Cost(size_bytes / wanted.size_bytes, 0.0, decode_ms_per_mb), _Loss(0.0, 0.0))
-
-    yield figures("uint8", pixels_bytes, statistics.median(from_pixels_s))
-    yield figures("jpeg", statistics.fmean(sizes_bytes), statistics.fmean(from_jpeg_s))  # of both kinds
-
-
-def _figures(k: int, codec: CodecName, cost: _Cost, loss: _Loss, scales: tuple[Scale, ...] = ()) -> CutCodec:
+def _figures(k: int, codec: CodecName, cost: _Cost, loss: _Loss, scales: tuple[Scale, ...]) -> CutCodec:
     return CutCodec(
         k=k,
         codec=codec,
@@ -295,15 +250,6 @@ def _checked(path: Path, graph: Graph, cuts: Sequence[int]) -> tuple[int, ...]:
         if not graph.cuts[k].allowed:
             raise EvaluationError(f"{path}: the cut at {k} is not allowed: {graph.cuts[k].why}")
     return tuple(sorted(set(cuts)))
-
-
-def _image_input(path: Path, graph: Graph) -> _Input:
-    if len(graph.inputs) != 1:
-        raise EvaluationError(f"{path}: codecs are measured on images, and the model takes {len(graph.inputs)} inputs")
-    tensor = graph.tensors[graph.inputs[0]]
-    if tensor.dynamic:
-        raise EvaluationError(f"{path}: codecs are measured on images, and the model takes no image of a fixed size")
-    return _Input(tensor.shape, tensor.dtype, tensor.quantization, read_preprocessing(path), tensor.size_bytes)
 
 
 def _bytes(arrays: Arrays) -> int:

@@ -1,6 +1,5 @@
 """What codecs cost and change at the cuts of a model: measured on images, int8 calibrated on others."""
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
-from PIL import Image
 
 from models.cache import file_sha256
 from models.codec_figures import CodecFigures
@@ -61,20 +59,6 @@ def test_the_figures_are_those_of_the_codec(small_model: Callable[[str], Path], 
         assert each.encode_ms_per_mb >= 0.0 <= each.decode_ms_per_mb
 
 
-def test_files_that_are_longer_than_their_pixels_are_reckoned_as_these(
-    small_model: Callable[[str], Path], photographs: tuple[Path, ...], tmp_path: Path
-) -> None:
-    """Under `jpeg` an origin sends whichever is shorter, so it never costs more bytes than `uint8`."""
-    path = small_model("branchy")
-    grey = tmp_path / "grey.jpg"
-    shape = read_graph(path).tensors[read_graph(path).inputs[0]].shape
-    Image.new("RGB", (8, 8), "grey").save(grey)
-    few = len(grey.read_bytes()) / (4 * math.prod(shape))
-    for images, ratio in ((photographs, 0.25), ((grey,), min(few, 0.25))):
-        ratios = {each.codec: each.ratio for each in measured(path, images, [0]).cuts}
-        assert (ratios["uint8"], ratios["jpeg"]) == (0.25, pytest.approx(ratio))
-
-
 def test_an_integer_model_has_nothing_to_round(
     small_model: Callable[[str], Path], photographs: tuple[Path, ...]
 ) -> None:
@@ -84,14 +68,6 @@ def test_an_integer_model_has_nothing_to_round(
     assert next(each.ratio for each in figures.cuts if each.codec == "uint8") == 1.0
 
 
-def test_an_input_of_no_fixed_size_is_refused(
-    small_model: Callable[[str], Path], photographs: tuple[Path, ...]
-) -> None:
-    """Such a model takes images, but not of one size."""
-    with pytest.raises(EvaluationError, match="takes no image of a fixed size"):
-        measured(small_model("dynamic_size"), photographs, [0])
-
-
 @pytest.mark.parametrize(("cuts", "message"), [([99], "there is no cut 99"), ([], "no cut is named")])
 def test_a_cut_that_is_none_is_refused(
     cuts: list[int], message: str, small_model: Callable[[str], Path], photographs: tuple[Path, ...]
@@ -99,14 +75,6 @@ def test_a_cut_that_is_none_is_refused(
     """Before anything is measured."""
     with pytest.raises(EvaluationError, match=message):
         measured(small_model("branchy"), photographs, cuts)
-
-
-def test_a_model_of_several_inputs_is_refused(
-    small_model: Callable[[str], Path], photographs: tuple[Path, ...]
-) -> None:
-    """Codecs are measured on images, and an image is one input."""
-    with pytest.raises(EvaluationError, match="takes 3 inputs"):
-        measured(small_model("shared"), photographs)
 
 
 def test_the_narrowest_cuts_are_chosen(small_model: Callable[[str], Path]) -> None:
