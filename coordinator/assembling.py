@@ -11,8 +11,9 @@ from coordinator.deployment import Deployment, ModelFacts
 from coordinator.errors import ProblemError
 from coordinator.estimates import HIGHEST_LOAD
 from coordinator.evaluation import Circumstances, LinkFigures
+from coordinator.field_checks import MAX_NUMBER
 from coordinator.permitted_codecs import ANY_LOSS, codec_factor, known_to_all, permitted
-from coordinator.problem import MAX_NUMBER, MIN_MBPS, RAW, Codec, Link, Model, Node, Problem
+from coordinator.problem import MIN_MBPS, RAW, Codec, Link, Model, Node, Problem
 from coordinator.site import DeploymentState, LinkState, NodeState, Pair, Refusal, State, load_of
 
 MAX_DOUBLINGS = 6

@@ -7,7 +7,8 @@ import math
 from dataclasses import dataclass, replace
 
 from broker.messages import LinkReading, NodeLoad
-from coordinator.problem import MAX_NUMBER, MIN_MBPS
+from coordinator.field_checks import MAX_NUMBER
+from coordinator.problem import MIN_MBPS
 
 HIGHEST_LOAD = 0.99
 """No node is believed to be busier: its compute then takes 100 times as long, which no plan chooses."""

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from coordinator import exact
 from coordinator.cost import PartitionPlan, Stage, evaluate
 from coordinator.errors import PlanInfeasibleError
+from coordinator.field_checks import check_names
 from coordinator.fleet_choice import ChoiceProposer
 from coordinator.fleet_footprint import on_origin, tariff_of
 from coordinator.fleet_joint import MOST_MEMBERS, jointly
 from coordinator.fleet_ledger import Ledger
-from coordinator.fleet_load import Capacity, Member, check_names, machines_of, under_loads, utilisation
+from coordinator.fleet_load import Capacity, Member, machines_of, under_loads, utilisation
 from coordinator.fleet_paths import QuickestProposer
 from coordinator.fleet_proposal import Proposal, Ready
 from coordinator.fleet_search import Search
@@ -54,7 +55,7 @@ def plan_fleet(members: Sequence[Member], *, before: Mapping[str, Sequence[Stage
     """
     if not members:
         return FleetPlan((), (), {}, 0.0, 0)
-    check_names(members)
+    check_names("deployments", members)
     machines = machines_of(members)
     names, capacities = list(machines), list(machines.values())
     numbers = {name: number for number, name in enumerate(names)}

@@ -8,7 +8,8 @@ from typing import TypeVar
 import msgspec
 
 from coordinator.errors import ProblemError
-from coordinator.fleet_load import Member, check_names, machines_of
+from coordinator.field_checks import check_names
+from coordinator.fleet_load import Member, machines_of
 from coordinator.problem_file import parse_problem
 
 MOST_DEPLOYMENTS = 10_000
@@ -47,7 +48,7 @@ def parse_fleet(text: bytes) -> tuple[Member, ...]:
     if not 1 <= len(parts) <= MOST_DEPLOYMENTS:
         raise ProblemError(f"deployments has {len(parts)} entries, it must have 1 to {MOST_DEPLOYMENTS}")
     members = tuple(_member(part, f"deployments[{index}]") for index, part in enumerate(parts))
-    check_names(members)
+    check_names("deployments", members)
     machines_of(members)
     return members
 
@@ -61,8 +62,6 @@ def _member(part: msgspec.Raw, place: str) -> Member:
     if missing is not None:
         raise ProblemError(f"{place} lacks the field {missing!r}")
     name = _value(fields["name"], str, f"{place}.name", "a text")
-    if not name or not name.isprintable():
-        raise ProblemError(f"{place}.name is {name!r}, it must be a text without line breaks or control characters")
     requests_per_s = _value(fields["requests_per_s"], float, f"{place}.requests_per_s", "a number")
     try:
         problem = parse_problem(bytes(fields["problem"]))

@@ -12,8 +12,9 @@ import msgspec
 
 from coordinator.cost import Stage
 from coordinator.errors import ProblemError
+from coordinator.field_checks import MAX_NUMBER
 from coordinator.packing import ends_ms, packing_of
-from coordinator.problem import MAX_NUMBER, Packing, Problem
+from coordinator.problem import Packing, Problem
 
 MS_PER_S = 1000
 FULL = 1.0 - 1e-9
@@ -110,16 +111,6 @@ def under_loads(problem: Problem, others: Mapping[str, float]) -> Problem:
     loaded = copy.copy(problem)
     msgspec.structs.force_setattr(loaded, "nodes", nodes)
     return loaded
-
-
-def check_names(members: Sequence[Member]) -> None:
-    """ProblemError if two deployments have one name."""
-    first: dict[str, int] = {}
-    for index, member in enumerate(members):
-        if first.setdefault(member.name, index) != index:
-            raise ProblemError(
-                f"deployments[{index}].name is {member.name!r}, which deployments[{first[member.name]}] has already"
-            )
 
 
 def machines_of(members: Sequence[Member]) -> dict[str, Capacity]:

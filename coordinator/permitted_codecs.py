@@ -12,8 +12,9 @@ import msgspec
 
 from broker.messages import CodecSpeed, PlanStage, TensorScale
 from coordinator.cost import PartitionPlan, Stage
+from coordinator.field_checks import MAX_NUMBER
 from coordinator.prices import within
-from coordinator.problem import MAX_NUMBER, RAW, Codec, Problem
+from coordinator.problem import RAW, Codec, Problem
 from models.codec_figures import IMAGE_CODECS, NAMES, CodecFigures, CodecName, CutCodec
 
 LOSSY = frozenset({"fp16", "fp16+lz4", "fp16+zstd", "int8", "int8+lz4", "int8+zstd"})

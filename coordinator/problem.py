@@ -3,16 +3,14 @@
 Checks every number and name, wherever the problem comes from; reading it from JSON is problem_file's business.
 """
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from coordinator.errors import ProblemError
+from coordinator.field_checks import check_names, check_number, check_numbers, check_printable
 
-MAX_NUMBER = 1e15
-"""The largest number that a problem may hold, so that every figure made from it is finite."""
 MIN_MBPS = 1e-6
 MIN_REFERENCE = 1e-9
 """Below this many ms, or watts, running everything on the origin is nothing to compare with."""
@@ -159,7 +157,7 @@ class Problem(Value, frozen=True):
         _check_links(self)
         _check_codecs(self.codecs, self.model.ops)
         if self.deadline_ms is not None:
-            _check_number("deadline_ms", self.deadline_ms)
+            check_number("deadline_ms", self.deadline_ms)
         if self.risk is not None and not 0.5 <= self.risk < 1.0:
             raise ProblemError(f"risk is {self.risk:g}, it must be at least 0.5 (the median) and less than 1")
         _check_objective(self)
@@ -170,51 +168,16 @@ class Problem(Value, frozen=True):
         return next(index for index, node in enumerate(self.nodes) if node.name == self.origin)
 
 
-def _check_number(place: str, number: float, least: float = 0.0) -> None:
-    if not math.isfinite(number):
-        raise ProblemError(f"{place} is {number}, it must be a finite number")
-    if number < least:
-        raise ProblemError(f"{place} is {number:g}, it must be {least:g} or more")
-    if number > MAX_NUMBER:
-        raise ProblemError(f"{place} is {number:g}, it must be at most {MAX_NUMBER:g}")
-
-
-def _check_numbers(place: str, numbers: Sequence[float]) -> None:
-    # One pass in C for the usual case; a NaN compares false and so falls through to the slow search for its place.
-    if not all(0.0 <= number <= MAX_NUMBER for number in numbers):
-        for index, number in enumerate(numbers):
-            _check_number(f"{place}[{index}]", number)
-
-
-def _check_names(place: str, values: Iterable[Node | Codec]) -> None:
-    first: dict[str, int] = {}
-    for index, value in enumerate(values):
-        if not value.name:
-            raise ProblemError(f"{place}[{index}].name is empty")
-        _check_printable(f"{place}[{index}].name", value.name)
-        if value.name in first:
-            raise ProblemError(
-                f"{place}[{index}].name is {value.name!r}, which {place}[{first[value.name]}] has already"
-            )
-        first[value.name] = index
-
-
-def _check_printable(place: str, name: str) -> None:
-    # Names go into one-line messages and onto terminals.
-    if not name.isprintable():
-        raise ProblemError(f"{place} is {name!r}, it must have no line breaks or control characters")
-
-
 def _check_model(model: Model) -> None:
-    _check_printable("model.name", model.name)
+    check_printable("model.name", model.name)
     if len(model.cut_bytes) < 2:
         raise ProblemError(
             f"model.bytes has {_count(model.cut_bytes)}, it needs one for each cut point: at least input and output"
         )
-    _check_numbers("model.bytes", model.cut_bytes)
+    check_numbers("model.bytes", model.cut_bytes)
     if model.weight_mb and len(model.weight_mb) != model.ops:
         raise ProblemError(f"model.weight_mb has {_count(model.weight_mb)}, the model has {_ops(model.ops)}")
-    _check_numbers("model.weight_mb", model.weight_mb)
+    check_numbers("model.weight_mb", model.weight_mb)
     for index, cut in enumerate(model.forbidden_cuts):
         if not 1 <= cut < model.ops:
             raise ProblemError(
@@ -224,23 +187,23 @@ def _check_model(model: Model) -> None:
 
 
 def _check_nodes(nodes: tuple[Node, ...], ops: int) -> None:
-    _check_names("nodes", nodes)
+    check_names("nodes", nodes)
     for index, node in enumerate(nodes):
         place = f"nodes[{index}]"
         if len(node.op_ms) != ops:
             raise ProblemError(f"{place}.op_ms has {_count(node.op_ms)}, the model has {_ops(ops)}")
-        _check_numbers(f"{place}.op_ms", node.op_ms)
+        check_numbers(f"{place}.op_ms", node.op_ms)
         if node.op_ms_std and len(node.op_ms_std) != ops:
             raise ProblemError(f"{place}.op_ms_std has {_count(node.op_ms_std)}, the model has {_ops(ops)}")
-        _check_numbers(f"{place}.op_ms_std", node.op_ms_std)
+        check_numbers(f"{place}.op_ms_std", node.op_ms_std)
         if not 0.0 <= node.load < 1.0:
             raise ProblemError(f"{place}.load is {node.load:g}, it must be at least 0 and less than 1")
         if node.memory_mb is not None:
-            _check_number(f"{place}.memory_mb", node.memory_mb)
+            check_number(f"{place}.memory_mb", node.memory_mb)
         for field in ("idle_w", "busy_w", "tx_j_per_mb", "rx_j_per_mb"):
-            _check_number(f"{place}.{field}", getattr(node, field))
+            check_number(f"{place}.{field}", getattr(node, field))
         if node.codec_factor is not None:
-            _check_number(f"{place}.codec_factor", node.codec_factor)
+            check_number(f"{place}.codec_factor", node.codec_factor)
 
 
 def _check_links(problem: Problem) -> None:
@@ -258,18 +221,18 @@ def _check_links(problem: Problem) -> None:
                 f"{place} leads from {link.src!r} to {link.dst!r}, as links[{first[link.src, link.dst]}] does already"
             )
         first[link.src, link.dst] = index
-        _check_number(f"{place}.rtt_ms", link.rtt_ms)
+        check_number(f"{place}.rtt_ms", link.rtt_ms)
         if link.mbps == 0.0:
             raise ProblemError(f"{place}.mbps is 0, leave out a link that cannot be used")
-        _check_number(f"{place}.mbps", link.mbps, least=MIN_MBPS)
-        _check_number(f"{place}.rtt_ms_std", link.rtt_ms_std)
-        _check_number(f"{place}.mbps_std", link.mbps_std)
+        check_number(f"{place}.mbps", link.mbps, least=MIN_MBPS)
+        check_number(f"{place}.rtt_ms_std", link.rtt_ms_std)
+        check_number(f"{place}.mbps_std", link.mbps_std)
 
 
 def _check_codecs(codecs: tuple[Codec, ...], ops: int) -> None:
     if not codecs:
         raise ProblemError("codecs is empty, leave it out for transfers as they are")
-    _check_names("codecs", codecs)
+    check_names("codecs", codecs)
     for index, codec in enumerate(codecs):
         place = f"codecs[{index}]"
         for field in ("ratio", "encode_ms_per_mb", "decode_ms_per_mb"):
@@ -285,7 +248,7 @@ def _check_codecs(codecs: tuple[Codec, ...], ops: int) -> None:
 def _check_figure(place: str, figure: float | tuple[float | None, ...], ops: int) -> None:
     """A number for all cut points, or one for each."""
     if not isinstance(figure, tuple):
-        _check_number(place, figure)
+        check_number(place, figure)
         return
     if len(figure) != ops + 1:
         raise ProblemError(
@@ -293,14 +256,14 @@ def _check_figure(place: str, figure: float | tuple[float | None, ...], ops: int
         )
     for cut, number in enumerate(figure):
         if number is not None:
-            _check_number(f"{place}[{cut}]", number)
+            check_number(f"{place}[{cut}]", number)
 
 
 def _check_objective(problem: Problem) -> None:
     objective = problem.objective
     weights = {field: getattr(objective, field) for field in OBJECTIVES}
     for field, weight in weights.items():
-        _check_number(f"objective.{field}", weight)
+        check_number(f"objective.{field}", weight)
     if not any(weights.values()):
         raise ProblemError(f"objective weighs nothing, give {', '.join(OBJECTIVES)} a weight above 0")
     origin = problem.nodes[problem.origin_index]

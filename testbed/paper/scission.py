@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from broker.messages import MAX_OPS, PlanStage
-from coordinator.problem import MAX_NUMBER
+from coordinator.field_checks import MAX_NUMBER
 from testbed.errors import ExperimentError
 from testbed.machines import LAPTOP, PC, PI
 from testbed.paper.model_profile import ModelProfile, NodeTimes

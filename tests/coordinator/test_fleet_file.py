@@ -62,7 +62,7 @@ def test_what_is_no_fleet_is_told_in_one_line(text: bytes, message: str) -> None
     ("changed", "message"),
     [
         ({"name": 3}, r"deployments\[1\].name must be a text"),
-        ({"name": "two\nlines"}, r"deployments\[1\].name is .* without line breaks"),
+        ({"name": "two\nlines"}, r"deployments\[1\].name is .* it must have no line breaks"),
         ({"name": "a"}, r"deployments\[1\].name is 'a', which deployments\[0\] has already"),
         ({"requests_per_s": "2"}, r"deployments\[1\].requests_per_s must be a number"),
         ({"requests_per_s": -1}, "requests_per_s of 'b' is -1, it must be 0 to"),
