@@ -18,7 +18,8 @@ from edge_agent.packing import PLAIN, Ends, ImageForm, ImageForms
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model, runtime_words
 from edge_agent.room import memory_bound_mb
 from edge_agent.routes import computing_segments, route
-from edge_agent.shelf import Holdings, SegmentKey, Shelf
+from edge_agent.segment_loading import SegmentKey
+from edge_agent.shelf import Holdings, Shelf
 from edge_agent.threads import ThreadSetting, segment_threads
 from models.cache import ModelCache
 from models.codec_figures import IMAGE_CODECS

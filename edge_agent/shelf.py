@@ -1,6 +1,6 @@
-"""The segments that a node holds in memory, and for which plans; cutting and running them is `models`' part.
+"""The segments that a node holds in memory, and for which plans, as far as there is room for them.
 
-Which plans these are, and when they change, others say.
+Which plans these are, and when they change, others say; `edge_agent.segment_loading` makes what is held.
 """
 
 import logging
@@ -8,39 +8,19 @@ import threading
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 from broker.messages import Plan
 from edge_agent.errors import NoRoomError
 from edge_agent.packing import PLAIN, Ends, computing_ends
-from edge_agent.room import BYTES_PER_MB, RESERVE_MB, SegmentWeights, check_room, free_memory_mb, weights_mb
+from edge_agent.room import SegmentWeights, check_room, free_memory_mb, weights_mb
 from edge_agent.routes import leading_stop, named_nodes, ops_of, route
+from edge_agent.segment_loading import SegmentKey, SegmentLoader
 from models.cache import ModelCache
-from models.errors import SegmentRunError, UnsupportedOpError
-from models.file_records import Fingerprint, fingerprint_of
-from models.graph import read_graph
+from models.errors import UnsupportedOpError
 from models.packed import PackedWeights
 from models.runtime import Segment
-from models.slicer import slice_model
 
 log = logging.getLogger("splitrail.agent")
-
-WEIGHTS_KEPT = 64  # models whose ops' weights are remembered
-CUTS_KEPT = 4_096  # a cut that is forgotten is made anew
-
-
-class SegmentKey(NamedTuple):
-    """A model's sha256, the first op and the op after the last; and what the graph does of the codecs at its ends."""
-
-    model: str
-    start: int
-    stop: int
-    ends: Ends = PLAIN
-
-    @property
-    def plain(self) -> "SegmentKey":
-        """The segment of the same ops that takes and gives tensors as the model has them."""
-        return SegmentKey(self.model, self.start, self.stop)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +53,7 @@ class Shelf:
         free_mb: Callable[[], float] = free_memory_mb,
     ) -> None:
         self._node = node
-        self._cache = cache
-        self._packed = packed
-        self._threads = threads
+        self._loader = SegmentLoader(cache, packed, threads)
         self._bound_mb = bound_mb
         self._free_mb = free_mb
         self._lock = threading.Lock()
@@ -83,8 +61,6 @@ class Shelf:
         self._held_weights: dict[SegmentKey, SegmentWeights] = {}
         self._fallbacks: dict[str, SegmentKey] = {}
         self._holdings: Holdings | None = None
-        self._cut: dict[SegmentKey, Fingerprint] = {}
-        self._weights: dict[str, tuple[float, ...]] = {}
 
     def segment(self, model: str, start: int, stop: int, ends: Ends = PLAIN) -> Segment | None:
         """The loaded segment [start, stop) of the model with this sha256, if it is here.
@@ -111,7 +87,7 @@ class Shelf:
 
     def packed(self, model: str) -> Path | None:
         """The packed weights of the model with this sha256, if they are here."""
-        return self._packed.find(model)
+        return self._loader.packed(model)
 
     def pack(self, model: str, fetch: Callable[[], Path]) -> None:
         """Pack the weights of the model with this sha256, for its segments that are loaded now or later.
@@ -119,15 +95,9 @@ class Shelf:
         Nothing is done where they are packed already, or cannot be. ModelError says what keeps them from it, and what
         `fetch`, which gives the model's file, raises goes on.
         """
-        if self._packed.find(model) is not None:
-            return
-        whole = fetch()
-        op_mb = self._op_mb(model, whole)
-        if sum(op_mb) + RESERVE_MB <= self._free_mb():
-            piece = self._piece(SegmentKey(model, 0, len(op_mb)), whole)
-            if self._packed.make(model, piece, round(sum(op_mb) * BYTES_PER_MB)) is None:
-                log.info("each segment of the model %s has weights of its own", model)
-            else:
+        if self.packed(model) is None:
+            whole = fetch()
+            if self._loader.pack(model, whole, self._free_mb()):
                 self._share(model, whole)
 
     def hold(self, holdings: Holdings) -> None:
@@ -197,19 +167,18 @@ class Shelf:
     def _load(self, key: SegmentKey, whole: Path) -> None:
         if key in self._segments:
             return
-        if key.ends != PLAIN and self._packed.find(key.model) is None:
+        if key.ends != PLAIN and self.packed(key.model) is None:
             # Codecs change more often than cuts do: without shared weights each change would hold them once more.
             self._load(key.plain, whole)
             return
         try:
-            segment, shared = self._loaded(key, self._piece(key, whole))
+            segment, weights = self._loader.load(key, whole)
         except UnsupportedOpError as error:
             if key.ends == PLAIN:
                 raise
             log.info("the codecs of %s stay beside its graph: %s", key.model, error)
             self._load(key.plain, whole)
             return
-        weights = self._weights_of(key, whole, shared=shared)
         with self._lock:
             self._held_weights[key] = weights
             self._segments[key] = segment
@@ -219,42 +188,15 @@ class Shelf:
         for key, before in list(self._segments.items()):
             if key.model != model or before.shares_weights:
                 continue
-            segment, shared = self._loaded(key, self._piece(key, whole))
-            weights = self._weights_of(key, whole, shared=shared)
+            segment, weights = self._loader.load(key, whole)
             with self._lock:
-                if shared and key in self._segments:
+                if weights.shared and key in self._segments:
                     self._held_weights[key] = weights
                     self._segments[key] = segment
 
-    def _piece(self, key: SegmentKey, whole: Path) -> Path:
-        """The file of a segment, cut now unless this run has cut it: nothing tells what an earlier one left."""
-        piece = self._cache.segment_path(key.model, key.start, key.stop, key.ends.word)
-        if key not in self._cut or self._cut[key] != _fingerprint(piece):
-            slice_model(whole, key.start, key.stop, piece, taken=key.ends.taken, given=key.ends.given)
-            if len(self._cut) >= CUTS_KEPT:
-                self._cut.clear()
-            self._cut[key] = fingerprint_of(piece)
-        return piece
-
-    def _loaded(self, key: SegmentKey, piece: Path) -> tuple[Segment, bool]:
-        """A segment that has run once, and whether it shares its model's packed weights."""
-        packed, threads = self._packed.find(key.model), self._threads(key)
-        if packed is not None:
-            try:
-                segment = Segment(piece, threads, packed)
-                segment.warm_up()
-            except SegmentRunError as error:
-                log.warning("the packed weights of %s are of no use here: %s", key.model, error)
-                self._packed.discard(key.model)
-            else:
-                return segment, segment.shares_weights
-        segment = Segment(piece, threads)
-        segment.warm_up()
-        return segment, False
-
     def close(self) -> None:
         """Wait a little for the disk to take what was packed."""
-        self._packed.close()
+        self._loader.close()
 
     def release_unheld(self) -> None:
         """Free what was loaded for a plan that was given up meanwhile."""
@@ -289,23 +231,11 @@ class Shelf:
         """What loading these segments adds to the weights that are held."""
         held = list(self._held_weights.values())
         more = [
-            self._weights_of(key, whole, shared=self._packed.find(key.model) is not None)
+            self._loader.weights(key, whole)
             for key in keys
             if key not in self._segments and key.plain not in self._segments
         ]
         return weights_mb([*held, *more]) - weights_mb(held) if more else 0.0
-
-    def _weights_of(self, key: SegmentKey, whole: Path, *, shared: bool) -> SegmentWeights:
-        return SegmentWeights(key.model, key.start, self._op_mb(key.model, whole)[key.start : key.stop], shared)
-
-    def _op_mb(self, model: str, whole: Path) -> tuple[float, ...]:
-        op_mb = self._weights.get(model)
-        if op_mb is None:
-            op_mb = tuple(op.weight_bytes / BYTES_PER_MB for op in read_graph(whole).ops)
-            if len(self._weights) >= WEIGHTS_KEPT:
-                del self._weights[next(iter(self._weights))]
-            self._weights[model] = op_mb
-        return op_mb
 
     def _keys(self, plans: Iterable[Plan]) -> set[SegmentKey]:
         return {
@@ -314,10 +244,3 @@ class Shelf:
             for hop, ends in zip(route(plan), computing_ends(plan), strict=True)
             if hop.node == self._node and not hop.relays
         }
-
-
-def _fingerprint(path: Path) -> Fingerprint | None:
-    try:
-        return fingerprint_of(path)
-    except OSError:
-        return None

@@ -124,7 +124,7 @@ def test_a_runtime_without_the_ops_is_no_obstacle(packing: Packing, monkeypatch:
             raise UnsupportedOpError(f"{path}: has no CAST version 5", "CAST", 5)
         return Segment(path, *rest)  # type: ignore[arg-type]  # as it was called
 
-    monkeypatch.setattr("edge_agent.shelf.Segment", refusing)
+    monkeypatch.setattr("edge_agent.segment_loading.Segment", refusing)
     assert {spec.dtype for spec in packing.loaded(packing.plan("fp16")).outputs} == {"float32"}
 
 

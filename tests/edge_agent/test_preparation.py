@@ -11,7 +11,7 @@ import pytest
 from plans import plan_of
 
 import edge_agent.preparation
-import edge_agent.shelf
+import edge_agent.segment_loading
 from broker.messages import DeploymentNotice, ModelReference, NodeProfile, Plan, PlanReady, ProfileFailure
 from edge_agent.configuration import AgentSettings, EmulationSettings
 from edge_agent.preparation import Preparation
@@ -135,7 +135,7 @@ def test_a_fault_of_a_library_is_reported_and_the_next_plan_is_carried_out(
         def fail(*_: object, **__: object) -> None:
             raise TypeError("data type 'string' not understood")
 
-        patched.setattr(edge_agent.shelf, "slice_model", fail)
+        patched.setattr(edge_agent.segment_loading, "slice_model", fail)
         node.preparation.prepare(plan)
         assert node.ready.get(timeout=30).reason == "TypeError: data type 'string' not understood"
     node.preparation.prepare(plan)

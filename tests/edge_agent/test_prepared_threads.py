@@ -86,7 +86,7 @@ def loaded_with(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             threads.append(count)
             super().__init__(path, count, packed)
 
-    monkeypatch.setattr("edge_agent.shelf.Segment", Counted)
+    monkeypatch.setattr("edge_agent.segment_loading.Segment", Counted)
     return threads
 
 

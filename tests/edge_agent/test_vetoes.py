@@ -16,7 +16,7 @@ import pytest
 from eventually import eventually
 from plans import plan_of
 
-import edge_agent.shelf
+import edge_agent.segment_loading
 import models.slicer
 from broker.messages import DeploymentNotice, ModelReference, Plan, PlanReady
 from broker.mosquitto import PrivateMosquitto
@@ -159,7 +159,7 @@ def test_an_op_version_that_the_runtime_lacks(vetoing: Vetoing, branchy: Path, m
     def refuse(path: Path, threads: int) -> None:
         raise UnsupportedOpError(f"{path}: no CONV_2D version 9: install a newer one", "CONV_2D", 9)
 
-    monkeypatch.setattr(edge_agent.shelf, "Segment", refuse)
+    monkeypatch.setattr(edge_agent.segment_loading, "Segment", refuse)
     report = vetoing.answer_to(vetoing.serve(branchy))
     assert not report.ready
     assert report.reason.endswith("no CONV_2D version 9: install a newer one")
