@@ -2,9 +2,10 @@
 
 import statistics
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from eventually import eventually
 
 from broker.messages import InferReply, InferRequest, NodeLoad, Plan
@@ -26,69 +27,88 @@ SHAPES = tuple(LinkShape(src.name, dst.name, constant(200.0), 1.0) for src in NO
 REQUESTS = 5
 
 
-def ask(client: Session, image: bytes) -> InferReply:
+# One deployment stays where it is, the other goes where it is quickest.
+STILL, MOVING = "still", "moving"
+
+
+@pytest.fixture(scope="module")
+def continuum(tmp_path_factory: pytest.TempPathFactory, zoo_model: Callable[..., Path]) -> Iterator[Continuum]:
+    """The site, started once: each test leaves its nodes undisturbed."""
+    model = zoo_model("mobilenetv2")
+    deployments = (
+        DeploymentSettings(name=STILL, model=model, origin="pi", strategy="fog-only"),
+        DeploymentSettings(name=MOVING, model=model, origin="pi"),
+    )
+    quick = PlanningSettings(settle_s=1.0)
+    with Continuum(NODES, SHAPES, deployments, tmp_path_factory.mktemp("site"), planning=quick) as running:
+        yield running
+
+
+@pytest.fixture
+def watcher(continuum: Continuum) -> Iterator[Session]:
+    """Who asks and listens; when it has gone, so has the load."""
+    with continuum.session("watcher") as session:
+        yield session
+    continuum.set_load("laptop", 0.0)
+
+
+@pytest.fixture
+def image(photographs: tuple[Path, ...]) -> bytes:
+    """What is asked about."""
+    return photographs[0].read_bytes()
+
+
+def ask(client: Session, deployment: str, image: bytes) -> InferReply:
     request = InferRequest(request_id=uuid.uuid4().hex, image=image)
-    return client.request(INFER, request, "photos", timeout_s=40.0)
+    return client.request(INFER, request, deployment, timeout_s=40.0)
 
 
 def compute_ms(client: Session, image: bytes) -> float:
     """The laptop's compute for a request, the median of a few."""
     times = []
     for _ in range(REQUESTS):
-        report = ask(client, image).report
+        report = ask(client, STILL, image).report
         assert report is not None
         [stage] = [stage for stage in report.stages if stage.node == "laptop"]
         times.append(stage.compute_ms)
     return statistics.median(times)
 
 
-def test_contention_is_told_and_stretches_compute(
-    tmp_path: Path, zoo_model: Callable[..., Path], photographs: tuple[Path, ...]
-) -> None:
+def test_contention_is_told_and_stretches_compute(continuum: Continuum, watcher: Session, image: bytes) -> None:
     """Each node starts undisturbed; a load of three quarters makes compute four times longer, until it is gone."""
-    image = photographs[0].read_bytes()
-    deployment = DeploymentSettings(name="photos", model=zoo_model("mobilenetv2"), origin="pi", strategy="fog-only")
     loads: dict[str, NodeLoad] = {}
-    quick = PlanningSettings(settle_s=1.0)
-    with (
-        Continuum(NODES, SHAPES, (deployment,), tmp_path, planning=quick) as continuum,
-        continuum.session("watcher") as watcher,
-    ):
-        watcher.on(LOAD, lambda incoming: loads.update({incoming.message.node: incoming.message}))
-        assert eventually(lambda: len(loads) == 3)
-        assert all(load.emulated and load.load == 0.0 for load in loads.values())
-        assert eventually(lambda: ask(watcher, image).error is None, 60), "the first plan never gets ready"
-        alone_ms = compute_ms(watcher, image)
+    watcher.on(LOAD, lambda incoming: loads.update({incoming.message.node: incoming.message}))
+    assert eventually(lambda: len(loads) == 3)
+    assert all(load.emulated and load.load == 0.0 for load in loads.values())
+    assert eventually(lambda: ask(watcher, STILL, image).error is None, 60), "the first plan never gets ready"
+    alone_ms = compute_ms(watcher, image)
 
-        continuum.set_load("laptop", 0.75)
-        assert eventually(lambda: loads["laptop"].load == 0.75)
-        assert loads["pi"].load == 0.0
-        # Both rest on the CPU time of the very same op, which varies by far less than the factor of four.
-        assert compute_ms(watcher, image) > 2.0 * alone_ms
+    continuum.set_load("laptop", 0.75)
+    assert eventually(lambda: loads["laptop"].load == 0.75)
+    assert loads["pi"].load == 0.0
+    # Both rest on the CPU time of the very same op, which varies by far less than the factor of four.
+    assert compute_ms(watcher, image) > 2.0 * alone_ms
 
-        continuum.set_load("laptop", 0.0)
-        assert eventually(lambda: loads["laptop"].load == 0.0)
-        assert compute_ms(watcher, image) < 2.0 * alone_ms
+    continuum.set_load("laptop", 0.0)
+    assert eventually(lambda: loads["laptop"].load == 0.0)
+    assert compute_ms(watcher, image) < 2.0 * alone_ms
 
 
 def test_the_split_leaves_a_node_under_contention_and_returns(
-    tmp_path: Path, zoo_model: Callable[..., Path], photographs: tuple[Path, ...]
+    continuum: Continuum, watcher: Session, image: bytes
 ) -> None:
     """The quickest node loses its part when others take most of it, and gets it back when they have gone."""
-    image = photographs[0].read_bytes()
-    deployment = DeploymentSettings(name="photos", model=zoo_model("mobilenetv2"), origin="pi")
     plans: list[Plan] = []
 
-    def answered_with(client: Session, *, laptop: bool) -> bool:
+    def answered_with(*, laptop: bool) -> bool:
         """Whether a request is answered by a plan that computes on the laptop, or by one that does not."""
-        report = ask(client, image).report
+        report = ask(watcher, MOVING, image).report
         return report is not None and any(stage.node == "laptop" for stage in report.stages) == laptop
 
-    with Continuum(NODES, SHAPES, (deployment,), tmp_path) as continuum, continuum.session("watcher") as watcher:
-        watcher.on(PLAN, lambda incoming: plans.append(incoming.message))
-        assert eventually(lambda: ask(watcher, image).error is None, 60), "the first plan never gets ready"
-        assert eventually(lambda: answered_with(watcher, laptop=True), 60), "no plan uses the quickest node"
-        continuum.set_load("laptop", 0.9)
-        assert eventually(lambda: answered_with(watcher, laptop=False), 60), f"the split stayed: {plans[-1]}"
-        continuum.set_load("laptop", 0.0)
-        assert eventually(lambda: answered_with(watcher, laptop=True), 60), f"the split did not return: {plans[-1]}"
+    watcher.on(PLAN, lambda incoming: plans.append(incoming.message), levels=(MOVING,))
+    assert eventually(lambda: ask(watcher, MOVING, image).error is None, 60), "the first plan never gets ready"
+    assert eventually(lambda: answered_with(laptop=True), 60), "no plan uses the quickest node"
+    continuum.set_load("laptop", 0.9)
+    assert eventually(lambda: answered_with(laptop=False), 60), f"the split stayed: {plans[-1]}"
+    continuum.set_load("laptop", 0.0)
+    assert eventually(lambda: answered_with(laptop=True), 60), f"the split did not return: {plans[-1]}"
