@@ -5,6 +5,7 @@ What is written is a tree of nodes.py; what its tables mean is the business of w
 
 import os
 import struct
+import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -184,8 +185,11 @@ def write_flatbuffer(root: Fresh, identifier: bytes, out: Path) -> int:
 
 
 def _replace(out: Path, skeleton: _Skeleton, places: Mapping[int, int]) -> None:
-    """Write beside `out` and rename, so that a full disk or a kill leaves no half file."""
-    partial = out.with_name(f".{out.name}.{os.getpid()}.part")
+    """Write beside `out` and rename, so that a full disk or a kill leaves no half file.
+
+    Several threads may write the same file at once: the last one's stays.
+    """
+    partial = out.with_name(f".{out.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
         with partial.open("wb") as file:
             _write(file, skeleton, places)

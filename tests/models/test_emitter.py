@@ -1,8 +1,11 @@
 """How a segment reaches the disk: weights within or outside the flatbuffer, copied by the kernel or by hand."""
 
 import os
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 from chains import assert_every_cut_exact, assert_same, made_inputs, run_file
@@ -77,3 +80,25 @@ def test_full_disk_leaves_no_half_file(small_model: Models, tmp_path: Path, monk
         slice_model(small_model("branchy"), 0, 4, out)
     assert out.read_bytes() == b"precious"
     assert [path.name for path in tmp_path.iterdir()] == ["out.tflite"]
+
+
+def test_threads_that_write_one_file_do_not_disturb_each_other(
+    small_model: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each writes a file of its own, which takes the name once it is whole: who maps it meanwhile never sees less."""
+    path, alone, out = small_model("branchy"), tmp_path / "alone.tflite", tmp_path / "out.tflite"
+    slice_model(path, 0, 4, alone)
+    write, both = emitter._write, threading.Barrier(2, timeout=20.0)
+    written = []
+
+    def write_together(file: BinaryIO, *rest: Any) -> None:
+        both.wait()
+        write(file, *rest)
+        written.append(os.fstat(file.fileno()).st_ino)
+
+    monkeypatch.setattr(emitter, "_write", write_together)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda _: slice_model(path, 0, 4, out), range(2)))
+    assert len(set(written)) == 2
+    assert out.read_bytes() == alone.read_bytes()
+    assert sorted(left.name for left in tmp_path.iterdir()) == ["alone.tflite", "out.tflite"]
