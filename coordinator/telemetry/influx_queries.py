@@ -11,9 +11,8 @@ from broker.messages import EnergyScope, EnergySource
 from coordinator.errors import InfluxError
 from coordinator.telemetry.influx_answers import Scalar, Series
 from coordinator.telemetry.store import InferenceSummary, PowerSummary
-from splitrail.percentile import percentile
+from coordinator.telemetry.summarising import MAX_SUMMARISED, SummarisedInference, summary_of
 
-MAX_SUMMARISED: Final = 20_000
 WAIT_S: Final = 2.0
 """What a status waits for; name resolution, for instance, has no time limit of its own."""
 PAUSE_S: Final = 5.0
@@ -32,16 +31,6 @@ class Summaries:
     power: tuple[PowerSummary, ...]
 
 
-NOTHING: Final = InferenceSummary(
-    count=0,
-    errors=0,
-    latency_p50_ms=None,
-    latency_p95_ms=None,
-    origin_energy_j=None,
-    total_energy_j=None,
-    energy_source=None,
-    energy_scope=None,
-)
 _EMPTY: Final = Summaries({}, ())
 
 
@@ -158,44 +147,22 @@ def summaries_of(answers: tuple[tuple[Series, ...], ...]) -> Summaries:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Inference:
-    time_ns: float
-    has_failed: bool
-    latency_ms: float
-    origin_energy_j: float
-    total_energy_j: float
-    source: EnergySource
-    scope: EnergyScope
-
-
 def _inference_summaries(answer: tuple[Series, ...]) -> dict[str, InferenceSummary]:
-    by_deployment: dict[str, list[_Inference]] = {}
+    by_deployment: dict[str, list[tuple[float, SummarisedInference]]] = {}
     for series in answer:
         source, scope = _source(series), _scope(series)
         has_failed = series.tags.get("outcome") == "failed"
         into = by_deployment.setdefault(series.tags.get("deployment", ""), [])
         for row in series.values:
             time_ns, latency_ms, origin_j, total_j = _figures(row, 4)
-            into.append(_Inference(time_ns, has_failed, latency_ms, origin_j, total_j, source, scope))
-    return {name: _inference_summary(rows) for name, rows in by_deployment.items()}
+            into.append((time_ns, SummarisedInference(latency_ms, origin_j, total_j, source, scope, has_failed)))
+    return {name: summary_of(_newest(timed)) for name, timed in by_deployment.items()}
 
 
-def _inference_summary(rows: list[_Inference]) -> InferenceSummary:
-    newest = sorted(rows, key=lambda row: row.time_ns, reverse=True)[:MAX_SUMMARISED]
-    succeeded = [row for row in newest if not row.has_failed]
-    latencies_ms = [row.latency_ms for row in succeeded]
-    count = len(succeeded)
-    return InferenceSummary(
-        count=len(newest),
-        errors=len(newest) - count,
-        latency_p50_ms=percentile(latencies_ms, 50),
-        latency_p95_ms=percentile(latencies_ms, 95),
-        origin_energy_j=sum(row.origin_energy_j for row in succeeded) / count if count else None,
-        total_energy_j=sum(row.total_energy_j for row in succeeded) / count if count else None,
-        energy_source=max((row.source for row in succeeded), default=None),  # "modelled" sorts after "measured"
-        energy_scope=succeeded[0].scope if count else None,
-    )
+def _newest(timed: list[tuple[float, SummarisedInference]]) -> list[SummarisedInference]:
+    """Those of all series together, by their times."""
+    newest_first = sorted(timed, key=lambda each: each[0], reverse=True)
+    return [inference for _, inference in newest_first[:MAX_SUMMARISED]]
 
 
 def _power_summary(means: Series, newest: Series | None) -> PowerSummary | None:

@@ -12,7 +12,7 @@ from typing import Final
 
 from coordinator.configuration import InfluxSettings
 from coordinator.telemetry.influx_lines import line_of
-from coordinator.telemetry.influx_queries import NOTHING, Queries, Summaries
+from coordinator.telemetry.influx_queries import Queries, Summaries
 from coordinator.telemetry.influx_server import InfluxServer
 from coordinator.telemetry.influx_shipper import Shipper
 from coordinator.telemetry.influx_spool import Spool
@@ -23,6 +23,7 @@ from coordinator.telemetry.series_bound import SeriesBound
 from coordinator.telemetry.sqlite_file import connect_to_read, prepare, sole_use
 from coordinator.telemetry.sqlite_rows import prune_rows
 from coordinator.telemetry.store import InferenceSummary, PowerSummary, Storable, StoreReport
+from coordinator.telemetry.summarising import NOTHING
 
 FLUSH_TIMEOUT_S: Final = 30.0
 LAST_TIMEOUT_S: Final = 2.0

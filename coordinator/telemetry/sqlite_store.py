@@ -15,9 +15,7 @@ from coordinator.telemetry.point_time import NEAR_S
 from coordinator.telemetry.sqlite_file import connect_to_read
 from coordinator.telemetry.sqlite_rows import Rows
 from coordinator.telemetry.store import InferenceSummary, PowerSummary, StoreReport
-from splitrail.percentile import percentile
-
-MAX_SUMMARISED = 20_000
+from coordinator.telemetry.summarising import MAX_SUMMARISED, SummarisedInference, summary_of
 
 
 class SqliteTelemetryStore(Intake):
@@ -48,23 +46,11 @@ class SqliteTelemetryStore(Intake):
     def summarise_inferences(self, deployment: str, since: float) -> InferenceSummary:
         """The inferences that arrived at or after `since`, the newest 20,000 of them."""
         rows = self._read(
-            "SELECT latency_ms, origin_energy_j, total_energy_j, source, scope, error FROM inference"
+            "SELECT latency_ms, origin_energy_j, total_energy_j, source, scope, error IS NOT NULL FROM inference"
             " WHERE deployment = ? AND arrived_at >= ? ORDER BY arrived_at DESC LIMIT ?",
             (deployment, since, MAX_SUMMARISED),
         )
-        succeeded = [row for row in rows if row[5] is None]
-        latencies_ms = [row[0] for row in succeeded]
-        count = len(succeeded)
-        return InferenceSummary(
-            count=len(rows),
-            errors=len(rows) - count,
-            latency_p50_ms=percentile(latencies_ms, 50),
-            latency_p95_ms=percentile(latencies_ms, 95),
-            origin_energy_j=sum(row[1] for row in succeeded) / count if count else None,
-            total_energy_j=sum(row[2] for row in succeeded) / count if count else None,
-            energy_source=max((row[3] for row in succeeded), default=None),  # "modelled" sorts after "measured"
-            energy_scope=succeeded[0][4] if count else None,
-        )
+        return summary_of([SummarisedInference(*row) for row in rows])
 
     def summarise_power(self, since: float) -> tuple[PowerSummary, ...]:
         """Mean power and newest counter of every meter that was read at or after `since`."""

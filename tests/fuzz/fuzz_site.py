@@ -28,7 +28,7 @@ from coordinator.membership import presumed_dead
 from coordinator.problem import Objective
 from coordinator.state import Connected, Event, Received, apply
 from coordinator.status_report import status_report
-from coordinator.telemetry.store import InferenceSummary
+from coordinator.telemetry.summarising import NOTHING
 
 KINDS = (
     NodeStatus,
@@ -46,16 +46,6 @@ PLANNING = PlanningSettings(most_labels=200, interval_s=0.1, least_dwell_s=0.0, 
 TIMES = st.one_of(st.sampled_from((0.0, 1.0, 5.0, 3600.0, -3600.0, 1.7e9)), st.floats(-1e10, 1e10))
 STRATEGIES = ("exact", "static", "reap", "neurosurgeon", "dads", "origin-only", "fog-only", "cloud-only")
 
-NOTHING_YET = InferenceSummary(
-    count=0,
-    errors=0,
-    latency_p50_ms=None,
-    latency_p95_ms=None,
-    origin_energy_j=None,
-    total_energy_j=None,
-    energy_source=None,
-    energy_scope=None,
-)
 
 profiles = messages(NodeProfile)
 fitting_profiles = st.tuples(profiles, st.lists(st.floats(0.0, 1e308), min_size=OPS, max_size=OPS).map(tuple)).map(
@@ -90,7 +80,7 @@ def live(happened: list[Event], strategy: str, objective: Objective, now: float,
                 state = apply(instruction, state)
         # The next weighing sees the clock move on.
         now += 1.0
-    report = status_report("site", state, now=now, power=(), inferences={"photos": NOTHING_YET}, lost_telemetry=0)
+    report = status_report("site", state, now=now, power=(), inferences={"photos": NOTHING}, lost_telemetry=0)
     assert first_non_finite(report) is None
     assert len(state.nodes) <= 256
     msgspec.json.decode(msgspec.json.encode(report), type=type(report))

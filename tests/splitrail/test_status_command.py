@@ -22,27 +22,17 @@ from broker.mosquitto import PrivateMosquitto
 from coordinator.configuration import CoordinatorSettings, DeploymentSettings, HttpSettings
 from coordinator.service import Coordinator
 from coordinator.status_report import LeadershipReport, NodeReport, StatusReport, status_report
-from coordinator.telemetry.store import InferenceSummary, PowerSummary, StoreReport
+from coordinator.telemetry.store import PowerSummary, StoreReport
+from coordinator.telemetry.summarising import NOTHING
 from splitrail.cli import main
 from splitrail.commands.status import rendered
-
-NONE_YET = InferenceSummary(
-    count=0,
-    errors=0,
-    latency_p50_ms=None,
-    latency_p95_ms=None,
-    origin_energy_j=None,
-    total_energy_j=None,
-    energy_source=None,
-    energy_scope=None,
-)
 
 
 def made_report(*messages: SiteMessage) -> StatusReport:
     plan = plan_message(3, ("pi", 0, 1), ("pc", 1, 4))
     state = folded([declared(), *whole_site(at=100.0), *received(plan, *messages, at=100.0)])
     power = (PowerSummary("pi", 3.25, 100.0, "model", "modelled", "board", 100.0),)
-    return status_report("lab", state, now=105.0, power=power, inferences={"photos": NONE_YET}, lost_telemetry=0)
+    return status_report("lab", state, now=105.0, power=power, inferences={"photos": NOTHING}, lost_telemetry=0)
 
 
 def drawn(report: StatusReport, width: int = 120) -> str:
@@ -97,7 +87,7 @@ def test_a_plan_tells_what_travels_packed() -> None:
     packed = tuple(msgspec.structs.replace(stage, codec="int8+zstd") for stage in plan.stages[1:])
     message = msgspec.structs.replace(plan, stages=(plan.stages[0], *packed))
     state = folded([declared(), *whole_site(at=100.0), *received(message, at=100.0)])
-    report = status_report("lab", state, now=105.0, power=(), inferences={"photos": NONE_YET}, lost_telemetry=0)
+    report = status_report("lab", state, now=105.0, power=(), inferences={"photos": NOTHING}, lost_telemetry=0)
     text = drawn(report)
     assert "packed: int8+zstd to pc at 1" in text
     assert "laptop at" not in text
@@ -220,7 +210,7 @@ def test_a_suspect_is_named_with_what_it_missed() -> None:
     plan = plan_message(3, ("pi", 0, 1), ("pc", 1, 4))
     state = folded([declared(), *whole_site(at=100.0), *received(plan, miss, at=100.0)])
     state, _ = carry_out(state, 100.0)
-    report = status_report("lab", state, now=105.0, power=(), inferences={"photos": NONE_YET}, lost_telemetry=0)
+    report = status_report("lab", state, now=105.0, power=(), inferences={"photos": NOTHING}, lost_telemetry=0)
     text = drawn(report, width=160)
     assert "left out: pc: pi waited 310 ms for pc to take tensors from pi, 120 ms allowed" in text
     assert "left out: link pi → pc: pi waited 310 ms for pc to take tensors from pi, 120 ms allowed" in text

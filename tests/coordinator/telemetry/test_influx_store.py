@@ -20,11 +20,12 @@ from coordinator.configuration import InfluxSettings
 from coordinator.errors import InfluxError, StoreError
 from coordinator.telemetry import influx_queries, influx_shipping
 from coordinator.telemetry.influx_answers import Series
-from coordinator.telemetry.influx_queries import NOTHING, Queries, Summaries
+from coordinator.telemetry.influx_queries import Queries, Summaries
 from coordinator.telemetry.influx_server import InfluxServer
 from coordinator.telemetry.influx_store import InfluxTelemetryStore
 from coordinator.telemetry.sqlite_store import SqliteTelemetryStore
 from coordinator.telemetry.store import StoredUpTo
+from coordinator.telemetry.summarising import NOTHING
 from testbed.private_influxd import PrivateInfluxd
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
