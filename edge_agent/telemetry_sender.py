@@ -1,11 +1,10 @@
 """Spools telemetry and sends it: what `edge_agent.spooling` decides, carried out on a spool and a connection.
 
-Used by one thread and without a clock of its own; threads and MQTT are `edge_agent.telemetry_outbox`'s.
+Used by one thread and without a clock of its own; threads and MQTT are `edge_agent.telemetry_outbox`'s, a disk that
+fails `edge_agent.mending_spool`'s.
 """
 
 import itertools
-import logging
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,7 +13,7 @@ import msgspec
 
 from broker.errors import MalformedMessageError
 from broker.messages import Leader, SpoolMark, SpoolReport, Telemetry, TelemetryStored
-from edge_agent.errors import SpoolError, SpoolFailedError
+from edge_agent.mending_spool import MendingSpool, SpoolFile
 from edge_agent.spool import Kept
 from edge_agent.spooling import (
     Confirmed,
@@ -33,48 +32,13 @@ from edge_agent.spooling import (
     next_batch,
 )
 from edge_agent.telemetry_kinds import decode, encode, kind_of
+from edge_agent.telemetry_losses import Losses
 
-RETRY_S = 5.0
 WAITS_AFTER_S = 3.0
 """What is confirmed within this time does not count as waiting."""
 EARLIER_LEAST_AGE_S = 60.0
 """What an earlier run has left is no news, whatever the wall clock says."""
 MOST_AGE_S = 10.0 * 365 * 86_400
-LOG_INTERVAL_S = 60.0
-MAX_REASON = 2_000
-
-log = logging.getLogger("splitrail.agent")
-
-
-class SpoolFile(Protocol):
-    """A spool that is open; `edge_agent.spool.Spool` is the one in a file."""
-
-    was_damaged: bool
-
-    @property
-    def held_bytes(self) -> int:
-        """What waits, in bytes."""
-
-    def held(self) -> tuple[Held, ...]:
-        """What it holds of each run, the oldest first."""
-
-    def append(self, first: int, messages: Sequence[Kept]) -> tuple[Held, ...]:
-        """Keep messages of this run, all or none; what had to go for them."""
-
-    def read(self, session: str, first: int, last: int) -> tuple[tuple[int, Kept], ...]:
-        """The messages of a run from one number to another."""
-
-    def delete(self, session: str, through: int) -> None:
-        """Forget a run up to a number."""
-
-    def tidy(self) -> None:
-        """Do what waits for the disk, while nobody else waits."""
-
-    def begin_anew(self) -> None:
-        """Forget everything, which needs no room."""
-
-    def close(self) -> None:
-        """Let go of it."""
 
 
 class Send(Protocol):
@@ -112,15 +76,10 @@ class TelemetrySender:
     def __init__(self, node: str, session: str, open_spool: Callable[[], SpoolFile], send: Send) -> None:
         self._node = node
         self._session = session
-        self._open_spool = open_spool
         self._send = send
-        self._spool: SpoolFile | None = None
+        self._losses = Losses()
+        self._spool = MendingSpool(open_spool, self._losses)
         self._state = begun(session)
-        self._next_opening_s = -math.inf
-        self._failure = "it is not open"
-        self._dropped = 0
-        self._reason = ""
-        self._warned_s = -math.inf
 
     @property
     def state(self) -> Spooling:
@@ -129,23 +88,11 @@ class TelemetrySender:
 
     def open(self, now: Now) -> None:
         """Open the spool, or try again later where the disk fails; SpoolError where the file cannot be the spool."""
-        try:
-            self._spool = self._open_spool()
-            held = self._spool.held()
-        except SpoolFailedError as error:
-            self._abandon(error.reason, now)
-            self._warn(f"telemetry is not spooled: {error}", now)
-            return
-        if self._spool.was_damaged:
-            # How much earlier runs had left in it, nobody knows.
-            self.drop(max(self._state.held, 1), "the spool was damaged, and what it held is lost", now)
-        self._state = apply(Opened(held, now.monotonic_s), self._state)
+        self._take_up(self._spool.open(now.monotonic_s), now)
 
     def close(self) -> None:
         """Let go of the spool."""
-        if self._spool is not None:
-            self._spool.close()
-            self._spool = None
+        self._spool.close()
 
     def spool(self, messages: Sequence[Telemetry], now: Now) -> News:
         """Spool messages; what is to be sent then, before anything else is done here.
@@ -185,7 +132,7 @@ class TelemetrySender:
         event = Confirmed(stored.session, stored.sequence, stored.term, now.monotonic_s)
         self._state = apply(event, before)
         if self._state is not before:
-            self._delete(stored.session, stored.sequence, now)
+            self._spool.delete(stored.session, stored.sequence, now.monotonic_s)
 
     def connect(self, now: Now) -> None:
         """The broker was reached."""
@@ -202,16 +149,11 @@ class TelemetrySender:
 
     def step(self, now: Now) -> bool:
         """Send what is due of the backlog, a batch at most; whether more is to be sent at once."""
-        if self._spool is None and now.monotonic_s >= self._next_opening_s:
-            self._reopen(now)
+        self._take_up(self._spool.reopen(now.monotonic_s), now)
         self._state = apply(Elapsed(now.monotonic_s), self._state)
         batch = next_batch(self._state)
-        if batch is None or self._spool is None:
-            return False
-        try:
-            rows = dict(self._spool.read(batch.session, batch.first, batch.last))
-        except SpoolFailedError as error:
-            self._note(error, now)
+        rows = None if batch is None else self._spool.read(batch.session, batch.first, batch.last, now.monotonic_s)
+        if batch is None or rows is None:
             return False
         for sequence in range(batch.first, batch.last + 1):
             try:
@@ -226,21 +168,15 @@ class TelemetrySender:
 
     def tidy(self, now: Now) -> None:
         """Let the spool do what waits for the disk; for when there is nothing else to do."""
-        if self._spool is not None:
-            try:
-                self._spool.tidy()
-            except SpoolFailedError as error:
-                self._note(error, now)
+        self._spool.tidy(now.monotonic_s)
 
     def has_due(self) -> bool:
         """Whether a part of the backlog is to be sent now."""
-        return self._spool is not None and next_batch(self._state) is not None
+        return self._spool.is_open and next_batch(self._state) is not None
 
     def drop(self, count: int, reason: str, now: Now) -> None:
         """Count messages that will not be stored, or may not be."""
-        self._dropped += count
-        self._reason = reason[:MAX_REASON]
-        self._warn(f"telemetry is dropped ({self._dropped} messages since the start): {reason}", now)
+        self._losses.add(count, reason, now.monotonic_s)
 
     def report(self, now: Now) -> SpoolReport:
         """How the spool stands; what is being confirmed in its usual time does not count as waiting."""
@@ -251,10 +187,19 @@ class TelemetrySender:
             node=self._node,
             session=self._session,
             waiting=waiting,
-            waiting_bytes=self._spool.held_bytes if waiting and self._spool is not None else 0,
-            dropped=self._dropped,
-            reason=self._reason,
+            waiting_bytes=self._spool.held_bytes if waiting else 0,
+            dropped=self._losses.count,
+            reason=self._losses.reason,
         )
+
+    def _take_up(self, held: tuple[Held, ...] | None, now: Now) -> None:
+        """The spool was opened and holds this, or was not."""
+        if held is None:
+            return
+        if self._spool.was_damaged:
+            # How much earlier runs had left in it, nobody knows.
+            self.drop(max(self._state.held, 1), "the spool was damaged, and what it held is lost", now)
+        self._state = apply(Opened(held, now.monotonic_s), self._state)
 
     def _keep(self, message: Telemetry, now: Now) -> Kept | None:
         try:
@@ -265,30 +210,13 @@ class TelemetrySender:
 
     def _append(self, first: int, kept: list[Kept], now: Now) -> bool:
         """Spool messages; False, and counted, where the spool does not take them."""
-        if self._spool is None:
-            self.drop(len(kept), f"the spool cannot be used: {self._failure}", now)
-            return False
-        try:
-            gone = self._append_somehow(self._spool, first, kept, now)
-        except SpoolFailedError as error:
-            self.drop(len(kept), f"the spool cannot be written: {error.reason}", now)
-            self._note(error, now)
+        gone = self._spool.append(first, kept, now.monotonic_s, is_empty=not self._state.held)
+        if gone is None:
             return False
         for each in gone:
             self.drop(each.last - each.first + 1, "the spool is full, the oldest goes first", now)
             self._state = apply(Dropped(each.session, each.last), self._state)
         return True
-
-    def _append_somehow(self, spool: SpoolFile, first: int, kept: list[Kept], now: Now) -> tuple[Held, ...]:
-        try:
-            return spool.append(first, kept)
-        except SpoolFailedError:
-            if self._state.held or now.monotonic_s < self._next_opening_s:
-                raise
-        # Deleting needs room too: of a full disk the file itself may hold the rest, with nothing in it.
-        self._next_opening_s = now.monotonic_s + RETRY_S
-        spool.begin_anew()
-        return spool.append(first, kept)
 
     def _send_again(self, session: str, sequence: int, kept: Kept | None, now: Now) -> bool:
         if kept is None:
@@ -304,16 +232,7 @@ class TelemetrySender:
     def _give_up(self, session: str, sequence: int, reason: str, now: Now) -> None:
         self.drop(1, reason, now)
         self._state = apply(Dropped(session, sequence), self._state)
-        self._delete(session, sequence, now)
-
-    def _delete(self, session: str, through: int, now: Now) -> None:
-        if self._spool is None:
-            return
-        try:
-            self._spool.delete(session, through)
-        except SpoolFailedError as error:
-            # It stays in the file, and the next run sends it again, for nothing.
-            self._note(error, now)
+        self._spool.delete(session, sequence, now.monotonic_s)
 
     def _first(self, session: str) -> int:
         return next(run.first for run in self._state.runs if run.session == session)
@@ -323,25 +242,3 @@ class TelemetrySender:
             return self._send(message, is_news=True)
         except MalformedMessageError:
             return False  # where it is spooled, it is given up when it is the oldest
-
-    def _note(self, error: SpoolFailedError, now: Now) -> None:
-        """A spool that is damaged is opened anew, which sets the damaged one aside; others may mend by themselves."""
-        if error.is_damaged:
-            self._abandon(error.reason, now)
-
-    def _abandon(self, reason: str, now: Now) -> None:
-        self.close()
-        self._failure = reason
-        self._next_opening_s = now.monotonic_s + RETRY_S
-
-    def _reopen(self, now: Now) -> None:
-        try:
-            self.open(now)
-        except SpoolError as error:
-            self._abandon(error.reason, now)
-
-    def _warn(self, sentence: str, now: Now) -> None:
-        """Log at most once a minute: what fails, fails often."""
-        if now.monotonic_s - self._warned_s >= LOG_INTERVAL_S:
-            self._warned_s = now.monotonic_s
-            log.warning("%s", sentence)

@@ -1,21 +1,20 @@
 """Telemetry on its way from a spool to a store: whatever is lost between them, nothing is in the end."""
 
 import dataclasses
-from collections.abc import Sequence
-from pathlib import Path
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from memory_spool import MemorySpool
 
 from broker.errors import MalformedMessageError
 from broker.messages import EnergyReading, Leader, Telemetry, TelemetryStored
 from coordinator.telemetry.ledger import Ledger, Verdict, fold
-from edge_agent.errors import SpoolFailedError
+from edge_agent.mending_spool import RETRY_S
 from edge_agent.spool import Kept
 from edge_agent.spooling import PATIENCE_S, WINDOW, Held
-from edge_agent.telemetry_sender import EARLIER_LEAST_AGE_S, RETRY_S, Now, TelemetrySender
+from edge_agent.telemetry_sender import EARLIER_LEAST_AGE_S, Now, TelemetrySender
 
 
 def reading(at: float) -> EnergyReading:
@@ -36,63 +35,6 @@ def reading(at: float) -> EnergyReading:
 
 def leader(term: int = 1, session: str = "c1", state: str = "leading") -> Leader:
     return Leader(coordinator="c", session=session, term=term, state=state, url="http://c")  # type: ignore[arg-type]  # the tests name states that there are
-
-
-class MemorySpool:
-    """A spool that outlives the sender that it is open in, bounded by a number of messages."""
-
-    was_damaged = False
-
-    def __init__(self, most: int = 10**9) -> None:
-        self.runs: dict[str, dict[int, Kept]] = {}
-        self.most = most
-        self.fails = False
-        self.is_clogged = False
-        self.session = ""
-
-    @property
-    def held_bytes(self) -> int:
-        return 100 * sum(map(len, self.runs.values()))
-
-    def held(self) -> tuple[Held, ...]:
-        return tuple(Held(session, min(run), max(run)) for session, run in self.runs.items() if run)
-
-    def append(self, first: int, messages: Sequence[Kept]) -> tuple[Held, ...]:
-        self._check()
-        if self.is_clogged:
-            raise SpoolFailedError(Path("spool"), "disk full")
-        gone: dict[str, list[int]] = {}
-        for _ in range(self.held_bytes // 100 + len(messages) - self.most):
-            session = next(session for session, run in self.runs.items() if run)
-            oldest = min(self.runs[session])
-            del self.runs[session][oldest]
-            gone.setdefault(session, []).append(oldest)
-        self.runs.setdefault(self.session, {}).update(enumerate(messages, first))
-        return tuple(Held(session, numbers[0], numbers[-1]) for session, numbers in gone.items())
-
-    def read(self, session: str, first: int, last: int) -> tuple[tuple[int, Kept], ...]:
-        self._check()
-        run = self.runs.get(session, {})
-        return tuple((number, run[number]) for number in range(first, last + 1) if number in run)
-
-    def delete(self, session: str, through: int) -> None:
-        self._check()
-        run = self.runs.get(session, {})
-        self.runs[session] = {number: kept for number, kept in run.items() if number > through}
-
-    def tidy(self) -> None:
-        """Nothing gathers."""
-
-    def begin_anew(self) -> None:
-        self._check()
-        self.runs, self.is_clogged = {}, False
-
-    def close(self) -> None:
-        """Nothing to let go of."""
-
-    def _check(self) -> None:
-        if self.fails:
-            raise SpoolFailedError(Path("spool"), "disk full")
 
 
 @dataclasses.dataclass
@@ -344,7 +286,7 @@ def test_a_spool_that_cannot_be_opened_is_tried_again(world: World) -> None:
     world.record(1)
 
     def opening() -> MemorySpool:
-        world.spool._check()
+        world.spool.check()
         return world.spool
 
     world.spool.fails, world.spool.session = True, "s2"
