@@ -1,6 +1,7 @@
 """Every message that Splitrail sends over MQTT, as frozen typed values with units in their names.
 
-What comes from the network is checked here, field by field and with bounds, before anything else sees it.
+What comes from the network is checked here, field by field and with bounds, before anything else sees it. They stand
+in one file because they are one protocol, whose version speaks for all of them.
 """
 
 from typing import Annotated, Literal
@@ -388,9 +389,9 @@ class ComputeEnergy(Message, frozen=True):
 
     energy_j: NonNegative
     energy_j_std: NonNegative
-    source: Literal["measured", "modelled", "mixed"]
+    source: Literal[EnergySource, "mixed"]
     """`mixed` where it is a sum of both."""
-    scope: Literal["board", "soc", "package", "gpu", "wall", "mixed"]
+    scope: Literal[EnergyScope, "mixed"]
 
 
 Outcome = Literal["answered", "rescued", "failed"]
