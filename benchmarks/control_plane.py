@@ -113,7 +113,7 @@ def main() -> None:
         for agents in options.agents:
             print(*lines_of(measure(agents, options.seconds, options.store)), sep="\n", flush=True)
         return
-    quick = (15.0, 8.0, (100, AGENTS), (2_000, 4_000))
+    quick = (10.0, 5.0, (100, AGENTS), (2_000, 4_000))
     seconds, step_s, growth, steps = quick if options.quick else (options.seconds, 15.0, GROWTH, STEPS)
     figures = compare(seconds, step_s, growth, steps, options.store)
     if options.json is not None:

@@ -35,7 +35,7 @@ from models.runtime import Segment
 from testbed.continuum_settings import write_settings
 from testbed.processes import ChildProcess, splitrail_command, stop_all
 
-MODELS, QUICK_MODELS = ("mobilenetv2", "resnet50", "vgg16"), ("mobilenetv2", "vgg16")
+MODELS, QUICK_MODELS = ("mobilenetv2", "resnet50", "vgg16"), ("resnet50",)
 IDLE_GOAL_MB = 60.0
 SETTLED_S = 3.0
 

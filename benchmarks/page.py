@@ -55,11 +55,28 @@ def _lines(report: Report, changes: dict[tuple[str, str], Change], against: Repo
             f"Changes are beside the run of {_day(against.at)} on another machine ({against.machine.processor}, "
             f"{against.machine.cores} cores), of what stands beside a reference alone."
         )
+    yield ""
+    yield from _times(report.outcomes)
     for outcome in report.outcomes:
         yield ""
-        yield f"## {outcome.benchmark} ({outcome.seconds:.0f} s)"
+        yield f"## {outcome.benchmark}"
         yield ""
         yield from _table(outcome, changes)
+
+
+def _times(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    yield "| benchmark | took | of | figures |"
+    yield "|---|--:|--:|---|"
+    for outcome in outcomes:
+        found = str(len(outcome.figures)) if outcome.failure is None else f"**none: {_cell(outcome.failure)}**"
+        yield f"| {outcome.benchmark} | {outcome.seconds:.0f} s | {outcome.limit_s:.0f} s | {found} |"
+    seconds, limit_s = sum(one.seconds for one in outcomes), sum(one.limit_s for one in outcomes)
+    yield f"| all | {seconds:.0f} s | {limit_s:.0f} s | {sum(len(one.figures) for one in outcomes)} |"
+
+
+def _cell(text: str) -> str:
+    """What a benchmark said last, which may be anything, as a cell of a table."""
+    return text.replace("|", "\\|")
 
 
 def _table(outcome: Outcome, changes: dict[tuple[str, str], Change]) -> Iterator[str]:

@@ -39,10 +39,11 @@ class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Outcome(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One benchmark: its figures, or why there are none."""
+    """One benchmark: what it took of the time that it had, and its figures, or why there are none."""
 
     benchmark: str
     seconds: float
+    limit_s: float
     figures: tuple[Figure, ...] = ()
     failure: str | None = None
 

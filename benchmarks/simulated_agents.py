@@ -72,6 +72,8 @@ class Said:
     """How long a reading took at most until it was confirmed, or waits for it, since this was said before."""
     late_s: float = 0.0
     """How late a reading was sent at most since this was said before: then this process was the bottleneck."""
+    silent: bool = False
+    """Nothing more is said, and the counts are the last."""
 
 
 @dataclass(slots=True)
@@ -130,8 +132,8 @@ def run(orders: Orders) -> None:
             heapq.heappush(due, (at + 1.0, name, agent))
         for key, _ in selector.select(TICK_S):
             if key.data is None:
+                said.silent = True
                 print(json.dumps(msgspec.to_builtins(said)), flush=True)
-                sys.stdout.close()
                 listen(selector, said)
             hear(key.data, said)
         if now - told >= TELL_S:

@@ -36,6 +36,8 @@ SHAPE: Final = (1, 64, 64, 3)
 AGENTS_OF_A_PROCESS: Final = 1_000
 SETTLE_S: Final = 3.0
 DRAIN_S: Final = 20.0
+STANDSTILL_S: Final = 5.0
+"""Nothing more was stored for so long: no more comes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,8 @@ class Agents:
             self.said = msgspec.json.decode(line, type=Said)
             self.late_s = max(self.late_s, self.said.late_s)
             self.confirmed_s = max(self.confirmed_s, self.said.confirmed_s)
-        self.silent.set()
+            if self.said.silent:
+                self.silent.set()
 
 
 def measure(agents: int, seconds: float, store: str) -> Run:
@@ -191,8 +194,14 @@ def stop(sites: list[Agents]) -> int:
 
 def drain(store: Path, total: int) -> None:
     """Until all is stored, or no more comes."""
-    deadline = time.monotonic() + DRAIN_S
-    while time.monotonic() < deadline and in_ledgers(store) < total:
+    begun = moved = time.monotonic()
+    before = 0
+    while (now := time.monotonic()) < begun + DRAIN_S and now < moved + STANDSTILL_S:
+        known = in_ledgers(store)
+        if known >= total:
+            break
+        if known > before:
+            before, moved = known, now
         time.sleep(0.25)
     time.sleep(0.5)
 

@@ -12,7 +12,6 @@ from comparison import Verdict, compare, is_goal_met
 from figures import Figure
 from page import page, summary
 from report import Machine, Outcome, Report
-from run import BENCHMARKS, LONGEST_S
 
 HERE = Machine("a processor", 2, 8.0, "Linux", "3.11")
 ELSEWHERE = Machine("another processor", 2, 8.0, "Linux", "3.11")
@@ -20,7 +19,7 @@ ELSEWHERE = Machine("another processor", 2, 8.0, "Linux", "3.11")
 
 def report(*found: Figure, machine: Machine = HERE, failure: str | None = None) -> Report:
     """A run of one benchmark."""
-    return Report(0.0, machine, (Outcome("bench", 1.0, found, failure),))
+    return Report(0.0, machine, (Outcome("bench", 1.0, 60.0, found, failure),))
 
 
 def verdicts(before: Report | None, after: Report) -> list[Verdict]:
@@ -153,21 +152,22 @@ def test_the_page_says_what_is_worse_what_failed_and_which_goals_are_missed() ->
     after = Report(
         86_400.0,
         HERE,
-        (Outcome("bench", 1.0, (Figure("latency", 20.0, "ms", "lower", goal=15.0),)), Outcome("broken", 1.0, (), "it")),
+        (
+            Outcome("bench", 1.0, 60.0, (Figure("latency", 20.0, "ms", "lower", goal=15.0),)),
+            Outcome("broken", 1.0, 60.0, (), "it ended with 1: a|b"),
+        ),
     )
     changes = compare(before, after)
     text = page(after, changes, before)
     assert "| latency | 20 ms |  |  |  | at most 15 ms: **missed** | **worse +100% (noise 10%)** |" in text
-    assert "No figures: it" in text
+    assert "| bench | 1 s | 60 s | 1 |" in text
+    assert "| broken | 1 s | 60 s | **none: it ended with 1: a\\|b** |" in text
+    assert "| all | 2 s | 120 s | 1 |" in text
+    assert "No figures: it ended with 1: a|b" in text
     assert list(summary(after, changes, before)) == [
-        "broken gave no figures: it",
+        "broken gave no figures: it ended with 1: a|b",
         "goal missed: bench, latency: 20 ms, to be at most 15 ms",
         "1 figures; 0 of 1 goals are met.",
         "Beside the committed run of 1970-01-01, more than noise: 1 worse, 0 better.",
         "worse: bench, latency: +100% (noise 10%)",
     ]
-
-
-def test_all_benchmarks_together_take_less_than_20_minutes() -> None:
-    """By their time limits, so whatever happens."""
-    assert sum(benchmark.limit_s for benchmark in BENCHMARKS) < LONGEST_S
