@@ -1,7 +1,6 @@
 """Every way in which a first connection fails, as a sentence that helps; and how reconnecting spreads out."""
 
 import base64
-import errno
 import hashlib
 import logging
 import socket
@@ -17,7 +16,6 @@ from hypothesis import strategies as st
 
 from broker.connection import Connection, reconnect_delay_s
 from broker.errors import ConnectionFailedError
-from broker.explanations import explain_failure
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Session
 from broker.sign_in import BrokerSettings
@@ -104,29 +102,10 @@ def test_nothing_listens_there(caplog: pytest.LogCaptureFixture) -> None:
     assert "trying again" in caplog.text
 
 
-def test_elsewhere_mosquittos_default_is_named() -> None:
-    """From another machine, a refusal is most likely Mosquitto's default, which listens on its own machine only."""
-    reason = explain_failure(ConnectionRefusedError(), "192.0.2.1", encrypted=False)
-    assert "give it a `listener` line" in reason
-
-
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "label." + 70 * "x", "two..dots"])
 def test_the_name_is_unknown(host: str) -> None:
     """A host name that nobody knows, or that can be none, is said to be unknown."""
     assert "name is not known" in reason_of_failure(BrokerSettings(host=host, start_timeout_s=0.3))
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (TimeoutError(), "no answer: check"),
-        (OSError(errno.EHOSTUNREACH, "No route to host"), "no way leads there"),
-        (OSError(errno.EACCES, "Permission denied"), "cannot connect (Permission denied)"),
-    ],
-)
-def test_other_failures_are_told_apart(error: OSError, said: str) -> None:
-    """Silence, no route and the rest each have their sentence."""
-    assert said in explain_failure(error, "127.0.0.1", encrypted=False)
 
 
 def test_a_listener_that_says_nothing_is_no_broker() -> None:

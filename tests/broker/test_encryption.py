@@ -4,7 +4,6 @@ import datetime
 import logging
 import os
 import shutil
-import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from secured_site import SITE, make_secured_site
 
 from broker.certificates import make_authority, make_server_certificate
 from broker.errors import ConnectionFailedError, SignInRefusedError
-from broker.explanations import explain_failure
 from broker.messages import DeploymentNotice, InferRequest, NodeStatus
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Incoming, Session
@@ -145,29 +143,6 @@ def test_a_broker_without_tls_is_told_from_one_with(template: SiteDirectory, tmp
     plain = BrokerSettings(port=settings.port)
     with PrivateMosquitto(tmp_path / "secured", site=template):
         assert "One that expects TLS needs broker.ca_file here" in reason_of_failure(plain, start_timeout_s=0.5)
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        ssl.SSLError(1, "wrong version number"),
-        ssl.SSLEOFError(8, "EOF occurred in violation of protocol"),
-        ConnectionResetError(),
-        TimeoutError("_ssl.c:989: The handshake operation timed out"),
-    ],
-)
-def test_whatever_else_answers_does_not_speak_tls(error: OSError) -> None:
-    """A web server, something that hangs up and something that stays silent end in the same advice."""
-    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-        error.reason = "WRONG_VERSION_NUMBER"
-    assert "does not speak TLS" in explain_failure(error, "broker.example", encrypted=True)
-
-
-def test_failures_before_tls_keep_their_sentences() -> None:
-    """A broker that is not there is not there, with TLS as without."""
-    refused = explain_failure(ConnectionRefusedError(), "broker.example", encrypted=True)
-    assert "no MQTT broker listens there" in refused
-    assert "no answer: check" in explain_failure(TimeoutError(), "broker.example", encrypted=True)
 
 
 @pytest.mark.parametrize(
