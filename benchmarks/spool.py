@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from figures import Figure, repeated, write
+from telemetry_load import inference
 
-from broker.messages import InferenceReport, StageReport, TransferReport
+from broker.messages import InferenceReport
 from broker.mosquitto import PrivateMosquitto
 from broker.server_process import ends_with_parent
 from broker.session import Session
@@ -50,34 +51,13 @@ class Latencies:
     longest_ms: float
 
 
-def report(request_id: str) -> InferenceReport:
-    """An inference over three nodes, as its origin reports it."""
-    nodes = ("pi", "laptop", "pc")
-    return InferenceReport(
-        deployment="photos",
-        epoch=7,
-        request_id=request_id,
-        origin=NODE,
-        at=time.time(),
-        latency_ms=41.25,
-        stages=tuple(
-            StageReport(node=node, start=10 * index, stop=10 * index + 10, compute_ms=7.123, wait_ms=0.25)
-            for index, node in enumerate(nodes)
-        ),
-        transfers=tuple(
-            TransferReport(src=src, dst=dst, size_bytes=150_528, transfer_ms=12.5)
-            for src, dst in itertools.pairwise(nodes)
-        ),
-    )
-
-
 def latencies(publish: Callable[[InferenceReport], object], name: str, seconds: float) -> Latencies:
     """Publish at a steady rate, and time each publication."""
     took_ms = []
     started = time.perf_counter()
     for number in range(round(seconds * RATE_PER_S)):
         time.sleep(max(0.0, started + number / RATE_PER_S - time.perf_counter()))
-        message = report(f"{name}-{number}")
+        message = inference(NODE, f"{name}-{number}")
         before = time.perf_counter()
         publish(message)
         took_ms.append((time.perf_counter() - before) * 1e3)
@@ -128,7 +108,7 @@ def throughput(
     before, started = count(), time.perf_counter()
     stored = 0
     for number in range(messages):
-        publish(report(f"{name}-{number}"))
+        publish(inference(NODE, f"{name}-{number}"))
         # A bare publication drops what exceeds paho's queue of 1,000: neither way may run further ahead than that.
         while number - stored > 900:
             stored = count() - before
@@ -147,7 +127,7 @@ def backlog(mosquitto: PrivateMosquitto, directory: Path, count: Callable[[], in
     mosquitto.kill()
     wait_for(lambda: not session.connected)
     for number in range(BACKLOG):
-        outbox.publish(report(f"backlog-{number}"))
+        outbox.publish(inference(NODE, f"backlog-{number}"))
     mosquitto.start()
     wait_for(lambda: session.connected and count() - before > 0)
     first, started = count() - before, time.perf_counter()
@@ -160,7 +140,7 @@ def backlog(mosquitto: PrivateMosquitto, directory: Path, count: Callable[[], in
 
 def lines(seconds: float, found_figures: list[Figure]) -> Iterator[str]:
     """Measure, say what was found, and add the figures."""
-    size = len(encode(report("x")))
+    size = len(encode(inference(NODE, "x")))
     yield f"Telemetry through a real Mosquitto into SQLite; reports of {size} bytes, {os.cpu_count()} cores."
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 from mqtt_packets import packet, text
+from msgspec.structs import replace
 
 from broker.messages import (
     EnergyReading,
@@ -68,32 +69,34 @@ class Progress:
         self._shared[:8] = struct.pack("<q", value)
 
 
+def inference(origin: str, request_id: str) -> InferenceReport:
+    """An inference over three nodes, as its origin reports it."""
+    return InferenceReport(
+        deployment="photos",
+        epoch=7,
+        request_id=request_id,
+        origin=origin,
+        at=time.time(),
+        latency_ms=41.25,
+        stages=tuple(
+            StageReport(node=name, start=10 * index, stop=10 * index + 10, compute_ms=7.123, wait_ms=0.25)
+            for index, name in enumerate(ROUTE)
+        ),
+        transfers=tuple(
+            TransferReport(src=src, dst=dst, size_bytes=150_528, transfer_ms=12.5)
+            for src, dst in itertools.pairwise(ROUTE)
+        ),
+    )
+
+
 def telemetry(kind: str, node: str, sequence: int) -> Telemetry:
     """One piece of telemetry of a node, as its spool hands it out."""
     mark = SpoolMark(session="load", sequence=sequence, oldest=max(1, sequence - 200), age_s=0.012)
     at = time.time()
     match kind:
         case "inference":
-            return InferenceReport(
-                deployment="photos",
-                epoch=7,
-                request_id=f"{node}-{sequence}",
-                origin=node,
-                at=at,
-                latency_ms=41.25,
-                stages=tuple(
-                    StageReport(node=name, start=10 * index, stop=10 * index + 10, compute_ms=7.123, wait_ms=0.25)
-                    for index, name in enumerate(ROUTE)
-                ),
-                transfers=tuple(
-                    TransferReport(src=src, dst=dst, size_bytes=150_528, transfer_ms=12.5)
-                    for src, dst in itertools.pairwise(ROUTE)
-                ),
-                origin_energy_j=0.31,
-                total_energy_j=0.42,
-                model="mobilenet",
-                mark=mark,
-            )
+            report = inference(node, f"{node}-{sequence}")
+            return replace(report, origin_energy_j=0.31, total_energy_j=0.42, model="mobilenet", mark=mark)
         case "energy":
             return EnergyReading(
                 node=node,
