@@ -21,7 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 import paho.mqtt.client as mqtt
@@ -66,7 +66,9 @@ class Measured:
 def client(name: str) -> mqtt.Client:
     """A connected MQTT client without delay, whose thread runs."""
     made = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=name, protocol=mqtt.MQTTv5)
-    made.on_socket_open = lambda _client, _data, sock: sock.setsockopt(6, 1, 1)  # TCP_NODELAY
+    made.on_socket_open = lambda _client, _data, opened: cast("socket.socket", opened).setsockopt(
+        socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
+    )
     for attempt in range(50):
         try:
             made.connect(FAR_ADDRESS, MQTT_PORT)
@@ -92,7 +94,11 @@ def far(connection: Connection) -> None:
         answering = client("far")
         stack.callback(answering.loop_stop)
         stack.callback(answering.disconnect)
-        answering.on_message = lambda _client, _data, message: answering.publish("back", message.payload, qos=1)
+
+        def answer(_client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+            answering.publish("back", message.payload, qos=1)
+
+        answering.on_message = answer
         answering.subscribe("there", qos=1)
         key = connection.recv()
         transport = stack.enter_context(Transport("far", f"tcp://{FAR_ADDRESS}:{TENSOR_PORT}", key[1]))

@@ -140,9 +140,9 @@ def _move(program: _Program, cut: int, before: Mapping[str, int], runs: Mapping[
     for packing in (packing for codec in codecs if (packing := codec.at(cut)) is not None):
         packed: dict[str, Terms] = {node.name: [] for node in problem.nodes}
         for node in problem.nodes:
-            if not packing.is_free and node.codec_factor is None:
-                continue
             factor = 1.0 if packing.is_free else node.codec_factor
+            if factor is None:
+                continue
             packs = program.add_compute(node, factor * packing.encode_ms_per_mb * size / 1e6)
             unpacks = program.add_compute(node, factor * packing.decode_ms_per_mb * size / 1e6)
             leaving[node.name].append((packs, 1.0))
@@ -189,11 +189,12 @@ def _solve(program: _Program) -> float | None:
     rows, columns, coefficients = zip(*entries, strict=True)
     shape = (len(program.rows), len(program.cost))
     lower, upper = ([row[side] for row in program.rows] for side in (1, 2))
+    whole = numpy.array(program.whole)
     result = milp(
         numpy.array(program.cost),
         constraints=LinearConstraint(coo_array((coefficients, (rows, columns)), shape=shape).tocsr(), lower, upper),
-        integrality=numpy.array(program.whole),
-        bounds=Bounds(0.0, numpy.where(program.whole, 1.0, numpy.inf)),
+        integrality=whole,
+        bounds=Bounds(0.0, numpy.where(whole, 1.0, numpy.inf)),
         options={"mip_rel_gap": RELATIVE_GAP},
     )
     if result.status == INFEASIBLE:

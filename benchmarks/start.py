@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -143,9 +144,7 @@ def started(continuum: Continuum, *, is_started: bool) -> dict[str, float]:
             for name in (COORDINATOR, *NAMES):
                 continuum.start(name)
         for deployment in (ALONE, SPLIT):
-            milestones.wait(
-                f"the nodes of {deployment}", lambda deployment=deployment: _is_ready(milestones, deployment)
-            )
+            milestones.wait(f"the nodes of {deployment}", partial(_is_ready, milestones, deployment))
             request = InferRequest(request_id=uuid.uuid4().hex, image=sample_photographs()[0].read_bytes())
             reply = session.request(INFER, request, deployment, timeout_s=60.0)
             if reply.report is None or reply.report.error is not None:

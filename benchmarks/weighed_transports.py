@@ -125,7 +125,7 @@ class Grpc:
 
     def __init__(self) -> None:
         """Payloads are bytes: it takes and gives nothing else."""
-        import grpc  # noqa: PLC0415  # as above
+        import grpc  # type: ignore[import-untyped]  # noqa: PLC0415  # it ships no types; as above
 
         self._grpc = grpc
         self._options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
