@@ -3,8 +3,8 @@
 A pure value; asking the broker for the filters, and calling the handlers, is `broker.session`'s.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from broker.foreign import ForeignSubscription
@@ -29,10 +29,14 @@ class Subscriptions:
     own: tuple[Subscription, ...] = ()
     foreign: tuple[ForeignSubscription, ...] = ()
     """Of topics of other systems."""
+    by_pattern: Mapping[str, tuple[Subscription, ...]] = field(default_factory=dict)
+    """Our own by their topic's pattern, so that a message need not ask all."""
 
     def joined_by(self, subscription: Subscription) -> Self:
         """These and one more."""
-        return replace(self, own=(*self.own, subscription))
+        pattern = subscription.topic.pattern
+        alike = (*self.by_pattern.get(pattern, ()), subscription)
+        return replace(self, own=(*self.own, subscription), by_pattern={**self.by_pattern, pattern: alike})
 
     def joined_by_foreign(self, subscription: ForeignSubscription) -> Self:
         """These and one more, of other systems' topics."""
@@ -51,7 +55,8 @@ class Subscriptions:
 
     def hearers(self, topic: Topic[Any], levels: tuple[str, ...]) -> list[Callable[..., None]]:
         """The handlers of a message on this topic with these levels."""
-        return [each.handler for each in self.own if each.topic is topic and each.levels in (None, levels)]
+        alike = self.by_pattern.get(topic.pattern, ())
+        return [each.handler for each in alike if each.levels is None or each.levels == levels]
 
     def foreign_hearers(self, address: str) -> list[ForeignSubscription]:
         """Who hears what another system says on this address."""
