@@ -183,8 +183,9 @@ class ChangingSite:
         )
 
     def _close_agents(self) -> None:
-        for agent in self.agents.values():
-            agent.close()
+        """And let go of them: what an agent had loaded is freed with it."""
+        while self.agents:
+            self.agents.popitem()[1].close()
 
 
 class Stream:

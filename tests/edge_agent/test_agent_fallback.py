@@ -1,6 +1,5 @@
 """Agents that cannot connect to each other run a split through the broker, and say so."""
 
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +19,8 @@ from broker.site_record import COORDINATOR
 from broker.topics import LINK
 from edge_agent.probes import LinkSettings
 from models.cache import ModelCache
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 class BlockedSite(ChangingSite):
@@ -46,6 +47,13 @@ class BlockedSite(ChangingSite):
             self.readings.append(incoming.message)
 
         self.session.on(LINK, hear)
+
+    def split(self) -> None:
+        """Have every node compute its part of each request, and all tensors go through the broker."""
+        plan = split_over_all(self, 1)
+        self.change(plan)
+        assert self.takes(plan)
+        assert eventually(lambda: all_by_mqtt(self))
 
 
 class LockedSite(BlockedSite):
@@ -83,55 +91,42 @@ def all_by_mqtt(site: ChangingSite) -> bool:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[PrivateMosquitto]:
-    """A broker that a test may kill."""
-    with PrivateMosquitto(tmp_path / "broker") as mosquitto:
-        yield mosquitto
-
-
-def test_a_split_runs_through_the_broker(
-    tmp_path: Path, broker: PrivateMosquitto, small_model: Callable[[str], Path]
-) -> None:
-    """Every request is answered, bit for bit as by the whole model, by the stages of its plan, none by a rescue."""
-    threads = set(threading.enumerate())
-    with BlockedSite(broker, small_model("branchy"), tmp_path) as site:
+def blocked(
+    tmp_path: Path, own_mosquitto: PrivateMosquitto, small_model: Callable[[str], Path]
+) -> Iterator[BlockedSite]:
+    """A site of blocked agents that runs a split, and what they say of their links."""
+    with BlockedSite(own_mosquitto, small_model("branchy"), tmp_path) as site:
         site.hear_links()
-        plan = split_over_all(site, 1)
-        site.change(plan)
-        assert site.takes(plan)
-        assert eventually(lambda: all_by_mqtt(site))
-        with Stream(site) as stream:
-            assert eventually(lambda: len(stream.ends) > 100)
-        assert {len(ends) for ends in stream.ended.values()} == {1}
-        assert [end.report.error for _, end in stream.ends if end.report.error] == []
-        assert all(is_exact(asked, end) for asked, end in stream.ends)
-        assert all(ran_as_planned(site, end) for _, end in stream.ends)
-        assert all(end.report.fallback is None for _, end in stream.ends)
-        pairs = {(src, dst) for src in NODES for dst in NODES if src != dst}
-        # The planner reckons with what this way is like, and everybody can see which it is.
-        assert eventually(lambda: {(each.src, each.dst) for each in site.readings if each.way == "mqtt"} == pairs)
-        assert all(each.rtt_ms > 0 for each in site.readings)
-    assert eventually(lambda: set(threading.enumerate()) <= threads)
+        site.split()
+        yield site
 
 
-def test_a_broker_that_is_killed_costs_no_answer(
-    tmp_path: Path, broker: PrivateMosquitto, small_model: Callable[[str], Path]
-) -> None:
+def test_a_split_runs_through_the_broker(blocked: BlockedSite) -> None:
+    """Every request is answered, bit for bit as by the whole model, by the stages of its plan, none by a rescue."""
+    with Stream(blocked) as stream:
+        assert eventually(lambda: len(stream.ends) > 100)
+    assert {len(ends) for ends in stream.ended.values()} == {1}
+    assert [end.report.error for _, end in stream.ends if end.report.error] == []
+    assert all(is_exact(asked, end) for asked, end in stream.ends)
+    assert all(ran_as_planned(blocked, end) for _, end in stream.ends)
+    assert all(end.report.fallback is None for _, end in stream.ends)
+    pairs = {(src, dst) for src in NODES for dst in NODES if src != dst}
+    # The planner reckons with what this way is like, and everybody can see which it is.
+    assert eventually(lambda: {(each.src, each.dst) for each in blocked.readings if each.way == "mqtt"} == pairs)
+    assert all(each.rtt_ms > 0 for each in blocked.readings)
+
+
+def test_a_broker_that_is_killed_costs_no_answer(blocked: BlockedSite, own_mosquitto: PrivateMosquitto) -> None:
     """Requests wait for it, or their origin finishes them; each is answered once, and right."""
-    with BlockedSite(broker, small_model("branchy"), tmp_path) as site:
-        plan = split_over_all(site, 1)
-        site.change(plan)
-        assert site.takes(plan)
-        assert eventually(lambda: all_by_mqtt(site))
-        with Stream(site) as stream:
-            assert eventually(lambda: len(stream.ends) > 20)
-            broker.kill()
-            broker.start()
-            before = len(stream.ends)
-            assert eventually(lambda: len(stream.ends) > before + 20, 60.0)
-        assert {len(ends) for ends in stream.ended.values()} == {1}
-        assert [end.report.error for _, end in stream.ends if end.report.error] == []
-        assert all(is_exact(asked, end) for asked, end in stream.ends)
+    with Stream(blocked) as stream:
+        assert eventually(lambda: len(stream.ends) > 20)
+        own_mosquitto.kill()
+        own_mosquitto.start()
+        before = len(stream.ends)
+        assert eventually(lambda: len(stream.ends) > before + 20, 60.0)
+    assert {len(ends) for ends in stream.ended.values()} == {1}
+    assert [end.report.error for _, end in stream.ends if end.report.error] == []
+    assert all(is_exact(asked, end) for asked, end in stream.ends)
 
 
 def test_a_site_with_locks_lets_tensors_through_to_whom_they_are_for(
@@ -144,10 +139,7 @@ def test_a_site_with_locks_lets_tensors_through_to_whom_they_are_for(
         PrivateMosquitto(tmp_path / "broker", site=locks),
         LockedSite(locks, small_model("branchy"), tmp_path) as site,
     ):
-        plan = split_over_all(site, 1)
-        site.change(plan)
-        assert site.takes(plan)
-        assert eventually(lambda: all_by_mqtt(site))
+        site.split()
         with Stream(site) as stream:
             assert eventually(lambda: len(stream.ends) > 20)
         assert [end.report.error for _, end in stream.ends if end.report.error] == []
@@ -156,10 +148,10 @@ def test_a_site_with_locks_lets_tensors_through_to_whom_they_are_for(
 
 
 def test_agents_that_can_connect_leave_the_broker_alone(
-    tmp_path: Path, broker: PrivateMosquitto, small_model: Callable[[str], Path]
+    tmp_path: Path, own_mosquitto: PrivateMosquitto, small_model: Callable[[str], Path]
 ) -> None:
     """Though it is allowed to them."""
-    with ChangingSite(broker, small_model("branchy"), tmp_path, seed=1) as site:
+    with ChangingSite(own_mosquitto, small_model("branchy"), tmp_path, seed=1) as site:
         plan = split_over_all(site, 1)
         site.change(plan)
         assert site.takes(plan)

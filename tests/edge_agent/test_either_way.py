@@ -5,7 +5,6 @@ import queue
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +15,8 @@ from broker.mosquitto import PrivateMosquitto, free_port
 from edge_agent.mqtt_way import MqttWay
 from edge_agent.transport import Transport
 from edge_agent.wire import Route, TensorsMessage
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 PATIENCE_S = 30
 AFTER_S = 0.5
@@ -127,19 +128,10 @@ class Pair:
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[PrivateMosquitto]:
-    """A broker that a test may kill."""
-    with PrivateMosquitto(tmp_path) as mosquitto:
-        yield mosquitto
-
-
-@pytest.fixture
-def pair(broker: PrivateMosquitto) -> Iterator[Pair]:
+def pair(own_mosquitto: PrivateMosquitto) -> Iterator[Pair]:
     """Both nodes, and a door that is shut."""
-    threads = set(threading.enumerate())
     with contextlib.ExitStack() as closing:
-        yield Pair(broker, closing)
-    assert eventually(lambda: set(threading.enumerate()) <= threads), "a thread was left running"
+        yield Pair(own_mosquitto, closing)
 
 
 def test_a_peer_that_can_be_connected_to_is_not_sent_to_by_the_broker(pair: Pair) -> None:
@@ -208,12 +200,12 @@ def test_a_connection_that_breaks_is_replaced_by_the_broker(pair: Pair) -> None:
     assert pair.nothing_else_arrives()
 
 
-def test_a_broker_that_is_killed_holds_up_no_direct_way(pair: Pair, broker: PrivateMosquitto) -> None:
+def test_a_broker_that_is_killed_holds_up_no_direct_way(pair: Pair, own_mosquitto: PrivateMosquitto) -> None:
     """What waited for it goes directly, ahead of what follows."""
     pair.edge.send("fog", tensors(0))
     assert pair.arrived(1) == [0]
     pair.received["edge"].deliveries.get(timeout=PATIENCE_S)
-    broker.kill()
+    own_mosquitto.kill()
     pair.edge.send("fog", tensors(1))
     pair.edge.send("fog", tensors(2))
     pair.door.open()
@@ -222,15 +214,15 @@ def test_a_broker_that_is_killed_holds_up_no_direct_way(pair: Pair, broker: Priv
     assert pair.arrived(3) == [1, 2, 3]
 
 
-def test_a_broker_that_comes_back_goes_on(pair: Pair, broker: PrivateMosquitto) -> None:
+def test_a_broker_that_comes_back_goes_on(pair: Pair, own_mosquitto: PrivateMosquitto) -> None:
     """Where there is no other way, what was sent meanwhile arrives then, once."""
     pair.edge.send("fog", tensors(0))
     assert pair.arrived(1) == [0]
     pair.received["edge"].deliveries.get(timeout=PATIENCE_S)
-    broker.kill()
+    own_mosquitto.kill()
     for number in range(1, 4):
         pair.edge.send("fog", tensors(number))
-    broker.start()
+    own_mosquitto.start()
     assert pair.arrived(3) == [1, 2, 3]
     assert pair.nothing_else_arrives()
 

@@ -1,8 +1,7 @@
 """The way through the broker, with a real Mosquitto: whole, in order, once; bounded; and deaf to strangers."""
 
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,8 @@ from edge_agent.ways import Caller
 from edge_agent.wire import Hello, Ping, Pong, Route, TensorsMessage, WireMessage, encode
 from edge_agent.wire_reading import decode
 from edge_agent.wire_tensors import TensorSpec
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
 
 SITE = "home"
 ROUTE = Route("faces", 1, bytes(16), 1)
@@ -81,45 +82,54 @@ Pair = tuple[Node, Node]
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[PrivateMosquitto]:
-    """A broker that a test may kill."""
-    with PrivateMosquitto(tmp_path) as mosquitto:
-        yield mosquitto
-
-
-@pytest.fixture
-def pair(broker: PrivateMosquitto) -> Iterator[Pair]:
+def pair(own_mosquitto: PrivateMosquitto) -> Iterator[Pair]:
     """Two nodes that are each other's peers; nothing is connected yet."""
-    threads = set(threading.enumerate())
     nodes: dict[str, Node] = {}
 
     def call(callee: str, caller: str) -> None:
         if callee in nodes:
             nodes[callee].way.called(caller)
 
-    with ExitStack() as closing:
+    with ExitStack() as opened:
         for name, peer in (("pi", "laptop"), ("laptop", "pi")):
-            nodes[name] = Node(name, broker, call)
-            closing.callback(nodes[name].way.close)
+            nodes[name] = Node(name, own_mosquitto, call)
+            opened.callback(nodes[name].way.close)
             nodes[name].way.admit(peer)
         yield nodes["pi"], nodes["laptop"]
-    assert eventually(lambda: set(threading.enumerate()) <= threads), "a thread was left running"
+
+
+class Stranger:
+    """One who is let in by an open broker, and says what it likes under any name."""
+
+    def __init__(self, broker: PrivateMosquitto) -> None:
+        """Come in."""
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
+        self._client.connect("127.0.0.1", broker.port)
+        self._client.loop_start()
+
+    def say(self, dst: str, src: str, payload: bytes) -> None:
+        """Publish to a node under the name of another."""
+        self._client.publish(TENSORS.address(SITE, dst, src), payload).wait_for_publish(5.0)
+
+    def overhear(self, dst: str, src: str) -> list[int]:
+        """The sizes of what a node is told by another, in a list that grows."""
+        heard_bytes: list[int] = []
+        self._client.on_message = lambda _client, _data, message: heard_bytes.append(len(message.payload))
+        self._client.subscribe(TENSORS.address(SITE, dst, src))
+        return heard_bytes
+
+    def close(self) -> None:
+        """Go."""
+        self._client.disconnect()
+        self._client.loop_stop()
+        del self._client  # which keeps a pair of sockets for as long as it is there
 
 
 @pytest.fixture
-def stranger(broker: PrivateMosquitto) -> Iterator[mqtt.Client]:
-    """One who is let in by this open broker, and says what it likes."""
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, protocol=mqtt.MQTTv5)
-    client.connect("127.0.0.1", broker.port)
-    client.loop_start()
-    yield client
-    client.disconnect()
-    client.loop_stop()
-
-
-def say(client: mqtt.Client, dst: str, src: str, payload: bytes) -> None:
-    """Publish under any name."""
-    client.publish(TENSORS.address(SITE, dst, src), payload).wait_for_publish(5.0)
+def stranger(own_mosquitto: PrivateMosquitto) -> Iterator[Stranger]:
+    """One at this broker."""
+    with closing(Stranger(own_mosquitto)) as stranger:
+        yield stranger
 
 
 def test_nothing_is_connected_before_it_is_needed(pair: Pair) -> None:
@@ -157,7 +167,7 @@ def test_large_tensors_come_in_chunks(pair: Pair) -> None:
     assert eventually(lambda: pi.told == [("laptop", "message", there)])
 
 
-def test_a_broker_that_was_killed_loses_nothing(pair: Pair, broker: PrivateMosquitto) -> None:
+def test_a_broker_that_was_killed_loses_nothing(pair: Pair, own_mosquitto: PrivateMosquitto) -> None:
     """What it had not handed on is sent again, once, to both sides."""
     pi, laptop = pair
     pi.send("laptop", "message", b"before")
@@ -166,50 +176,48 @@ def test_a_broker_that_was_killed_loses_nothing(pair: Pair, broker: PrivateMosqu
         pi.send("laptop", "message", bytes([number]) * CHUNK_BYTES)
         laptop.send("pi", "reply", bytes([number]))
         if number == 3:
-            broker.kill()
+            own_mosquitto.kill()
         if number == 6:
-            broker.start()
+            own_mosquitto.start()
     assert eventually(lambda: len(laptop.told) == 11 and len(pi.told) == 10, timeout_s=30.0)
     assert [content[:1] for _, _, content in laptop.told[1:]] == [bytes([number]) for number in range(10)]
     assert [content for _, _, content in pi.told] == [bytes([number]) for number in range(10)]
 
 
-def test_a_broker_that_is_not_there_yet_is_waited_for(pair: Pair, broker: PrivateMosquitto) -> None:
+def test_a_broker_that_is_not_there_yet_is_waited_for(pair: Pair, own_mosquitto: PrivateMosquitto) -> None:
     """What was said meanwhile arrives when it comes."""
     pi, laptop = pair
-    broker.stop()
+    own_mosquitto.stop()
     pi.send("laptop", "message", b"early")
-    broker.start()
+    own_mosquitto.start()
     assert eventually(lambda: laptop.told == [("pi", "message", b"early")], timeout_s=30.0)
 
 
-def test_the_broker_keeps_no_more_than_a_window(pair: Pair, stranger: mqtt.Client) -> None:
+def test_the_broker_keeps_no_more_than_a_window(pair: Pair, stranger: Stranger) -> None:
     """A peer that confirms nothing is not sent the rest, and what waits here is bounded."""
     pi, _ = pair
     pi.way.admit("silent")
-    heard_bytes: list[int] = []
-    stranger.on_message = lambda _client, _data, message: heard_bytes.append(len(message.payload))
-    stranger.subscribe(TENSORS.address(SITE, "silent", "pi"))
+    heard_bytes = stranger.overhear("silent", "pi")
     pi.way.called("silent")
     pi.send("silent", "message", bytes(mqtt_way.MAX_KEPT_BYTES - CHUNK_BYTES))
     with pytest.raises(SendError, match="wait for the broker"):
         pi.send("silent", "message", bytes(2 * CHUNK_BYTES))
     assert eventually(lambda: pi.way.is_open)
-    say(stranger, "pi", "silent", receipt(Heard(), asks_again=True))
+    stranger.say("pi", "silent", receipt(Heard(), asks_again=True))
     assert eventually(lambda: sum(heard_bytes) > WINDOW_BYTES / 2)
     for _ in range(20):
-        say(stranger, "pi", "silent", receipt(Heard()))
+        stranger.say("pi", "silent", receipt(Heard()))
     assert sum(heard_bytes) <= WINDOW_BYTES + 1_000
 
 
-def test_who_is_no_peer_is_not_heard(pair: Pair, stranger: mqtt.Client) -> None:
+def test_who_is_no_peer_is_not_heard(pair: Pair, stranger: Stranger) -> None:
     """It is counted, and cannot have this node connect or answer."""
     pi, laptop = pair
     pi.way.called("nobody")
     assert not pi.way.is_open
     laptop.send("pi", "message", b"so that it listens")
     assert eventually(lambda: len(pi.told) == 1)
-    say(stranger, "pi", "nobody", receipt(Heard(), asks_again=True))
+    stranger.say("pi", "nobody", receipt(Heard(), asks_again=True))
     assert eventually(lambda: pi.way.counters.refused == 1)
     assert len(pi.told) == 1
     with pytest.raises(SendError):
@@ -228,7 +236,7 @@ def test_a_peer_that_was_dismissed_is_not_heard_any_more(pair: Pair) -> None:
 
 
 def test_hostile_payloads_are_counted_and_change_nothing(
-    pair: Pair, stranger: mqtt.Client, caplog: pytest.LogCaptureFixture
+    pair: Pair, stranger: Stranger, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Of a peer's name at a broker that is open, none of which ends what the true peer says; one line is logged."""
     pi, laptop = pair
@@ -236,7 +244,7 @@ def test_hostile_payloads_are_counted_and_change_nothing(
     assert eventually(lambda: len(pi.told) == 1)
     flood = [b"", b"SPLC", b"\xff" * 100, receipt(Heard()) + b"more", bytes(1_000)] * 20
     for payload in flood:
-        say(stranger, "pi", "laptop", payload)
+        stranger.say("pi", "laptop", payload)
     assert eventually(lambda: pi.way.counters.malformed == len(flood))
     assert len([record for record in caplog.records if "dropped what came from laptop" in record.message]) == 1
     laptop.send("pi", "message", b"second")
@@ -253,10 +261,10 @@ def test_it_closes_when_it_is_not_needed_and_opens_again(pair: Pair, monkeypatch
         assert eventually(lambda: not pi.way.is_open and not laptop.way.is_open)
 
 
-def test_what_waits_can_be_taken_back(pair: Pair, broker: PrivateMosquitto) -> None:
+def test_what_waits_can_be_taken_back(pair: Pair, own_mosquitto: PrivateMosquitto) -> None:
     """To go directly, once that is possible and the broker is away."""
     pi, _ = pair
-    broker.stop()
+    own_mosquitto.stop()
     pi.send("laptop", "message", b"tensor")
     (content,) = pi.way.withdraw("laptop", sent=True)
     message = decode(content)
@@ -296,10 +304,10 @@ def test_a_broker_that_admits_no_chunk_is_left_alone(tmp_path: Path, caplog: pyt
             node.way.close()
 
 
-def test_closing_ends_it_wherever_it_is(broker: PrivateMosquitto) -> None:
+def test_closing_ends_it_wherever_it_is(own_mosquitto: PrivateMosquitto) -> None:
     """Before anything was sent, or while the broker is not there; and nothing is sent any more."""
-    broker.stop()
-    idle, busy = (Node(name, broker, lambda _callee, _caller: None) for name in ("idle", "busy"))
+    own_mosquitto.stop()
+    idle, busy = (Node(name, own_mosquitto, lambda _callee, _caller: None) for name in ("idle", "busy"))
     busy.way.admit("peer")
     busy.send("peer", "message", b"x")
     for node in (idle, busy):

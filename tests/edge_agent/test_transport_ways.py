@@ -20,6 +20,8 @@ from edge_agent.outgoing import MAX_OWED_MESSAGES
 from edge_agent.transport import Transport
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage, TransferRecord, encode
 
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
 PATIENCE_S = 30
 
 
@@ -85,10 +87,8 @@ class Site:
 @pytest.fixture(params=["direct", "mqtt"])
 def home(request: pytest.FixtureRequest, mosquitto: PrivateMosquitto, site: str) -> Iterator[Site]:
     """A site for each way."""
-    threads = set(threading.enumerate())
     with contextlib.ExitStack() as closing:
         yield Site(request.param, mosquitto, site, closing)
-    assert eventually(lambda: set(threading.enumerate()) <= threads), "a thread was left running"
 
 
 @pytest.fixture
