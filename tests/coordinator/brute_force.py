@@ -5,6 +5,7 @@ It shares no code with the planner, so that an error in one is not an error in b
 
 import itertools
 import math
+from collections.abc import Iterable, Iterator
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
@@ -158,14 +159,12 @@ def fits(problem: Json, op_nodes: list[str]) -> bool:
     return True
 
 
-def best(problem: Json) -> Figures | None:
-    """The figures of the best plan that keeps every bound, by trying them all; None if there is none."""
+def every(problem: Json) -> Iterator[Figures]:
+    """The figures of every plan that keeps the memory bounds and the forbidden cuts, whatever the deadline."""
     names = [node["name"] for node in problem["nodes"]]
     ops = len(problem["model"]["bytes"]) - 1
     forbidden = problem["model"].get("forbidden_cuts", [])
-    deadline = problem.get("deadline_ms")
     paths = {pair: simple_paths(problem, *pair) for pair in itertools.permutations(names, 2)}
-    found: Figures | None = None
     for op_nodes in itertools.product(names, repeat=ops):
         if not fits(problem, list(op_nodes)):
             continue
@@ -184,8 +183,16 @@ def best(problem: Json) -> Figures | None:
         ]
         for chosen in itertools.product(*choices):
             candidate = returned(problem, list(op_nodes), dict(zip(cuts, chosen, strict=True)))
-            if candidate is None or (deadline is not None and candidate.latency_quantile_ms > deadline * SLACK):
-                continue
-            if found is None or candidate.objective < found.objective:
-                found = candidate
-    return found
+            if candidate is not None:
+                yield candidate
+
+
+def least(plans: Iterable[Figures], deadline_ms: float | None) -> Figures | None:
+    """The best of these plans that keeps the deadline; None if none does."""
+    in_time = (plan for plan in plans if deadline_ms is None or plan.latency_quantile_ms <= deadline_ms * SLACK)
+    return min(in_time, key=lambda plan: plan.objective, default=None)
+
+
+def best(problem: Json) -> Figures | None:
+    """The figures of the best plan that keeps every bound, by trying them all; None if there is none."""
+    return least(every(problem), problem.get("deadline_ms"))

@@ -21,9 +21,9 @@ from coordinator.problem_file import parse_problem
 Json = Any
 
 
-def check_against_brute_force(problem: Json) -> None:
-    """The planner's objective is the least that the brute force finds, or both find no plan."""
-    best = brute_force.best(problem)
+def check_against_brute_force(problem: Json, tightness: float | None = None) -> None:
+    """The planner's objective is the least that the brute force finds, or both find no plan; `tightness` as below."""
+    problem, best = hurried(problem, tightness)
     try:
         found = plan(parse_problem(json.dumps(problem).encode()))
     except PlanInfeasibleError:
@@ -33,13 +33,17 @@ def check_against_brute_force(problem: Json) -> None:
     assert found.score.objective == pytest.approx(best.objective, rel=1e-9, abs=1e-12)
 
 
-def hurried(problem: Json, tightness: float | None) -> Json:
-    """The problem with a deadline so tight, relative to the latency that counts of the best plan without one."""
+def hurried(problem: Json, tightness: float | None) -> tuple[Json, brute_force.Figures | None]:
+    """The problem with a deadline so tight, relative to the latency that counts of the best plan without one.
+
+    And the best plan's figures: every plan is tried once.
+    """
+    plans = list(brute_force.every(problem))
+    unhurried = brute_force.least(plans, None)
     if tightness is None:
-        return problem
-    unhurried = brute_force.best(problem)
+        return problem, unhurried
     deadline = 100.0 if unhurried is None else unhurried.latency_quantile_ms * tightness
-    return {**problem, "deadline_ms": deadline}
+    return {**problem, "deadline_ms": deadline}, brute_force.least(plans, deadline)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -53,23 +57,21 @@ def test_no_plan_within_memory_is_better(problem: Json) -> None:
 @given(problems(), st.sampled_from([0.5, 0.75, 0.9, 0.99, 1.0, 1.2]))
 def test_no_plan_within_a_deadline_is_better(problem: Json, tightness: float) -> None:
     """With a deadline near the latency of the best plan, no plan that keeps it costs less."""
-    unhurried = brute_force.best(problem)
-    deadline = 100.0 if unhurried is None else unhurried.latency_ms * tightness
-    check_against_brute_force({**problem, "deadline_ms": deadline})
+    check_against_brute_force(problem, tightness)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(problems(spread=True), st.sampled_from([None, 0.9, 0.99, 1.0, 1.1]))
 def test_no_plan_at_a_risk_is_better(problem: Json, tightness: float | None) -> None:
     """On a quantile of the whole plan's latency, with memory bounds and a deadline on it, no plan costs less."""
-    check_against_brute_force(hurried(problem, tightness))
+    check_against_brute_force(problem, tightness)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(problems(throughput=True), st.sampled_from([None, 0.9, 0.99, 1.1]))
 def test_no_plan_for_throughput_is_better(problem: Json, tightness: float | None) -> None:
     """With the busiest node or link weighed, alone or beside others, no plan within the bounds costs less."""
-    check_against_brute_force(hurried(problem, tightness))
+    check_against_brute_force(problem, tightness)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -79,7 +81,7 @@ def test_no_plan_is_better_with_all_at_once(problem: Json, tightness: float | No
     with pytest.MonkeyPatch.context() as patch:
         if relaxed:
             patch.setattr(bounded, "RELAX_AFTER", 1)
-        check_against_brute_force(hurried(problem, tightness))
+        check_against_brute_force(problem, tightness)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -88,19 +90,14 @@ def test_the_relaxed_bound_leaves_the_plan_exact(problem: Json, tightness: float
     """The estimate that shortens long searches never cuts off the best plan."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(bounded, "RELAX_AFTER", 1)
-        unhurried = brute_force.best(problem)
-        deadline = 100.0 if unhurried is None else unhurried.latency_ms * tightness
-        check_against_brute_force({**problem, "deadline_ms": deadline})
+        check_against_brute_force(problem, tightness)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(problems(shapes=((4, 8, False),), links="line"), st.sampled_from([None, 0.9, 1.1]))
 def test_no_plan_for_eight_ops_on_four_nodes_is_better(problem: Json, tightness: float | None) -> None:
     """At eight ops on four nodes in a row, where most transfers are relayed, no plan costs less."""
-    unhurried = brute_force.best(problem)
-    if unhurried is not None and tightness is not None:
-        problem = {**problem, "deadline_ms": unhurried.latency_ms * tightness}
-    check_against_brute_force(problem)
+    check_against_brute_force(problem, tightness)
 
 
 @settings(max_examples=50, deadline=None)
@@ -210,9 +207,8 @@ def test_a_search_that_is_cut_short_says_how_far_it_may_be_off(
     problem: Json, tightness: float | None, most_labels: int
 ) -> None:
     """The plan keeps its bounds, and its objective is within the gap of the least; or the search says it gave up."""
-    problem = hurried(problem, tightness)
+    problem, best = hurried(problem, tightness)
     parsed = parse_problem(json.dumps(problem).encode())
-    best = brute_force.best(problem)
     try:
         found = plan(parsed, most_labels=most_labels)
     except PlanInfeasibleError as error:
