@@ -5,11 +5,12 @@ import logging
 import queue
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from eventually import eventually
+from open_nodes_fixture import Node, route, tensors
 from received import Received
 from wire_speaker import WireSpeaker, packed
 
@@ -31,47 +32,6 @@ from edge_agent.wire_layout import MAGIC, WIRE_VERSION
 from edge_agent.wire_tensors import Tensor, TensorSpec
 
 PATIENCE_S = 30
-
-
-def route(number: int, hop: int = 0) -> Route:
-    """The route of the request with this number."""
-    return Route("faces", 1, number.to_bytes(16, "little"), hop)
-
-
-def tensors(number: int, size: int = 1_000) -> TensorsMessage:
-    """A message of one float tensor that holds its number."""
-    return TensorsMessage(route(number), (np.full(size, number, np.float32),))
-
-
-class Node:
-    """A transport and what it has received."""
-
-    def __init__(self, name: str, listen: str = "tcp://127.0.0.1:0") -> None:
-        """Listen on a free port of the loopback."""
-        self.received, self.observed = Received(), Received()
-        self.transport = Transport(name, listen)
-        self.transport.start(self.received, self.observed)
-
-
-@pytest.fixture
-def start() -> Iterator[Callable[..., Node]]:
-    """Starts nodes, and closes them in the end."""
-    with contextlib.ExitStack() as running:
-
-        def start_node(name: str, listen: str = "tcp://127.0.0.1:0") -> Node:
-            node = Node(name, listen)
-            running.callback(node.transport.close)
-            return node
-
-        yield start_node
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
 
 
 def test_failures_and_records_find_their_way(start: Callable[..., Node]) -> None:
@@ -118,22 +78,6 @@ def test_pings_and_probes_come_back(start: Callable[..., Node]) -> None:
     assert result.size_bytes > 32_768
 
 
-def test_a_peer_that_restarts_is_found_again(start: Callable[..., Node]) -> None:
-    """Another process of the same name on the same port gets what is sent after its start."""
-    edge, fog = start("edge"), start("fog")
-    endpoint = fog.transport.endpoint
-    edge.transport.connect("fog", endpoint)
-    edge.transport.send("fog", tensors(1))
-    fog.received.tensors.get(timeout=PATIENCE_S)
-    edge.received.deliveries.get(timeout=PATIENCE_S)
-    fog.transport.close()
-    restarted = start("fog", endpoint)
-    edge.transport.send("fog", tensors(2))
-    message, _ = restarted.received.tensors.get(timeout=PATIENCE_S)
-    assert message.route == route(2)
-    assert edge.received.deliveries.get(timeout=PATIENCE_S).route == route(2)
-
-
 def test_what_a_restart_lost_is_noticed(start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch) -> None:
     """Tensors that a peer took with it when it died do not keep the line busy: the next one's answer settles them."""
     monkeypatch.setattr("edge_agent.lines.HEARTBEAT_NS", 500_000_000)
@@ -154,31 +98,9 @@ def test_what_a_restart_lost_is_noticed(start: Callable[..., Node], monkeypatch:
                     received += len(data)
                     taken.settimeout(PATIENCE_S if received < 4_000_000 else 0.2)
     fog = start("fog", f"tcp://127.0.0.1:{port}")
-    eventually(lambda: edge.transport.in_flight("fog") is None)
+    assert eventually(lambda: edge.transport.in_flight("fog") is None)
     assert edge.transport.counters.undelivered == 1
     assert fog.received.tensors.empty()
-
-
-def test_a_peer_may_come_later(start: Callable[..., Node]) -> None:
-    """What is sent before the peer listens arrives once it does."""
-    with socket.create_server(("127.0.0.1", 0)) as reserved:
-        port = reserved.getsockname()[1]
-    edge = start("edge")
-    edge.transport.connect("fog", f"tcp://127.0.0.1:{port}")
-    edge.transport.send("fog", tensors(7))
-    fog = start("fog", f"tcp://127.0.0.1:{port}")
-    assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(7)
-
-
-def test_a_peer_that_moved_is_reached_at_its_new_endpoint(start: Callable[..., Node]) -> None:
-    """Connecting again with another endpoint replaces the connection; with the same one it keeps it."""
-    edge, old, new = start("edge"), start("fog"), start("fog")
-    edge.transport.connect("fog", old.transport.endpoint)
-    edge.transport.connect("fog", new.transport.endpoint)
-    edge.transport.connect("fog", new.transport.endpoint)
-    edge.transport.send("fog", tensors(3))
-    assert new.received.tensors.get(timeout=PATIENCE_S)[0].route == route(3)
-    assert old.received.tensors.empty()
 
 
 def test_two_agents_of_one_name_do_not_clash(start: Callable[..., Node]) -> None:
@@ -331,7 +253,7 @@ def test_a_thread_may_stay_while_another_one_serves() -> None:
             receiver.tensors.get(timeout=PATIENCE_S)
             return stays[-1]
 
-        eventually(stays_again)
+        assert eventually(stays_again)
 
 
 def test_a_peer_of_another_version_is_cut_off(start: Callable[..., Node], caplog: pytest.LogCaptureFixture) -> None:
@@ -342,7 +264,7 @@ def test_a_peer_of_another_version_is_cut_off(start: Callable[..., Node], caplog
             with WireSpeaker.calling(fog.transport.endpoint) as newer:
                 newer.socket.sendall(MAGIC + bytes([9, 1]) + bytes(90))
                 assert newer.is_cut
-        eventually(lambda: fog.transport.counters.malformed == 3)
+        assert eventually(lambda: fog.transport.counters.malformed == 3)
     assert [record.getMessage() for record in caplog.records] == [
         "cut a connection with a stranger: the peer speaks version 9 of the tensor protocol, "
         f"this agent speaks {WIRE_VERSION}: update Splitrail on this node"
@@ -461,39 +383,6 @@ def test_a_dead_connection_is_made_anew(start: Callable[..., Node], monkeypatch:
             end.close()
         for thread in pumps:
             thread.join(PATIENCE_S)
-
-
-def test_a_machine_without_descriptors_left_is_survived(
-    start: Callable[..., Node], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A peer for which there is none is warned about once; the others are served, and it is too once there is room."""
-    edge, fog, late = start("edge"), start("fog"), start("late")
-    edge.transport.connect("fog", fog.transport.endpoint)
-    edge.transport.send("fog", tensors(0))
-    fog.received.tensors.get(timeout=PATIENCE_S)
-
-    def exhausted(*_: object) -> None:
-        tried.append(True)
-        raise OSError(24, "Too many open files")
-
-    tried: list[bool] = []
-    with monkeypatch.context() as patched, caplog.at_level(logging.WARNING):
-        patched.setattr("edge_agent.dialling.new_socket", exhausted)
-        edge.transport.connect("late", late.transport.endpoint)
-        eventually(lambda: len(tried) > 2)
-    assert caplog.text.count(f"cannot connect to late at {late.transport.endpoint}: Too many open files") == 1
-    edge.transport.send("fog", tensors(1))
-    assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(1)
-    edge.transport.send("late", tensors(2))
-    assert late.received.tensors.get(timeout=PATIENCE_S)[0].route == route(2)
-
-
-def test_a_peer_is_found_by_its_name(start: Callable[..., Node]) -> None:
-    """Whichever of the name's addresses it listens on."""
-    edge, fog = start("edge"), start("fog")
-    edge.transport.connect("fog", fog.transport.endpoint.replace("127.0.0.1", "localhost"))
-    edge.transport.send("fog", tensors(1))
-    assert fog.received.tensors.get(timeout=PATIENCE_S)[0].route == route(1)
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:5757", "tcp://127.0.0.1", "ipc:///tmp/x", "tcp://no host:1", ""])
