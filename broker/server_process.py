@@ -1,16 +1,20 @@
 """A server that runs as our child: started, waited for by its own word in its log, and ended with us at the latest.
 
-Which program it is, and how it is configured, is the caller's.
+Which program it is, and how it is configured, each kind of server says.
 """
 
+import abc
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import ClassVar, Final, Self
 
 from splitrail.errors import SplitrailError
 
@@ -18,48 +22,70 @@ _PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 _prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done between fork and exec
 
 
-class ServerProcess:
-    """A program that writes to `log_file`; it is ready once `is_ready` is true of what this run has written there.
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What starts a server; `environment` is this process's own where it is None."""
 
-    `failed` makes the error that says why it did not start, of a sentence; `last_words` puts the log's end in words.
+    words: Sequence[str | Path]
+    environment: Mapping[str, str] | None = None
+
+
+class ServerProcess(abc.ABC):
+    """A server that writes to `<name>.log` in a directory of its own; entering starts it and waits until it is ready.
+
     Start it from the main thread: the kernel ends it with the thread that started it.
     """
 
-    def __init__(
-        self,
-        name: str,
-        log_file: Path,
-        *,
-        is_ready: Callable[[bytes], bool],
-        failed: Callable[[str], SplitrailError],
-        last_words: Callable[[list[str]], str],
-        start_timeout_s: float,
-        stop_timeout_s: float,
-    ) -> None:
-        self._name = name
-        self._log_file = log_file
-        self._is_ready = is_ready
-        self._failed = failed
-        self._last_words = last_words
-        self._start_timeout_s = start_timeout_s
-        self._stop_timeout_s = stop_timeout_s
+    name: ClassVar[str]
+    """The program's, as its makers write it."""
+    failure: ClassVar[type[SplitrailError]]
+    """What says in a sentence why it did not start."""
+    start_timeout_s: ClassVar[float]
+    stop_timeout_s: ClassVar[float]
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._log_file = directory / f"{self.name.lower()}.log"
         self._child: subprocess.Popen[bytes] | None = None
+
+    @abc.abstractmethod
+    def _prepared(self) -> Command:
+        """What starts it; its configuration has been written by then."""
+
+    @abc.abstractmethod
+    def _is_ready(self, log: bytes) -> bool:
+        """Whether it takes connections, from what this run has written to its log."""
+
+    @abc.abstractmethod
+    def _last_words(self, lines: list[str]) -> str:
+        """Why it did not start, from its log."""
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
 
     @property
     def pid(self) -> int | None:
         """Its process, or None while it does not run."""
         return None if self._child is None else self._child.pid
 
-    def start(self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None) -> None:
-        """Start it and wait until it is ready."""
+    def start(self) -> None:
+        """Start it, with what it kept, and wait until it takes connections."""
+        self._directory.mkdir(parents=True, exist_ok=True)
+        command = self._prepared()
         with self._log_file.open("ab") as log:
             log_start = log.tell()
             self._child = subprocess.Popen(
-                command,
+                command.words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=environment,
+                env=command.environment,
                 start_new_session=True,  # the terminal's Ctrl-C is the parent's, which then stops its children in order
                 preexec_fn=ends_with_parent(),  # noqa: PLW1509  # two system calls, which take no lock
             )
@@ -69,25 +95,20 @@ class ServerProcess:
             self.stop()
             raise
 
-    def send(self, number: signal.Signals) -> None:
-        """Send it a signal, if it runs."""
-        if self._child is not None:
-            self._child.send_signal(number)
-
     def stop(self) -> None:
         """Ask it to end, and end it if it does not."""
         if self._child is None:
             return
         self._child.terminate()
         try:
-            self._child.wait(self._stop_timeout_s)
+            self._child.wait(self.stop_timeout_s)
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
         self._child = None
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """End it as a power cut would, without a last word to its clients."""
         if self._child is not None:
             self._child.kill()
             self._child.wait()
@@ -95,15 +116,22 @@ class ServerProcess:
 
     def _wait_until_ready(self, child: subprocess.Popen[bytes], log_start: int) -> None:
         """Wait for its own word: a connection might reach another program on its port."""
-        deadline_s = time.monotonic() + self._start_timeout_s
+        deadline_s = time.monotonic() + self.start_timeout_s
         while time.monotonic() < deadline_s:
             if child.poll() is not None:
                 lines = self._log_file.read_text(errors="replace").splitlines()
-                raise self._failed(f"{self._name} did not start: {self._last_words(lines)} (log: {self._log_file})")
+                raise self.failure(f"{self.name} did not start: {self._last_words(lines)} (log: {self._log_file})")
             if self._is_ready(self._log_file.read_bytes()[log_start:]):
                 return
             time.sleep(0.02)
-        raise self._failed(f"{self._name} is not ready after {self._start_timeout_s:g} s (log: {self._log_file})")
+        raise self.failure(f"{self.name} is not ready after {self.start_timeout_s:g} s (log: {self._log_file})")
+
+
+def find_program(name: str, *elsewhere: Path) -> Path | None:
+    """The program of this name on PATH, or at the first of these places where it can be run; None if nowhere."""
+    on_path = shutil.which(name)
+    candidates = (*([] if on_path is None else [Path(on_path)]), *elsewhere)
+    return next((candidate for candidate in candidates if os.access(candidate, os.X_OK)), None)
 
 
 def ends_with_parent() -> Callable[[], None]:

@@ -3,21 +3,14 @@
 A site's own InfluxDB is the system's; nothing here touches it.
 """
 
-import os
 import re
-import shutil
 import sys
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from broker.mosquitto import free_port
-from broker.server_process import ServerProcess
+from broker.server_process import Command, ServerProcess, find_program
 from coordinator.configuration import InfluxSettings
 from testbed.errors import InfluxdError
-
-START_TIMEOUT_S = 30.0
-STOP_TIMEOUT_S = 10.0
 
 # What asks for no network: no reports to its makers, backups' port any free one, no statistics of its own.
 _CONFIGURATION = """\
@@ -40,34 +33,27 @@ _LISTENS = re.compile(rb"Listening on HTTP.*addr=127\.0\.0\.1:\d+")
 
 def find_influxd() -> Path:
     """The influxd to run: on PATH, in /usr/bin, or unpacked beside the environment. InfluxdError if there is none."""
-    on_path = shutil.which("influxd")
-    candidates = [Path(on_path)] if on_path else []
-    candidates += [Path("/usr/bin/influxd"), Path(sys.prefix) / "influxd/usr/bin/influxd"]
-    for candidate in candidates:
-        if os.access(candidate, os.X_OK):
-            return candidate
-    raise InfluxdError("InfluxDB is not installed: `sudo apt-get install influxdb`, or `make influxd` without root")
+    program = find_program("influxd", Path("/usr/bin/influxd"), Path(sys.prefix) / "influxd/usr/bin/influxd")
+    if program is None:
+        raise InfluxdError("InfluxDB is not installed: `sudo apt-get install influxdb`, or `make influxd` without root")
+    return program
 
 
-class PrivateInfluxd:
+class PrivateInfluxd(ServerProcess):
     """An influxd of our own, which keeps its files in `directory` and ends with this process at the latest.
 
     It is open to everybody on this machine, and the port stays its own through restarts. Entering starts it and waits
     until it answers; InfluxdError says why it did not. Start it from the main thread, as the broker.
     """
 
+    name = "influxd"
+    failure = InfluxdError
+    start_timeout_s = 30.0
+    stop_timeout_s = 10.0
+
     def __init__(self, directory: Path, extra_configuration: str = "") -> None:
-        self._directory = directory
+        super().__init__(directory)
         self._extra_configuration = extra_configuration
-        self._process = ServerProcess(
-            "influxd",
-            directory / "influxd.log",
-            is_ready=lambda log: _LISTENS.search(log) is not None,
-            failed=InfluxdError,
-            last_words=lambda log: "".join(log[-1:]),
-            start_timeout_s=START_TIMEOUT_S,
-            stop_timeout_s=STOP_TIMEOUT_S,
-        )
         self.port = free_port()
 
     @property
@@ -80,33 +66,15 @@ class PrivateInfluxd:
         """How a coordinator reaches it; its database `splitrail` has to be made."""
         return InfluxSettings(url=self.url)
 
-    @property
-    def pid(self) -> int | None:
-        """Its process, or None while it does not run."""
-        return self._process.pid
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-    def start(self) -> None:
-        """Start it and wait until it listens, with what it kept."""
+    def _prepared(self) -> Command:
         program = find_influxd()
-        self._directory.mkdir(parents=True, exist_ok=True)
         configuration = self._directory / "influxd.conf"
         filled_in = _CONFIGURATION.format(directory=self._directory, port=self.port)
         configuration.write_text(filled_in + self._extra_configuration)
-        self._process.start([program, "-config", configuration])
+        return Command([program, "-config", configuration])
 
-    def stop(self) -> None:
-        """Ask it to end, and end it if it does not."""
-        self._process.stop()
+    def _is_ready(self, log: bytes) -> bool:
+        return _LISTENS.search(log) is not None
 
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self._process.kill()
+    def _last_words(self, lines: list[str]) -> str:
+        return "".join(lines[-1:])

@@ -81,7 +81,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path, mosquitto: PrivateMosquitt
 
 def test_without_mosquitto_the_way_to_get_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where none is found, the error says how to install it."""
-    monkeypatch.setattr(module.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(MosquittoError, match="apt-get install mosquitto"):
         find_mosquitto()
 
@@ -94,7 +94,7 @@ def test_an_unpacked_copy_brings_its_libraries(tmp_path: Path, monkeypatch: pyte
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()
     monkeypatch.setattr(module.sys, "prefix", str(tmp_path))
-    monkeypatch.setattr(module.os, "access", lambda path, _: path == program)
+    monkeypatch.setattr("os.access", lambda path, _: path == program)
     assert find_mosquitto() == program
     assert module._environment(program)["LD_LIBRARY_PATH"] == str(library.parent)
 

@@ -8,9 +8,8 @@ from influxd_fixture import make_database
 
 from coordinator.telemetry.influx_answers import Stored
 from coordinator.telemetry.influx_server import InfluxServer
-from testbed import private_influxd
 from testbed.errors import InfluxdError
-from testbed.private_influxd import PrivateInfluxd
+from testbed.private_influxd import PrivateInfluxd, find_influxd
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -37,6 +36,6 @@ def test_why_it_does_not_start_is_said(tmp_path: Path) -> None:
 
 def test_where_there_is_none_the_way_to_get_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     """For root and for others."""
-    monkeypatch.setattr(private_influxd.os, "access", lambda *_: False)
+    monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(InfluxdError, match="`sudo apt-get install influxdb`, or `make influxd`"):
-        private_influxd.find_influxd()
+        find_influxd()
