@@ -1,15 +1,11 @@
-import sys
 from pathlib import Path
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
-# Benchmarks are scripts that stand beside one another, and no package.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import figures
+import pytest
 from comparison import Verdict, compare, is_goal_met
 from figures import Figure
+from hypothesis import given
+from hypothesis import strategies as st
 from page import page, summary
 from report import Machine, Outcome, Report
 

@@ -1,13 +1,9 @@
 """A benchmark's processes: heard line by line, and ended with the block that began them."""
 
-import sys
 from pathlib import Path
 
-import pytest
-
-# Benchmarks are scripts that stand beside one another, and no package.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import parts
+import pytest
 from parts import line_from, process
 
 ANSWERS = """

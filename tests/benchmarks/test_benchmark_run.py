@@ -3,18 +3,16 @@
 import io
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
 import pytest
-from rich.console import Console
-
-# Benchmarks are scripts that stand beside one another, and no package.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import run
 import zoo_models
 from figures import Figure
 from report import Outcome
+from rich.console import Console
 
 LINGERS = """
 import pathlib, subprocess, sys, time
@@ -47,6 +45,14 @@ def scripts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process is there, and more than a zombie."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def outcome(scripts: Path, program: str, limit_s: float = 60.0) -> Outcome:
     """What comes of a benchmark."""
     (scripts / "made_up.py").write_text(program)
@@ -70,7 +76,10 @@ def test_a_benchmark_that_lasts_too_long_clears_away_and_ends_with_all_that_it_s
     assert outcome(scripts, LINGERS, limit_s=5.0).failure == "it ran out of its 5 s"
     assert not (scripts / "made").exists()
     child = int((scripts / "child").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    deadline = time.monotonic() + 30.0
+    while is_running(child):  # a signal takes its time where many want the processors
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_interrupted_it_writes_nothing(

@@ -1,14 +1,8 @@
 """MQTT's packets as simulated clients write and read them, by the standard's bounds of its digits of length."""
 
-import sys
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-# Benchmarks are scripts that stand beside one another, and no package.
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 from mqtt_packets import next_packet, packet, text
 
 BODIES = st.binary(max_size=300) | st.integers(0, 70_000).map(bytes)
