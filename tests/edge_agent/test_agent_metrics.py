@@ -163,32 +163,33 @@ def ask(url: str) -> tuple[int, str]:
 
 
 @pytest.mark.usefixtures("nothing_left")
-def test_a_running_agent_is_scraped(tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_running_agent_is_scraped(
+    tmp_path: Path, own_mosquitto: PrivateMosquitto, site: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It becomes ready by joining, says so when the broker goes, and is alive for as long as it is ticked."""
-    with PrivateMosquitto(tmp_path) as mosquitto:
-        agent = Agent(settings(mosquitto, site, tmp_path / "cache", MetricsSettings(port=0)))
-        assert agent.unreadiness() == "pi has not joined its site yet"
-        try:
-            agent.start()
-            assert agent._metrics is not None
-            url = agent._metrics.url
-            assert ask(f"{url}/readyz") == (200, "ok\n")
+    agent = Agent(settings(own_mosquitto, site, tmp_path / "cache", MetricsSettings(port=0)))
+    assert agent.unreadiness() == "pi has not joined its site yet"
+    try:
+        agent.start()
+        assert agent._metrics is not None
+        url = agent._metrics.url
+        assert ask(f"{url}/readyz") == (200, "ok\n")
 
-            def is_metered() -> bool:
-                agent.tick()
-                return "splitrail_agent_energy_joules_total" in told(ask(f"{url}/metrics")[1])
+        def is_metered() -> bool:
+            agent.tick()
+            return "splitrail_agent_energy_joules_total" in told(ask(f"{url}/metrics")[1])
 
-            assert eventually(is_metered)
-            found = told(ask(f"{url}/metrics")[1])
-            assert found["splitrail_agent_broker_connected"] == {(): 1.0}
-            assert found["splitrail_agent_spool_dropped_total"] == {(): 0.0}
-            mosquitto.stop()
-            assert eventually(lambda: ask(f"{url}/readyz") == (503, "the MQTT broker is away\n"))
-            assert ask(f"{url}/healthz") == (200, "ok\n")
-            monkeypatch.setattr("splitrail.standstill.LONGEST_TURN_S", -1.0)
-            assert ask(f"{url}/healthz")[0] == 503
-        finally:
-            agent.close()
+        assert eventually(is_metered)
+        found = told(ask(f"{url}/metrics")[1])
+        assert found["splitrail_agent_broker_connected"] == {(): 1.0}
+        assert found["splitrail_agent_spool_dropped_total"] == {(): 0.0}
+        own_mosquitto.stop()
+        assert eventually(lambda: ask(f"{url}/readyz") == (503, "the MQTT broker is away\n"))
+        assert ask(f"{url}/healthz") == (200, "ok\n")
+        monkeypatch.setattr("splitrail.standstill.LONGEST_TURN_S", -1.0)
+        assert ask(f"{url}/healthz")[0] == 503
+    finally:
+        agent.close()
 
 
 @pytest.mark.usefixtures("nothing_left")
