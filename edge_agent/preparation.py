@@ -86,7 +86,7 @@ class Preparation:
     def profile(self, notice: DeploymentNotice) -> None:
         """Fetch and profile a deployment's model, once for each model; from now on it is fetched from this URL."""
         _remember(self._notices, notice)
-        self._jobs.add((PROFILES, notice.model.sha256), PROFILES, lambda: self._profile(notice))
+        self._jobs.add((PROFILES, notice.model.sha256), PROFILES, lambda: self._profile(notice, RETRY_PROFILE_S))
 
     def segment(self, model: str, start: int, stop: int, ends: Ends = PLAIN) -> Segment | None:
         """As `Shelf.segment`."""
@@ -167,7 +167,7 @@ class Preparation:
             # A fallback is a reserve: without it a request waits for another plan.
             log.warning("%s has no fallback here: %s", plan.deployment, _reason(error))
 
-    def _profile(self, notice: DeploymentNotice, retry_s: float = RETRY_PROFILE_S) -> None:
+    def _profile(self, notice: DeploymentNotice, retry_s: float) -> None:
         model = notice.model
         if model.sha256 in self._profiled_models:
             return

@@ -14,6 +14,7 @@ from broker.messages import Leader, LinkReading, SpoolReport, TelemetryStored
 from broker.mosquitto import PrivateMosquitto
 from broker.session import Incoming, Session
 from broker.topics import LEADER, LINK, SPOOL, STORED
+from edge_agent import telemetry_outbox
 from edge_agent.errors import SpoolError
 from edge_agent.spool import Spool
 from edge_agent.telemetry_outbox import MAX_QUEUED, TelemetryOutbox
@@ -118,8 +119,9 @@ def test_a_backlog_does_not_replace_what_the_broker_keeps(
     assert kept == [2.0]
 
 
-def test_a_spool_tells_how_it_stands(starting: Starting, witness: Witness) -> None:
+def test_a_spool_tells_how_it_stands(starting: Starting, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> None:
     """At once and retained; with what waits where that is not stored in time."""
+    monkeypatch.setattr(telemetry_outbox, "REPORT_S", 0.5)
     outbox = starting()
     assert eventually(lambda: witness.reports)
     assert witness.reports[0] == SpoolReport(node="pi", session="s1", waiting=0, waiting_bytes=0, dropped=0)
