@@ -54,19 +54,19 @@ class Benchmark:
 
 BENCHMARKS: Final = (
     Benchmark("overhead", 70.0),
-    Benchmark("chain", 150.0, ("mobilenetv2", "resnet50", "vgg16")),
+    Benchmark("chain", 170.0, ("mobilenetv2", "resnet50", "vgg16")),
     Benchmark("hop", 15.0),
     Benchmark("transports", 60.0),
     Benchmark("fallback", 15.0),
-    Benchmark("codecs", 20.0, ("mobilenetv2",)),
+    Benchmark("codecs", 10.0, ("mobilenetv2",)),
     Benchmark("adaptive", 70.0, prepares=True),
     Benchmark("throughput", 140.0, ("alexnet", "mobilenetv2", "vgg16")),
     Benchmark("memory", 50.0, ("resnet50",)),
     Benchmark("start", 60.0, ("mobilenetv2",)),
     Benchmark("control_plane", 160.0),
     Benchmark("idle_agent", 80.0),
-    Benchmark("planning", 20.0),
-    Benchmark("slicing", 15.0, ("mobilenetv2",)),
+    Benchmark("planning", 15.0),
+    Benchmark("slicing", 10.0, ("mobilenetv2",)),
     Benchmark("telemetry_intake", 60.0),
     Benchmark("spool", 50.0),
 )
