@@ -13,8 +13,6 @@ import math
 import os
 import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +20,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from figures import Figure, repeated, write
+from parts import process
 from telemetry_load import inference
 
 from broker.messages import InferenceReport
 from broker.mosquitto import PrivateMosquitto
-from broker.server_process import ends_with_parent
 from broker.session import Session
 from broker.topics import INFERENCE
 from edge_agent.spool import Kept, Spool
@@ -77,22 +75,15 @@ def writing(file: Path, seconds: float) -> Latencies:
 @contextlib.contextmanager
 def storing(port: int, file: Path) -> Iterator[Callable[[], int]]:
     """A process that stores and confirms; how many inferences it has."""
-    process = subprocess.Popen(
-        [sys.executable, PEERS, "store", str(port), str(file)],
-        preexec_fn=ends_with_parent(),  # noqa: PLW1509  # two system calls, which take no lock
-    )
 
     def count() -> int:
         with contextlib.suppress(sqlite3.OperationalError), contextlib.closing(sqlite3.connect(file)) as connection:
             return int(connection.execute("SELECT count(*) FROM inference").fetchone()[0])
         return 0
 
-    try:
+    with process(PEERS, "store", str(port), file):
         wait_for(file.exists)
         yield count
-    finally:
-        process.kill()
-        process.wait()
 
 
 def wait_for(condition: Callable[[], object]) -> None:
