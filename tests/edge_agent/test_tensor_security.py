@@ -14,6 +14,7 @@ import numpy as np
 import psutil
 import pytest
 from eventually import eventually
+from open_nodes_fixture import tensors
 from received import Received
 from wire_speaker import WireSpeaker, packed, port_of
 
@@ -21,17 +22,11 @@ from edge_agent.connections import MAX_STRANGERS
 from edge_agent.errors import TransportError
 from edge_agent.keys import NodeKey, make_key
 from edge_agent.transport import Transport
-from edge_agent.wire import Acknowledgement, Hello, Ping, Pong, Route, TensorsMessage
+from edge_agent.wire import Acknowledgement, Hello, Ping, Pong, TensorsMessage
 
 PATIENCE_S = 30
 SHORTLY_S = 0.7
 LOOPBACK = "tcp://127.0.0.1:0"
-
-
-def tensors(number: int) -> TensorsMessage:
-    """A message of one tensor that holds its number."""
-    route = Route("faces", 1, number.to_bytes(16, "little"), 0)
-    return TensorsMessage(route, (np.full(1_000, number, np.float32),))
 
 
 class Node:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from eventually import eventually
+from open_nodes_fixture import route, tensors
 from received import Received
 
 from broker.messages import TensorWay
@@ -18,21 +19,11 @@ from edge_agent.errors import SendError
 from edge_agent.mqtt_way import MqttWay
 from edge_agent.outgoing import MAX_OWED_MESSAGES
 from edge_agent.transport import Transport
-from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage, TransferRecord, encode
+from edge_agent.wire import FailureMessage, StageRecord, TensorsMessage, TransferRecord, encode
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 PATIENCE_S = 30
-
-
-def route(number: int, hop: int = 0) -> Route:
-    """The route of the request with this number."""
-    return Route("faces", 1, number.to_bytes(16, "little"), hop)
-
-
-def tensors(number: int, size: int = 1_000) -> TensorsMessage:
-    """A message of one float tensor that holds its number."""
-    return TensorsMessage(route(number), (np.full(size, number, np.float32),))
 
 
 @dataclass
