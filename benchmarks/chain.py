@@ -20,9 +20,10 @@ import numpy.typing as npt
 from bare_chain import BareChain, bare_chain
 from figures import Figure, spread, write
 from three_agents import ThreeAgents
+from zoo_models import zoo_model
 
 from broker.messages import NodeProfile
-from models.convert import Quantize, convert_zoo_model
+from models.convert import Quantize
 from models.graph import read_graph
 from models.images import load_image, sample_photographs, to_input
 from models.preprocessing import read_preprocessing
@@ -34,7 +35,6 @@ GOALS = {"mobilenetv2": 1.10, "resnet50": 1.05, "vgg16": 1.05}
 PAIRS, QUICK_PAIRS = 40, 10
 WARM_UP = 5
 NEARLY_A_THIRD = 0.12
-CACHE = Path(__file__).parent.parent / ".cache" / "benchmark-models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +141,7 @@ def figures_of(row: Figures) -> Iterator[Figure]:
 
 def measure(name: str, quantize: Quantize, pairs: int) -> Figures:
     """Run one model's chain and its unsplit interpreter side by side."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / f"{name}-{quantize}.tflite"
-    if not path.exists():
-        convert_zoo_model(name, quantize, "random", path)
+    path = zoo_model(name, quantize)
     with ThreeAgents({name: path}) as agents:
         profile = agents.profile(name)
         cuts = _cuts(path, profile)
