@@ -27,10 +27,11 @@ from edge_agent.energy.stage_meter import MachineModel, NodeStageMeter
 from edge_agent.executor import Executor
 from edge_agent.inbox import Inbox
 from edge_agent.loading import LoadingNodes
-from edge_agent.origin import Limits, Origin
+from edge_agent.origin import Origin
 from edge_agent.outgoing import Outgoing
 from edge_agent.pipeline import Pipeline
 from edge_agent.plan_book import PlanBook
+from edge_agent.request_book import Limits
 from edge_agent.routes import plan_digest
 from edge_agent.stream import MessageReader
 from edge_agent.transport import Sendable

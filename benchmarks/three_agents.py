@@ -34,8 +34,8 @@ from broker.topics import DEPLOYMENT, INFER, PLAN, PROFILE, READY
 from coordinator.configuration import DeploymentSettings
 from edge_agent.agent import Agent
 from edge_agent.configuration import AgentSettings, EnergySettings, PowerSettings, SpoolSettings, TensorSettings
-from edge_agent.origin import Finished
 from edge_agent.probes import LinkSettings
+from edge_agent.request import Finished
 from splitrail.client import FrameAnswer
 from testbed.continuum import Continuum, EmulatedNode
 

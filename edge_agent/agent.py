@@ -34,13 +34,14 @@ from edge_agent.machine_state import MachineReadings, MachineWatch, ThisMachine
 from edge_agent.metrics_counts import TelemetryCounts
 from edge_agent.metrics_server import MetricsServer
 from edge_agent.mqtt_way import MqttWay
-from edge_agent.origin import Limits, Origin
+from edge_agent.origin import Origin
 from edge_agent.peers import Peers
 from edge_agent.pipeline import Pipeline
 from edge_agent.plan_book import PlanBook
 from edge_agent.preparation import Preparation
 from edge_agent.prober import LinkProber
 from edge_agent.reports import Reports
+from edge_agent.request_book import Limits
 from edge_agent.spool import spool_file
 from edge_agent.telemetry_outbox import TelemetryOutbox
 from edge_agent.transport import Transport

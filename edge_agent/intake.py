@@ -14,8 +14,10 @@ from typing import Final, TypeVar
 from broker.messages import ClassScore, InferenceReport, InferReply, InferRequest, Plan
 from edge_agent.classifiers import Classifier, Classifiers
 from edge_agent.frame_streams import Depth, Frame, Line, depth_of
-from edge_agent.origin import Busy, Finished, Origin
+from edge_agent.origin import Origin
 from edge_agent.packing import ImageInput
+from edge_agent.request import Finished
+from edge_agent.request_book import Busy
 from edge_agent.routes import route
 from models.cache import ModelCache
 from splitrail.errors import SplitrailError

@@ -1,19 +1,20 @@
 """The requests that begin at this node: each is answered once, or failed with a reason, whatever becomes of its stages.
 
-The pipeline carries tensors, `edge_agent.watch` says what is overdue; what is done about it is decided here.
+The pipeline carries tensors; what is done about those that are overdue is decided in `edge_agent.misses`.
 """
 
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from broker.messages import InferenceReport, Plan, PowerModel, StageMiss, TransferReport
 from edge_agent.clock import MACHINE_CLOCK
+from edge_agent.misses import Misses
 from edge_agent.packing import Inputs, input_fault, inputs_bytes, packed_inputs
-from edge_agent.patience import Leg, grace_ns
+from edge_agent.patience import grace_ns
 from edge_agent.request import (
     Finished,
     Request,
@@ -25,14 +26,12 @@ from edge_agent.request import (
     stage_reports,
 )
 from edge_agent.request_book import Busy, Limits, RequestBook
-from edge_agent.rescue import LocalCompute, Plans, Rescuer, Then
+from edge_agent.rescue import LocalCompute, Plans, Rescuer, Then, do_all
 from edge_agent.routes import leading_stop, named_nodes, route
-from edge_agent.watch import Blame, Watch, line, way_to
+from edge_agent.watch import Watch
 from edge_agent.wire import Route, TensorsMessage
 from models.errors import ModelError
 from models.runtime import Segment
-
-__all__ = ["Busy", "Finished", "Inputs", "Limits", "LocalCompute", "Origin", "Plans"]
 
 log = logging.getLogger("splitrail.agent")
 
@@ -75,8 +74,6 @@ class Origin:
         self._power = power
         self._emulated = emulated
         self._limits = limits
-        self._missed = missed
-        self._ask = ask
         self._round_trip_ms = round_trip_ms
         self._clock = clock
         self._lock = threading.Lock()
@@ -100,6 +97,15 @@ class Origin:
             emulated=emulated,
             longest_wait_s=limits.longest_wait_s,
             start=self._start,
+        )
+        self._misses = Misses(
+            node,
+            requests=self._requests,
+            watch=self._watch,
+            rescuer=self._rescuer,
+            missed=missed,
+            ask=ask,
+            clock=clock,
         )
 
     @property
@@ -214,8 +220,7 @@ class Origin:
             elif node == self._node:
                 then = self._fail(request, reason)
             else:
-                leg = way_to(request, where.hop)
-                then = self._miss(request, leg, Blame(node, leg.src, delivered=True), reason)
+                then = self._misses.failed(request, where.hop, node, reason)
         then()
 
     def lose(self, node: str) -> None:
@@ -224,7 +229,7 @@ class Origin:
             self._watch.lose(node)
             needing = [each for each in self._requests if each.phase == "under way" and each.still_needs(node)]
             thens = [self._rescuer.rescue(request, self._watch.fault_of(node))[1] for request in needing]
-        _do(thens)
+        do_all(thens)
 
     def reborn(self, node: str) -> None:
         """A node that had gone is there again; it takes tensors when it is regained, or has had its time to load."""
@@ -248,7 +253,7 @@ class Origin:
             self._watch.look(self._requests, now_ns)
             thens = [then for request in self._requests if (then := self._due(request, now_ns))]
             left_ms = [left for request in self._requests if (left := self._left_ms(request, now_ns)) is not None]
-        _do(thens)
+        do_all(thens)
         return min(left_ms, default=1e3) / 1e3
 
     # --- with the lock held
@@ -285,7 +290,7 @@ class Origin:
             if outcome == "waits for a plan" and now_ns - request.stranded_ns > PATIENCE_NS:
                 return self._fail(request, f"{request.trouble}, and no other plan is ready")
             return then
-        return self._overdue(request, now_ns)
+        return self._misses.overdue(request, now_ns)
 
     def _left_ms(self, request: Request, now_ns: int) -> float | None:
         """How long it has until something is due; None where that is not known."""
@@ -296,50 +301,6 @@ class Origin:
     def _grace_ns(self, request: Request) -> int:
         """How long the answer waits for the times of its transfers."""
         return grace_ns([self._round_trip_ms(node) for node in named_nodes(request.plan) - {self._node}])
-
-    def _overdue(self, request: Request, now_ns: int) -> Then | None:
-        """Give a leg up when its time is over; in the middle of it, ask its ends for a sign of life."""
-        left_ms, leg = self._watch.left_ms(request, now_ns), request.leg
-        if leg is None or left_ms is None:
-            return None
-        if left_ms <= 0.0:
-            return self._miss_line(request, leg)
-        if request.asked_ns is None and left_ms < self._watch.allowed_ms(leg) / 2:
-            request.asked_ns = now_ns
-            ends = {leg.src, leg.dst} - {self._node}
-            return lambda: self._ask_all(ends)
-        return None
-
-    def _miss_line(self, request: Request, leg: Leg) -> Then:
-        """The first in a line has been missed, and those behind it with it."""
-        blame = self._watch.blame(request, leg)
-        did = "has the tensors and does not go on" if blame.delivered else f"does not get the tensors from {leg.src}"
-        reason = f"{blame.suspect} {did} within {self._watch.allowed_ms(leg):.0f} ms"
-        behind = line(self._requests, leg, request.since_ns or 0)
-        first = self._miss(request, leg, blame, reason)
-        others = [self._rescuer.rescue(other, reason)[1] for other in behind if other is not request]
-        return lambda: _do([first, *others])
-
-    def _miss(self, request: Request, leg: Leg, blame: Blame, reason: str) -> Then:
-        now_ns, plan = time.monotonic_ns(), request.plan
-        waited_ms = (now_ns - request.patient_from_ns) / 1e6 if request.since_ns is not None else 0.0
-        allowed_ms = self._watch.allowed_ms(leg)
-        self._watch.missed(request, leg, blame.suspect, now_ns)
-        outcome, then = self._rescuer.rescue(request, reason)
-        log.warning("%s, plan %d of %s: %s", reason, plan.epoch, plan.deployment, outcome)
-        miss = StageMiss(
-            node=self._node,
-            deployment=plan.deployment,
-            epoch=plan.epoch,
-            at=self._clock(),
-            src=blame.src,
-            suspect=blame.suspect,
-            delivered=blame.delivered,
-            waited_ms=max(0.0, waited_ms),
-            allowed_ms=allowed_ms,
-            outcome=outcome,
-        )
-        return lambda: _do([lambda: self._missed(miss), then])
 
     def _fail(self, request: Request, reason: str) -> Then:
         self._requests.end(request)
@@ -370,10 +331,6 @@ class Origin:
         else:
             self._begin(plan, message, may_compute)
 
-    def _ask_all(self, nodes: Iterable[str]) -> None:
-        for node in nodes:
-            self._ask(node)
-
     def _end_if_complete(self, request: Request) -> None:
         with self._lock:
             then = self._answer(request) if request.is_complete else None
@@ -391,8 +348,3 @@ class Origin:
             error=reason,
             emulated=self._node in self._emulated(),
         )
-
-
-def _do(thens: Iterable[Then]) -> None:
-    for then in thens:
-        then()

@@ -5,7 +5,7 @@ That it cannot, `edge_agent.origin` finds; its lock is held wherever nothing els
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Final, Literal, Protocol
 
 from broker.messages import Plan, PowerModel, StageReport
@@ -185,6 +185,12 @@ class Rescuer:
         )
         report = answered_report(request, (*begun, here), self._power(), self._emulated(), fallback=request.trouble)
         request.finish(Finished(own(outcome.outputs), report))
+
+
+def do_all(thens: Iterable[Then]) -> None:
+    """What is to be done without the lock, in order."""
+    for then in thens:
+        then()
 
 
 def _nothing() -> None:

@@ -21,8 +21,8 @@ from broker.session import Session
 from broker.topics import PLAN
 from edge_agent.agent import Agent
 from edge_agent.configuration import AgentSettings, TensorSettings
-from edge_agent.origin import Finished
 from edge_agent.probes import LinkSettings
+from edge_agent.request import Finished
 from models.cache import ModelCache
 from models.graph import Graph, read_graph
 from models.runtime import Segment

@@ -13,7 +13,8 @@ from broker.messages import InferenceReport, InferReply, InferRequest, ModelRefe
 from edge_agent.executor import Executor
 from edge_agent.frame_streams import UNKNOWN_DEPTH
 from edge_agent.intake import DECODERS, QUEUE_LENGTH, Intake
-from edge_agent.origin import Limits, Origin
+from edge_agent.origin import Origin
+from edge_agent.request_book import Limits
 from edge_agent.wire import StageRecord, TensorsMessage
 from models.cache import ModelCache
 from models.runtime import Segment

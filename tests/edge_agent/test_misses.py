@@ -9,7 +9,7 @@ from eventually import eventually
 from joined_nodes import INPUT, Site
 from plans import plan_of, predicted
 
-from edge_agent.origin import Finished
+from edge_agent.request import Finished
 
 THREE_STAGES = (("pi", 0, 3), ("laptop", 3, 7), ("pc", 7, 10))
 

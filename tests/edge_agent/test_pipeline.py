@@ -8,7 +8,7 @@ from joined_nodes import INPUT, BrokenSegment, Site
 from plans import plan_of
 
 from broker.messages import Plan, StageEnergy
-from edge_agent.origin import Finished
+from edge_agent.request import Finished
 from edge_agent.routes import plan_digest
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
 
