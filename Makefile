@@ -18,7 +18,7 @@ demo: $(VENV)/.ready-for-demo mosquitto ## run the whole system, emulated, on th
 
 # Two files at once, for many tests wait; in the order of the files, for the longest would else be the last.
 test: $(VENV)/.ready-for-development mosquitto influxd ## run the tests (ARGS="-k planner" picks some)
-	@$(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0 $(ARGS)
 
 check: $(VENV)/.ready-for-development ## lint, formatting, types and the direction of the imports
 	$(RUN) ruff check .
