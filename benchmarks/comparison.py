@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+import msgspec
 from figures import Figure
 from report import Report
 
@@ -14,6 +15,10 @@ LEAST_NOISE: Final = 0.03
 """A few repetitions seldom show the whole spread: less than so much of a figure is never a change."""
 UNKNOWN_NOISE: Final = 0.1
 """What a figure that was measured once is taken to be off, as a share of it."""
+DRIFTS: Final = 2.0
+"""What went so far from one run to the next, on the same machine, may go twice as far before it counts."""
+FADING: Final = 0.8
+"""What is left of a drift after each run that went less far."""
 
 
 class Verdict(Enum):
@@ -52,6 +57,29 @@ def compare(before: Report | None, after: Report) -> tuple[Change, ...]:
     return (*changes, *(Change(benchmark, name, Verdict.GONE) for benchmark, name in gone))
 
 
+def remembering(before: Report | None, after: Report) -> Report:
+    """A run as it is kept: its figures know how far they went from that before, and what that one knew.
+
+    A run repeats a figure within minutes; from run to run a machine changes by more than that shows.
+    """
+    if before is None or not before.machine.is_like(after.machine):
+        return after
+    old = before.figures()
+    shares = {(change.benchmark, change.name): change.share for change in compare(before, after)}
+
+    def kept(benchmark: str, figure: Figure) -> Figure:
+        known, share = old.get((benchmark, figure.name)), shares[benchmark, figure.name]
+        if known is None or share is None:
+            return figure
+        return msgspec.structs.replace(figure, drift=max(abs(share), FADING * (known.drift or 0.0)))
+
+    outcomes = (
+        msgspec.structs.replace(each, figures=tuple(kept(each.benchmark, figure) for figure in each.figures))
+        for each in after.outcomes
+    )
+    return msgspec.structs.replace(after, outcomes=tuple(outcomes))
+
+
 def is_goal_met(figure: Figure) -> bool | None:
     """Whether a figure reaches its goal; None where it has none."""
     if figure.goal is None:
@@ -69,7 +97,8 @@ def _change(benchmark: str, before: Figure | None, after: Figure, alike: bool) -
         was, now = before.relative, after.relative
     else:
         return Change(benchmark, after.name, Verdict.ELSEWHERE)
-    noise = max(LEAST_NOISE, _noise_share(before) + _noise_share(after))
+    drift = DRIFTS * before.drift if alike and before.drift is not None else 0.0
+    noise = max(LEAST_NOISE, _noise_share(before) + _noise_share(after), drift)
     if was == now:
         return Change(benchmark, after.name, Verdict.SAME, 0.0, noise)
     if not was:

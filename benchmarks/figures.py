@@ -28,10 +28,12 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fie
     """`value / reference`, where the ratio is what counts: then `goal` is one of the ratio."""
     goal: float | None = None
     """What is to be reached, by the ratio where there is one, else by the value."""
+    drift: float | None = None
+    """How far the committed figures went from run to run, as a share: kept by `make bench`, not a script's to give."""
 
     def __post_init__(self) -> None:
         """ValueError for a figure that is no number, which JSON would write as null."""
-        for number in (self.value, self.noise, self.reference, self.ratio, self.goal):
+        for number in (self.value, self.noise, self.reference, self.ratio, self.goal, self.drift):
             if number is not None and not math.isfinite(number):
                 raise ValueError(f"{self.name}: {number} is not a finite number; leave such a figure out")
 

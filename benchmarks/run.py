@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 import zoo_models
-from comparison import Verdict, compare
+from comparison import Verdict, compare, remembering
 from figures import Figure, read
 from page import page, summary
 from report import Machine, Outcome, Report
@@ -100,7 +100,7 @@ def main() -> int:
     out = options.out or (RESULTS if len(chosen) == len(BENCHMARKS) else None)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        (out / "bench.json").write_bytes(report.to_json())
+        (out / "bench.json").write_bytes(remembering(before, report).to_json())
         (out / "bench.md").write_text(page(report, changes, before), encoding="utf-8")
         console.print(f"{out / 'bench.md'} has them all.", markup=False, soft_wrap=True)
     return int(options.fail_on_worse and any(change.verdict is Verdict.WORSE for change in changes))

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import figures
 import pytest
-from comparison import Verdict, compare, is_goal_met
+from comparison import FADING, Verdict, compare, is_goal_met, remembering
 from figures import Figure
 from hypothesis import given
 from hypothesis import strategies as st
@@ -99,6 +99,31 @@ def test_what_is_worse_in_one_direction_is_better_in_the_other(before: float, af
     high = verdicts(report(Figure("a", before, "", "higher")), report(Figure("a", after, "", "higher")))
     opposite = {Verdict.WORSE: Verdict.BETTER, Verdict.BETTER: Verdict.WORSE, Verdict.SAME: Verdict.SAME}
     assert high == [opposite[verdict] for verdict in low]
+
+
+def test_what_goes_from_run_to_run_by_itself_counts_where_it_goes_twice_as_far() -> None:
+    """10, 12 and 14 ms on one machine: the first 20 % were a change, another 17 % are what it does."""
+    first, second, third, fourth = (
+        report(Figure("latency", ms, "ms", "lower", noise=0.01)) for ms in (10.0, 12.0, 14.0, 20.0)
+    )
+    assert verdicts(first, second) == [Verdict.WORSE]
+    kept = remembering(first, second)
+    assert verdicts(kept, third) == [Verdict.SAME]
+    assert verdicts(kept, fourth) == [Verdict.WORSE]
+
+
+def test_a_drift_fades_while_a_figure_stays() -> None:
+    """And is of one machine."""
+    first, second = (report(Figure("latency", ms, "ms", "lower")) for ms in (10.0, 12.0))
+    drifts = []
+    kept = remembering(first, second)
+    for _ in range(2):
+        drifts += [figure.drift for figure in kept.figures().values()]
+        kept = remembering(kept, second)
+    assert drifts == pytest.approx([0.2, 0.2 * FADING])
+    elsewhere = report(Figure("latency", 12.0, "ms", "lower"), machine=ELSEWHERE)
+    assert remembering(first, elsewhere) == elsewhere
+    assert remembering(None, first) == first
 
 
 def test_a_goal_is_one_of_the_ratio_where_there_is_one() -> None:
