@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 
 from broker.messages import ClassScore, CodecName
-from edge_agent.packing import ImageForm, ImageInput, image_form, packed_inputs
+from edge_agent.packing import ImageInput, packed_inputs
 from models.cache import ModelCache
 from models.classification import top_classes
 from models.codec_figures import IMAGE_CODECS
 from models.errors import ImageError
 from models.graph import Tensor, read_graph
+from models.image_form import ImageForm, image_form
 from models.preprocessing import read_labels
 
 CLASSIFIERS_KEPT = 16
@@ -56,7 +57,8 @@ class Classifiers:
             path = self._cache.get(sha256) if known is None else None
             if path is None:
                 return known
-            graph, form = read_graph(path), image_form(path)
+            graph = read_graph(path)
+            form = image_form(path, graph)
             if form is None:
                 raise ImageError(f"{path}: the model takes {len(graph.inputs)} inputs, and an image is one")
             if len(self._known) >= CLASSIFIERS_KEPT:

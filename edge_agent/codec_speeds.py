@@ -14,9 +14,9 @@ import numpy as np
 from PIL import Image
 
 from broker.messages import CodecName, CodecSpeed
-from edge_agent.packing import ImageForm
 from models.codec_figures import IMAGE_CODECS
 from models.codecs import pack, unpack
+from models.image_form import ImageForm
 from models.preprocessing import PREPROCESSINGS
 from models.runtime import TensorSpec
 from models.scales import scale_of

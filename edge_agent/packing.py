@@ -21,32 +21,14 @@ from models.codec_figures import IMAGE_CODECS, Scale
 from models.codec_graph import AS_THEY_ARE, GraphCodec
 from models.codecs import number_of, pack, unpack
 from models.errors import CodecError, ModelError
-from models.graph import Quantization, read_graph
-from models.images import check_image, from_pixels, goes_as_file, load_image, to_pixels
-from models.preprocessing import Preprocessing, read_preprocessing
+from models.graph import read_graph
+from models.image_form import ImageForm, image_form
+from models.images import check_image, goes_as_file
 from models.runtime import TensorSpec
 
 Arrays: TypeAlias = tuple[np.ndarray[Any, Any], ...]
 
 FORMS_KEPT = 64
-
-
-@dataclass(frozen=True, slots=True)
-class ImageForm:
-    """How a model takes an image: its input, of shape (1, height, width, 3 or 1), and what becomes of the pixels."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    quantization: Quantization | None
-    preprocessing: Preprocessing | None
-
-    def pixels_of(self, file: bytes) -> np.ndarray[Any, Any]:
-        """The pixels of an image file at the input's size; ImageError where it cannot be read."""
-        return to_pixels(load_image(file), self.shape)
-
-    def tensor_of(self, pixels: np.ndarray[Any, Any], room: np.ndarray[Any, Any] | None = None) -> np.ndarray[Any, Any]:
-        """The model's input of such pixels; a float32 one is written to `room` where that is given."""
-        return from_pixels(pixels, self.dtype, self.quantization, self.preprocessing, room)
 
 
 class ImageInput:
@@ -231,19 +213,10 @@ class ImageForms:
         with self._lock:
             known = self._known.get(sha256)
             path = self._path_of(sha256) if known is None else None
-            form = image_form(path) if path is not None else None
+            form = image_form(path, read_graph(path)) if path is not None else None
             if form is None:
                 return known
             if len(self._known) >= FORMS_KEPT:
                 del self._known[next(iter(self._known))]
             self._known[sha256] = form
             return form
-
-
-def image_form(path: Path) -> ImageForm | None:
-    """How the .tflite at `path` takes an image; None where it has several inputs."""
-    graph = read_graph(path)
-    if len(graph.inputs) != 1:
-        return None
-    tensor = graph.tensors[graph.inputs[0]]
-    return ImageForm(tensor.shape, tensor.dtype, tensor.quantization, read_preprocessing(path))

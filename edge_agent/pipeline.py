@@ -10,13 +10,14 @@ import numpy as np
 from broker.messages import Plan
 from edge_agent.errors import ExecutorBusyError, TransportError, WireError
 from edge_agent.executor import Executor, Outcome
-from edge_agent.packing import Ends, ImageForm, computing_ends, stage_packing
+from edge_agent.packing import Ends, computing_ends, stage_packing
 from edge_agent.routes import Hop, named_nodes, route
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, StageRecord, TensorsMessage
 from edge_agent.wire_tensors import Tensor
 from edge_agent.wire_tensors import TensorSpec as WireSpec
 from models.errors import ModelError
+from models.image_form import ImageForm
 from models.runtime import Segment
 from models.runtime_memory import WORTH_IT_BYTES, own
 

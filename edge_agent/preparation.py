@@ -14,7 +14,7 @@ from edge_agent.errors import NoRoomError
 from edge_agent.hardware import machine_identity, total_memory_mb
 from edge_agent.jobs import ClosingError, Jobs
 from edge_agent.kept_codec_speeds import kept_codec_speeds, stretched_speeds
-from edge_agent.packing import PLAIN, Ends, ImageForm, ImageForms
+from edge_agent.packing import PLAIN, Ends, ImageForms
 from edge_agent.profiler import MeasuredProfile, ProfileStore, profile_model, runtime_words
 from edge_agent.room import memory_bound_mb
 from edge_agent.routes import computing_segments, route
@@ -25,6 +25,7 @@ from models.cache import ModelCache
 from models.codec_figures import IMAGE_CODECS
 from models.errors import ModelError
 from models.fetch import fetch_model
+from models.image_form import ImageForm
 from models.images import get_ready
 from models.model_server import ServerAccess
 from models.packed import PackedWeights

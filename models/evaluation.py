@@ -24,6 +24,7 @@ from models.codecs import FLOAT, Number, pack, unpack
 from models.errors import EvaluationError
 from models.graph import CutPoint, Graph, read_graph
 from models.image_codecs import image_codecs, image_input
+from models.images import to_pixels
 from models.runtime import Segment, TensorSpec
 from models.scales import ranges_of
 from models.slicer import slice_model
@@ -81,7 +82,8 @@ def evaluate_codecs(
     graph = read_graph(path)
     chosen = _checked(path, graph, interesting_cuts(graph) if cuts is None else cuts)
     wanted, total = image_input(path, graph), count + CALIBRATION_IMAGES
-    inputs = [wanted.tensor_of(image) for image in itertools.islice(calibration_samples(images, total), total)]
+    crops = itertools.islice(calibration_samples(images, total), total)
+    inputs = [wanted.tensor_of(to_pixels(image, wanted.shape)) for image in crops]
     figures: list[CutCodec] = []
     with tempfile.TemporaryDirectory(prefix="splitrail-codecs-", dir=scratch) as directory:
         measurement = _Measurement(path, graph, Path(directory), threads)

@@ -10,13 +10,13 @@ from broker.messages import Plan, PowerModel, StageMiss
 from edge_agent.errors import SendError
 from edge_agent.executor import Executor
 from edge_agent.origin import Origin
-from edge_agent.packing import ImageForm
 from edge_agent.pipeline import Pipeline
 from edge_agent.request import Finished
 from edge_agent.request_book import Limits
 from edge_agent.routes import plan_digest
 from edge_agent.transport import Sendable
 from edge_agent.wire import FailureMessage, Route, TensorsMessage
+from models.image_form import ImageForm
 from models.runtime import Segment, TensorSpec
 
 INPUT = (np.zeros(3, np.float32),)

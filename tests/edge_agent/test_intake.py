@@ -170,7 +170,7 @@ def test_a_full_queue_of_images_is_answered_busy(
 ) -> None:
     """Every request has its one answer all the same."""
     hold = threading.Event()
-    monkeypatch.setattr("edge_agent.packing.load_image", lambda _: hold.wait(30) and None)
+    monkeypatch.setattr("models.image_form.load_image", lambda _: hold.wait(30) and None)
     replies: Queue[InferReply] = Queue()
     for number in range(QUEUE_LENGTH + DECODERS + 1):
         desk.intake.take("photos", InferRequest(request_id=f"r{number}", image=b"", top=1), replies.put)

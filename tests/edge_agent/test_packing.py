@@ -14,11 +14,12 @@ from PIL import Image
 from plans import plan_of
 
 from broker.messages import CodecName, Plan, TensorScale
-from edge_agent.packing import ImageForm, ImageInput, Inputs, Packing, packed_inputs
+from edge_agent.packing import ImageInput, Inputs, Packing, packed_inputs
 from edge_agent.request import Finished
 from edge_agent.routes import route
 from edge_agent.wire import TensorsMessage
 from models.errors import CodecError, ImageError
+from models.image_form import ImageForm
 from models.preprocessing import PREPROCESSINGS
 from models.runtime import TensorSpec
 

@@ -11,13 +11,14 @@ from joined_nodes import FakeSegment
 from plans import plan_of
 
 from edge_agent.executor import Executor, Outcome
-from edge_agent.packing import ImageForm, Packing
+from edge_agent.packing import Packing
 from edge_agent.pipeline import Pipeline, Requests
 from edge_agent.routes import plan_digest
 from edge_agent.stream import MessageReader
 from edge_agent.transport import Sendable
 from edge_agent.wire import Route, TensorsMessage, encode
 from edge_agent.wire_tensors import TensorSpec
+from models.image_form import ImageForm
 from models.preprocessing import Preprocessing
 from models.runtime import Segment
 from models.runtime_memory import is_runtime_memory
